@@ -27,7 +27,7 @@ extern "C" {
 #define NEMO_ABI_MAJOR 1 /* part of the entry function's name: nemo_plugin_entry_v1 */
 #define NEMO_ABI_MINOR 0 /* newest minor that these headers describe */
 #define NEMO_ABI_DRAFT 1 /* 1 until 1.0: host and plugin must then agree on NEMO_SDK_BUILD */
-#define NEMO_SDK_BUILD 20261123u
+#define NEMO_SDK_BUILD 20261123
 
 /* True when struct *p, as its producer sized it, contains field f. */
 #define NEMO_HAS(p, f) (offsetof(__typeof__(*(p)), f) + sizeof((p)->f) <= (p)->struct_size)

@@ -1,0 +1,81 @@
+#include "core/graph/builder.hpp"
+
+#include "core/base/error.hpp"
+
+namespace nemo::graph {
+
+Builder::Builder(Graph& graph, BuildFacts facts) : graph_(graph), facts_(std::move(facts)) {}
+
+int64_t Builder::axis_size(std::string_view axis) const {
+  if (axis == "batch") return facts_.micro_batch_size;
+  if (axis == "seq") return facts_.seq_length;
+  throw Error(Code::kInvalidArgument, "axis '" + std::string(axis) + "' has no run-wide size; 'batch' and 'seq' have");
+}
+
+ValueId Builder::input(std::string_view name) {
+  if (const ValueId known = graph_.find_input(name)) return known;
+  if (name == "rng") return graph_.add_input("rng", DType::kI64, {{2, "", {}}});
+  const Dims dims{{facts_.micro_batch_size, "batch", {}}, {facts_.seq_length, "seq", {}}};
+  if (name == "tokens" || name == "labels" || name == "positions") return graph_.add_input(std::string(name), DType::kI32, dims);
+  if (name == "segments") return facts_.batch_fields.contains("segments") ? graph_.add_input("segments", DType::kI32, dims) : 0;
+  throw Error(Code::kInvalidArgument, "model input '" + std::string(name) + "' is not a batch field; known: tokens, labels, positions, segments, rng");
+}
+
+ValueId Builder::parameter(const nemo_parameter& p) {
+  Parameter parameter;
+  parameter.name = std::string(p.name.ptr, p.name.len);
+  for (uint64_t i = 0; i < p.n_dims; ++i) {
+    if (p.dims[i].size <= 0) throw Error(Code::kInvalidArgument, "parameter '" + parameter.name + "': dimension " + std::to_string(i) + " has size " + std::to_string(p.dims[i].size));
+    parameter.dims.push_back({p.dims[i].size, std::string(p.dims[i].axis.ptr, p.dims[i].axis.len), {}});
+  }
+  if (p.init < NEMO_INIT_CONSTANT || p.init > NEMO_INIT_UNIFORM) throw Error(Code::kInvalidArgument, "parameter '" + parameter.name + "': unknown init rule");
+  parameter.init = {static_cast<Init::Kind>(p.init), p.init_a, p.init_b};
+  parameter.trainable = (p.flags & NEMO_PARAMETER_FROZEN) == 0;
+  parameter.decay = (p.flags & NEMO_PARAMETER_NO_DECAY) == 0;
+  parameter.block = block_;
+  return graph_.add_parameter(std::move(parameter));
+}
+
+std::vector<ValueId> Builder::op(std::string_view name, std::vector<ValueId> inputs, Attrs attrs) {
+  Op op = make_op(graph_, {name, std::move(inputs), std::move(attrs)}, scope());
+  op.block = block_;
+  graph_.ops.push_back(op);
+  return op.outputs;
+}
+
+void Builder::output(std::string_view name, ValueId value) {
+  if (value == 0 || value >= graph_.values.size()) throw Error(Code::kInvalidArgument, "output '" + std::string(name) + "' is no value of this graph");
+  if (graph_.find_output(name) != 0) throw Error(Code::kInvalidArgument, "output '" + std::string(name) + "' is named twice");
+  graph_.outputs.emplace_back(name, value);
+}
+
+void Builder::scope_push(std::string_view name) { scopes_.emplace_back(name); }
+
+void Builder::scope_pop() {
+  if (scopes_.empty()) throw Error(Code::kInvalidArgument, "scope_pop without scope_push");
+  scopes_.pop_back();
+}
+
+void Builder::block_begin(std::string_view kind, int64_t index) {
+  if (block_ >= 0) throw Error(Code::kInvalidArgument, "blocks do not nest");
+  graph_.blocks.push_back({std::string(kind), index});
+  block_ = static_cast<int32_t>(graph_.blocks.size() - 1);
+}
+
+void Builder::block_end() {
+  if (block_ < 0) throw Error(Code::kInvalidArgument, "block_end without block_begin");
+  block_ = -1;
+}
+
+const Dims& Builder::describe(ValueId value) const {
+  if (value == 0 || value >= graph_.values.size()) throw Error(Code::kInvalidArgument, "no such value");
+  return graph_.value(value).dims;
+}
+
+std::string Builder::scope() const {
+  std::string out;
+  for (const std::string& s : scopes_) out += (out.empty() ? "" : ".") + s;
+  return out;
+}
+
+}  // namespace nemo::graph

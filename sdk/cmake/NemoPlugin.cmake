@@ -1,6 +1,6 @@
 # nemo_add_plugin(NAME SOURCES...): a shared library `NAME.so` that the host accepts: hidden visibility, only nemo_plugin_entry_v* exported,
 # nothing undefined, bound at load. The host checks these properties when it opens the library.
-set(NEMO_PLUGIN_VERSION_SCRIPT ${CMAKE_CURRENT_LIST_DIR}/nemo_plugin.version)
+set(NEMO_PLUGIN_VERSION_SCRIPT ${CMAKE_CURRENT_LIST_DIR}/nemo_plugin.version CACHE INTERNAL "")
 
 function(nemo_add_plugin name)
   add_library(${name} MODULE ${ARGN})

@@ -1,0 +1,228 @@
+#include "core/passes/memory.hpp"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "core/passes/arena.hpp"
+
+namespace nemo::passes {
+
+using namespace graph;
+
+namespace {
+
+// Ops whose kernels take any stride on all but the last dimension.
+bool takes_strides(std::string_view op) {
+  static const std::unordered_set<std::string_view> ops{"linear", "linear_dgrad", "linear_wgrad", "bias_grad", "rope",  "attention",
+                                                        "attention_grad", "glu", "glu_grad",     "add",       "slice", "concat"};
+  return ops.contains(op);
+}
+
+// Elementwise ops that may write over an input of the same size and dtype.
+bool works_in_place(std::string_view op) {
+  static const std::unordered_set<std::string_view> ops{"add", "mul", "scale", "activation_grad", "dropout", "softmax_grad"};
+  return ops.contains(op);
+}
+
+class Planner {
+ public:
+  Planner(const Graph& graph, const FlatLayout& layout)
+      : graph_(graph), layout_(layout), uses_(analyse_uses(graph)), root_(graph.values.size()), shift_(graph.values.size(), 0) {
+    plan_.placements.resize(graph.values.size());
+    plan_.is_view.resize(graph.ops.size(), false);
+    for (size_t v = 0; v < root_.size(); ++v) root_[v] = static_cast<ValueId>(v);
+  }
+
+  MemoryPlan run() {
+    for (size_t v = 1; v < graph_.values.size(); ++v) {
+      plan_.placements[v].strides = contiguous_strides(graph_.values[v].dims);
+      place_fixed(static_cast<ValueId>(v));
+    }
+    for (size_t i = graph_.ops.size(); i-- > 0;)
+      if (graph_.ops[i].name() == "concat") try_concat(i);
+    for (size_t i = 0; i < graph_.ops.size(); ++i)
+      if (graph_.ops[i].name() == "slice") try_slice(i);
+    measure_lifetimes();
+    allocate();
+    finish();
+    return std::move(plan_);
+  }
+
+ private:
+  [[nodiscard]] int64_t bytes(ValueId v) const { return element_count(graph_.value(v).dims) * size_of(graph_.value(v).dtype); }
+
+  void place_fixed(ValueId v) {
+    const Value& value = graph_.value(v);
+    Placement& p = plan_.placements[v];
+    if (value.kind == ValueKind::kParameter || value.kind == ValueKind::kGradient) {
+      p.region = value.kind == ValueKind::kParameter ? Region::kParameters : Region::kGradients;
+      p.offset = layout_.offset[value.members[0]] * size_of(value.dtype);
+    } else if (value.kind == ValueKind::kInput) {
+      p.region = Region::kInputs;
+      p.offset = plan_.input_bytes;
+      plan_.input_bytes += (bytes(v) + 255) / 256 * 256;
+    } else if (value.kind == ValueKind::kState) {
+      p.region = Region::kState;
+    }
+  }
+
+  // Strides of a value that occupies some columns of `whole`: the leading dimensions step as in `whole`, the rest is contiguous.
+  [[nodiscard]] std::vector<int64_t> column_strides(ValueId part, ValueId whole) const {
+    std::vector<int64_t> strides = contiguous_strides(graph_.value(part).dims);
+    const std::vector<int64_t>& outer = plan_.placements[whole].strides;
+    std::copy(outer.begin(), outer.end() - 1, strides.begin());
+    return strides;
+  }
+
+  [[nodiscard]] bool all_take_strides(const std::vector<int32_t>& ops) const {
+    return std::all_of(ops.begin(), ops.end(), [&](int32_t i) { return takes_strides(graph_.ops[i].name()); });
+  }
+
+  [[nodiscard]] bool is_output(ValueId v) const {
+    return std::any_of(graph_.outputs.begin(), graph_.outputs.end(), [&](const auto& o) { return o.second == v; });
+  }
+
+  void make_view(ValueId part, ValueId whole, int64_t elements) {
+    plan_.placements[part].strides = column_strides(part, whole);
+    root_[part] = whole;
+    shift_[part] = elements * size_of(graph_.value(part).dtype);
+  }
+
+  // The inputs of a concat are written where its output wants them.
+  void try_concat(size_t i) {
+    const Op& op = graph_.ops[i];
+    const ValueId whole = op.outputs[0];
+    for (const ValueId v : op.inputs) {
+      if (v == 0) continue;
+      const int32_t p = uses_.producer[v];
+      if (p < 0 || graph_.value(v).kind != ValueKind::kResult || root_[v] != v || uses_.readers[v].size() != 1 || is_output(v)) return;
+      if (!takes_strides(graph_.ops[p].name()) || graph_.ops[p].name() == "slice" || graph_.ops[p].name() == "concat") return;
+    }
+    int64_t start = 0;
+    const size_t rank = graph_.value(whole).dims.size();
+    for (const ValueId v : op.inputs) {
+      if (v == 0) continue;
+      make_view(v, whole, start);
+      const Dims& dims = graph_.value(v).dims;
+      start += element_count(Dims(dims.begin() + static_cast<int64_t>(rank) - 1, dims.end()));
+    }
+    plan_.is_view[i] = true;
+  }
+
+  void try_slice(size_t i) {
+    const Op& op = graph_.ops[i];
+    const ValueId part = op.outputs[0], whole = op.inputs[0];
+    if (root_[part] != part || is_output(part) || !all_take_strides(uses_.readers[part])) return;
+    if (op.int_attr("dim") + 1 != static_cast<int64_t>(graph_.value(whole).dims.size())) return;
+    make_view(part, whole, op.int_attr("start"));
+    plan_.is_view[i] = true;
+  }
+
+  [[nodiscard]] ValueId root(ValueId v) const {
+    while (root_[v] != v) v = root_[v];
+    return v;
+  }
+
+  void touch(ValueId v, int32_t at) {
+    if (v == 0) return;
+    const ValueId r = root(v);
+    if (first_[r] < 0) first_[r] = at;
+    last_[r] = std::max(last_[r], at);
+  }
+
+  void measure_lifetimes() {
+    first_.assign(graph_.values.size(), -1);
+    last_.assign(graph_.values.size(), -1);
+    for (size_t i = 0; i < graph_.ops.size(); ++i) {
+      for (const ValueId v : graph_.ops[i].outputs) touch(v, static_cast<int32_t>(i));
+      for (const ValueId v : graph_.ops[i].inputs) touch(v, static_cast<int32_t>(i));
+    }
+    for (const auto& [name, v] : graph_.outputs) touch(v, static_cast<int32_t>(graph_.ops.size()));
+  }
+
+  [[nodiscard]] bool in_arena(ValueId r) const { return graph_.value(r).kind == ValueKind::kResult && first_[r] >= 0; }
+
+  // An input of op i that dies here and has the output's size and no views: the output takes its memory over.
+  void reuse_dying_input(size_t i, const std::vector<bool>& has_views) {
+    const Op& op = graph_.ops[i];
+    if (!works_in_place(op.name())) return;
+    const ValueId out = op.outputs[0];
+    if (root_[out] != out || has_views[out] || first_[out] != static_cast<int32_t>(i)) return;
+    for (const ValueId v : op.inputs) {
+      if (v == 0 || root_[v] != v || has_views[v] || !in_arena(v)) continue;
+      if (last_[taken_over(v)] != static_cast<int32_t>(i) || bytes(v) != bytes(out) || graph_.value(v).dtype != graph_.value(out).dtype) continue;
+      over_[out] = taken_over(v);
+      last_[taken_over(v)] = last_[out];
+      return;
+    }
+  }
+
+  [[nodiscard]] ValueId taken_over(ValueId v) const { return over_[v] == 0 ? v : over_[v]; }
+
+  void allocate() {
+    over_.assign(graph_.values.size(), 0);
+    std::vector<bool> has_views(graph_.values.size(), false);
+    for (size_t v = 1; v < root_.size(); ++v)
+      if (root_[v] != v) has_views[root_[v]] = true;
+    for (size_t i = 0; i < graph_.ops.size(); ++i) reuse_dying_input(i, has_views);
+
+    std::vector<std::vector<ValueId>> born(graph_.ops.size() + 1), dying(graph_.ops.size() + 1);
+    for (ValueId v = 1; v < graph_.values.size(); ++v)
+      if (root_[v] == v && in_arena(v) && over_[v] == 0) born[first_[v]].push_back(v), dying[last_[v]].push_back(v);
+    Arena arena;
+    int64_t peak = -1;
+    size_t peak_at = 0;
+    for (size_t i = 0; i <= graph_.ops.size(); ++i) {
+      for (const ValueId v : born[i]) plan_.placements[v].offset = arena.allocate(bytes(v));
+      if (arena.in_use() > peak) peak = arena.in_use(), peak_at = i;
+      for (const ValueId v : dying[i]) arena.release(plan_.placements[v].offset, bytes(v));
+    }
+    plan_.arena_bytes = arena.size();
+    describe_peak(static_cast<int32_t>(peak_at));
+  }
+
+  void describe_peak(int32_t at) {
+    for (ValueId v = 1; v < graph_.values.size(); ++v) {
+      if (root_[v] != v || !in_arena(v) || over_[v] != 0 || first_[v] > at || last_[v] < at) continue;
+      const Op& op = graph_.ops[first_[v]];
+      plan_.at_peak.push_back({op.scope, op.row->name, bytes(v)});
+    }
+    std::stable_sort(plan_.at_peak.begin(), plan_.at_peak.end(), [](const LiveBuffer& a, const LiveBuffer& b) { return a.bytes > b.bytes; });
+    if (plan_.at_peak.size() > 10) plan_.at_peak.resize(10);
+  }
+
+  void finish() {
+    for (ValueId v = 1; v < graph_.values.size(); ++v) {
+      if (graph_.value(v).kind != ValueKind::kResult) continue;
+      int64_t shift = 0;
+      ValueId r = v;
+      for (; root_[r] != r; r = root_[r]) shift += shift_[r];
+      const Placement& base = plan_.placements[taken_over(r)];
+      plan_.placements[v].region = graph_.value(r).kind == ValueKind::kResult ? Region::kArena : base.region;
+      plan_.placements[v].offset = base.offset + shift;
+    }
+    for (ValueId v = 1; v < graph_.values.size(); ++v)  // takers-over of a buffer that was itself placed above
+      if (over_[v] != 0) plan_.placements[v].offset = plan_.placements[over_[v]].offset;
+  }
+
+  const Graph& graph_;
+  const FlatLayout& layout_;
+  const Uses uses_;
+  std::vector<ValueId> root_;   // the value whose memory this one is part of; itself if it has its own
+  std::vector<int64_t> shift_;  // bytes into that value
+  std::vector<ValueId> over_;   // the value whose buffer this one takes over in place; 0 = none
+  std::vector<int32_t> first_, last_;
+  MemoryPlan plan_;
+};
+
+}  // namespace
+
+std::vector<int64_t> contiguous_strides(const Dims& dims) {
+  std::vector<int64_t> strides(dims.size(), 1);
+  for (size_t d = dims.size(); d-- > 1;) strides[d - 1] = strides[d] * dims[d].size;
+  return strides;
+}
+
+MemoryPlan plan_memory(const Graph& graph, const FlatLayout& layout) { return Planner(graph, layout).run(); }
+
+}  // namespace nemo::passes

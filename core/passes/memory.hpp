@@ -1,0 +1,43 @@
+// core/passes/memory.hpp - pass "memory": decides where every value of a program lives, before anything runs.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/graph/graph.hpp"
+#include "core/passes/layout.hpp"
+
+namespace nemo::passes {
+
+enum class Region : int32_t { kNone, kArena, kParameters, kGradients, kInputs, kState };
+
+struct Placement {
+  Region region = Region::kNone;
+  int64_t offset = 0;            // bytes from the region's base
+  std::vector<int64_t> strides;  // elements
+};
+
+// The largest buffers that are live at the moment of the arena's peak.
+struct LiveBuffer {
+  std::string scope;
+  std::string op;
+  int64_t bytes = 0;
+};
+
+struct MemoryPlan {
+  std::vector<Placement> placements;  // by value id
+  std::vector<bool> is_view;          // by op index: the op does no work, its output is memory of its input or the other way round
+  int64_t arena_bytes = 0;
+  int64_t input_bytes = 0;
+  std::vector<LiveBuffer> at_peak;  // largest first, at most 10
+};
+
+// Liveness in program order, best fit with coalescing, views without copies: slice reads out of its input, the inputs of concat are written
+// in place, elementwise ops reuse an input that dies. Ops that cannot read or write strided memory get a real copy instead.
+[[nodiscard]] MemoryPlan plan_memory(const graph::Graph& graph, const FlatLayout& layout);
+
+[[nodiscard]] std::vector<int64_t> contiguous_strides(const graph::Dims& dims);
+
+}  // namespace nemo::passes

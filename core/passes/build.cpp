@@ -1,0 +1,120 @@
+#include "core/passes/build.hpp"
+
+#include "core/plugin/error.hpp"
+
+namespace nemo::passes {
+
+using graph::Builder;
+using plugin::guard;
+
+namespace {
+
+std::string_view view(nemo_str s) { return {s.ptr, s.len}; }
+Builder& builder(nemo_graph* g) { return *reinterpret_cast<Builder*>(g); }
+
+graph::Attr to_attr(const nemo_attr& a) {
+  switch (a.type) {
+    case NEMO_ATTR_INT: return a.i;
+    case NEMO_ATTR_FLOAT: return a.f;
+    case NEMO_ATTR_STRING: return std::string(view(a.s));
+    case NEMO_ATTR_FLOATS: return std::vector<double>(a.floats, a.floats + a.n);
+    case NEMO_ATTR_INTS: return std::vector<int64_t>(a.ints, a.ints + a.n);
+    default: throw Error(Code::kUnsupported, "attribute '" + std::string(view(a.name)) + "' has type " + std::to_string(a.type) + ", which this host does not know");
+  }
+}
+
+nemo_error* graph_op(nemo_graph* g, nemo_str name, const nemo_value* inputs, uint64_t n_inputs, const nemo_attr* attrs, uint64_t n_attrs, uint64_t stride,
+                     nemo_value* outputs, uint64_t n_outputs) {
+  return guard([&] {
+    graph::Attrs given;
+    for (uint64_t i = 0; i < n_attrs; ++i) {
+      const auto* a = reinterpret_cast<const nemo_attr*>(reinterpret_cast<const char*>(attrs) + i * stride);
+      given.emplace(view(a->name), to_attr(*a));
+    }
+    const auto made = builder(g).op(view(name), {inputs, inputs + n_inputs}, std::move(given));
+    for (uint64_t i = 0; i < n_outputs; ++i) outputs[i] = i < made.size() ? made[i] : 0;
+  });
+}
+
+nemo_error* graph_describe(nemo_graph* g, nemo_value value, nemo_dim* dims, uint64_t capacity, uint64_t* n) {
+  return guard([&] {
+    const graph::Dims& found = builder(g).describe(value);
+    *n = found.size();
+    for (uint64_t i = 0; i < found.size() && i < capacity; ++i) dims[i] = {found[i].size, {found[i].axis.data(), found[i].axis.size()}};
+  });
+}
+
+const nemo_graph_api kGraphApi = {
+    sizeof(nemo_graph_api), 0,
+    [](nemo_graph* g, nemo_str axis, int64_t* out) { return guard([&] { *out = builder(g).axis_size(view(axis)); }); },
+    [](nemo_graph* g, int64_t* out) { return guard([&] { *out = builder(g).vocab_size(); }); },
+    [](nemo_graph* g, nemo_str name, nemo_value* out) { return guard([&] { *out = builder(g).input(view(name)); }); },
+    [](nemo_graph* g, const nemo_parameter* p, nemo_value* out) { return guard([&] { *out = builder(g).parameter(*p); }); },
+    graph_op,
+    [](nemo_graph* g, nemo_str name, nemo_value v) { return guard([&] { builder(g).output(view(name), v); }); },
+    [](nemo_graph* g, nemo_str name) { return guard([&] { builder(g).scope_push(view(name)); }); },
+    [](nemo_graph* g) { return guard([&] { builder(g).scope_pop(); }); },
+    [](nemo_graph* g, nemo_str kind, int64_t index) { return guard([&] { builder(g).block_begin(view(kind), index); }); },
+    [](nemo_graph* g) { return guard([&] { builder(g).block_end(); }); },
+    graph_describe,
+};
+
+Plan& plan_of(nemo_plan* p) { return *reinterpret_cast<Plan*>(p); }
+
+const nemo_plan_api kPlanApi = {
+    sizeof(nemo_plan_api), 0,
+    [](nemo_plan* p, nemo_str name, int64_t size) {
+      return guard([&] {
+        if (size < 1) throw Error(Code::kInvalidArgument, "mesh axis '" + std::string(view(name)) + "' has size " + std::to_string(size));
+        plan_of(p).mesh.push_back({std::string(view(name)), size});
+      });
+    },
+    [](nemo_plan* p, nemo_str axis, nemo_str mesh) { return guard([&] { plan_of(p).rules.emplace_back(view(axis), view(mesh)); }); },
+    [](nemo_plan* p, nemo_str mesh) { return guard([&] { plan_of(p).shard_parameters = view(mesh); }); },
+    [](nemo_plan* p, nemo_str mesh) { return guard([&] { plan_of(p).shard_optimizer = view(mesh); }); },
+};
+
+}  // namespace
+
+graph::Graph build(const plugin::Component& model, const nemo_config* settings, const graph::BuildFacts& facts) {
+  graph::Graph graph;
+  Builder b(graph, facts);
+  plugin::check(model.api<nemo_model_api>().build(model.host, settings, &kGraphApi, b.handle()));
+  if (graph.find_output("logits") == 0 && graph.find_output("loss") == 0)
+    throw Error(Code::kInvalidArgument, "model '" + model.id + "' names neither output 'loss' nor 'logits'");
+  return graph;
+}
+
+void edit(graph::Graph& graph, const plugin::Component& peft, const nemo_config* settings, const graph::BuildFacts& facts) {
+  Builder b(graph, facts);
+  plugin::check(peft.api<nemo_peft_api>().edit(peft.host, settings, &kGraphApi, b.handle()));
+}
+
+Plan make_plan(const plugin::Component& strategy, const nemo_config* settings, int64_t world_size, int64_t devices_per_node) {
+  Plan plan;
+  nemo_topology topology{sizeof(nemo_topology), 0, world_size, devices_per_node};
+  plugin::check(strategy.api<nemo_strategy_api>().plan(strategy.host, settings, &topology, &kPlanApi, reinterpret_cast<nemo_plan*>(&plan)));
+  int64_t covered = 1;
+  for (const MeshAxis& a : plan.mesh) covered *= a.size;
+  if (covered != world_size)
+    throw Error(Code::kConfig, "strategy '" + strategy.id + "' lays out " + std::to_string(covered) + " ranks, the run has " + std::to_string(world_size));
+  return plan;
+}
+
+Precision make_precision(const plugin::Component& component, const nemo_config* settings) {
+  const auto& api = component.api<nemo_precision_api>();
+  nemo_precision_policy policy{};
+  policy.struct_size = sizeof policy;
+  plugin::check(api.policy(component.host, settings, &policy));
+  const auto dtype = [](nemo_dtype d) { return static_cast<graph::DType>(d); };
+  Precision precision{dtype(policy.parameter), dtype(policy.compute), dtype(policy.gradient), dtype(policy.master), dtype(policy.moment), nullptr};
+  if (api.op_dtype == nullptr) return precision;
+  precision.op_dtype = [&api, host = component.host, settings, preset = policy.compute](std::string_view op) {
+    nemo_dtype out = preset;
+    plugin::check(api.op_dtype(host, settings, {op.data(), op.size()}, &out));
+    return static_cast<graph::DType>(out);
+  };
+  return precision;
+}
+
+}  // namespace nemo::passes

@@ -1,0 +1,67 @@
+#include "core/passes/compile.hpp"
+
+#include <chrono>
+
+#include "core/passes/fuse.hpp"
+#include "core/passes/group.hpp"
+#include "core/passes/partition.hpp"
+#include "core/passes/schedule.hpp"
+
+namespace nemo::passes {
+
+using graph::Graph;
+
+namespace {
+
+// Training and evaluation keep the loss and the model's own metrics, but not the logits of all tokens.
+std::vector<std::string> outputs_for(const Graph& graph, Purpose purpose) {
+  if (purpose == Purpose::kLogits) return {"logits"};
+  std::vector<std::string> names;
+  for (const auto& [name, id] : graph.outputs)
+    if (name != "logits") names.push_back(name);
+  return names;
+}
+
+}  // namespace
+
+std::string_view to_string(Purpose purpose) {
+  switch (purpose) {
+    case Purpose::kTrain: return "train";
+    case Purpose::kEvaluate: return "evaluate";
+    case Purpose::kLogits: return "logits";
+  }
+  return "";
+}
+
+const std::vector<std::string>& pass_names() {
+  static const std::vector<std::string> names{"build", "edit", "type", "partition", "group", "differentiate", "fuse", "schedule", "memory"};
+  return names;
+}
+
+Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) {
+  Compiled out;
+  out.graph = std::move(forward);
+  Graph& g = out.graph;
+  const auto pass = [&](const char* name, auto&& body) {
+    const auto start = std::chrono::steady_clock::now();
+    body();
+    out.times.push_back({name, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count()});
+    verify(g, name);
+    if (options.observe) options.observe(name, g);
+  };
+  pass("build", [&] { prune(g, outputs_for(g, purpose)); });
+  pass("edit", [&] { if (options.edit) options.edit(g); });
+  pass("type", [&] { type(g, options.precision); });
+  pass("partition", [&] { partition(g, options.plan); });
+  pass("group", [&] { group(g); });
+  pass("differentiate", [&] { if (purpose == Purpose::kTrain) differentiate(g, options.recompute); });
+  pass("fuse", [&] { fuse(g, options.supports); });
+  pass("schedule", [&] { schedule(g); });
+  pass("memory", [&] {
+    out.layout = layout(g);
+    out.memory = plan_memory(g, out.layout);
+  });
+  return out;
+}
+
+}  // namespace nemo::passes

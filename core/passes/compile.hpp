@@ -1,0 +1,49 @@
+// core/passes/compile.hpp - the compile pipeline: named passes in a fixed order, each timed, each result verified.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/graph/graph.hpp"
+#include "core/passes/differentiate.hpp"
+#include "core/passes/layout.hpp"
+#include "core/passes/memory.hpp"
+#include "core/passes/plan.hpp"
+#include "core/passes/type.hpp"
+
+namespace nemo::passes {
+
+struct CompileOptions {
+  Plan plan;
+  Precision precision;
+  Recompute recompute = Recompute::kNone;
+  std::function<bool(std::string_view op)> supports = [](std::string_view) { return false; };  // optional fused rows that the backend has
+  std::function<void(graph::Graph&)> edit;                                                    // null: no PEFT method
+  std::function<void(std::string_view pass, const graph::Graph&)> observe;                    // called after each pass, for --print-graph
+};
+
+struct PassTime {
+  std::string name;
+  double milliseconds;
+};
+
+// One program, ready to be bound to memory.
+struct Compiled {
+  graph::Graph graph;
+  FlatLayout layout;
+  MemoryPlan memory;
+  std::vector<PassTime> times;
+};
+
+// What a program is for: forward and backward; forward to the loss; forward to the logits.
+enum class Purpose { kTrain, kEvaluate, kLogits };
+[[nodiscard]] std::string_view to_string(Purpose purpose);
+
+// The passes by name, in order: build edit type partition group differentiate fuse schedule memory.
+[[nodiscard]] const std::vector<std::string>& pass_names();
+
+// Runs the passes behind "build" on a forward graph.
+[[nodiscard]] Compiled compile(graph::Graph forward, Purpose purpose, const CompileOptions& options);
+
+}  // namespace nemo::passes

@@ -1,0 +1,137 @@
+#include "core/runtime/device.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/plugin/error.hpp"
+
+namespace nemo::runtime {
+namespace {
+
+constexpr int64_t kZeroChunk = 1 << 20;
+
+nemo_str to_str(std::string_view s) { return {s.data(), s.size()}; }
+
+DLDataType to_dl(graph::DType dtype) {
+  switch (dtype) {
+    case graph::DType::kF32: return {2, 32, 1};
+    case graph::DType::kF64: return {2, 64, 1};
+    case graph::DType::kF16: return {2, 16, 1};
+    case graph::DType::kBF16: return {4, 16, 1};
+    case graph::DType::kI32: return {0, 32, 1};
+    case graph::DType::kI64: return {0, 64, 1};
+    case graph::DType::kU8: return {1, 8, 1};
+    case graph::DType::kE4M3: return {10, 8, 1};
+    case graph::DType::kE5M2: return {12, 8, 1};
+    case graph::DType::kNone: break;
+  }
+  return {0, 0, 0};
+}
+
+// The C form of tensors, borrowing the shapes and strides of the specs.
+std::vector<nemo_tensor> to_tensors(std::vector<TensorSpec>& specs) {
+  std::vector<nemo_tensor> tensors;
+  for (TensorSpec& spec : specs) {
+    if (spec.strides.empty() && !spec.shape.empty()) {
+      spec.strides.assign(spec.shape.size(), 1);
+      for (size_t d = spec.shape.size(); d-- > 1;) spec.strides[d - 1] = spec.strides[d] * spec.shape[d];
+    }
+    nemo_tensor t{};
+    t.struct_size = sizeof t;
+    t.dtype = static_cast<nemo_dtype>(spec.dtype);
+    t.t.ndim = static_cast<int32_t>(spec.shape.size());
+    t.t.dtype = to_dl(spec.dtype);
+    t.t.shape = spec.shape.data();
+    t.t.strides = spec.strides.data();
+    tensors.push_back(t);
+  }
+  return tensors;
+}
+
+nemo_attr to_attr(const std::string& name, const graph::Attr& value) {
+  nemo_attr a{};
+  a.name = to_str(name);
+  if (const auto* i = std::get_if<int64_t>(&value)) a.type = NEMO_ATTR_INT, a.i = *i;
+  if (const auto* f = std::get_if<double>(&value)) a.type = NEMO_ATTR_FLOAT, a.f = *f;
+  if (const auto* s = std::get_if<std::string>(&value)) a.type = NEMO_ATTR_STRING, a.s = to_str(*s);
+  if (const auto* v = std::get_if<std::vector<double>>(&value)) a.type = NEMO_ATTR_FLOATS, a.floats = v->data(), a.n = v->size();
+  if (const auto* v = std::get_if<std::vector<int64_t>>(&value)) a.type = NEMO_ATTR_INTS, a.ints = v->data(), a.n = v->size();
+  return a;
+}
+
+}  // namespace
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  std::swap(device_, other.device_);
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+Buffer::~Buffer() {
+  if (data_ != nullptr) device_->api_.release(device_->backend_, data_);
+}
+
+Device::Device(const plugin::Component& backend, const nemo_config* settings, int64_t index) : api_(backend.api<nemo_backend_api>()) {
+  plugin::check(api_.open(backend.host, settings, index, &backend_));
+  info_.struct_size = sizeof info_;
+  plugin::check(api_.device_info(backend_, &info_));
+}
+
+Device::~Device() { api_.close(backend_); }
+
+std::string Device::name() const { return {info_.name.ptr, info_.name.len}; }
+
+Buffer Device::allocate(int64_t bytes, std::string_view tag) {
+  if (bytes == 0) return {};
+  void* data = nullptr;
+  plugin::check(api_.allocate(backend_, static_cast<uint64_t>(bytes), to_str(tag), &data));
+  return {this, data, bytes};
+}
+
+void Device::copy_in(void* device, const void* host, int64_t bytes) {
+  plugin::check(api_.copy_in(backend_, device, host, static_cast<uint64_t>(bytes), nullptr));
+  synchronize();
+}
+
+void Device::copy_out(void* host, const void* device, int64_t bytes) {
+  plugin::check(api_.copy_out(backend_, host, device, static_cast<uint64_t>(bytes), nullptr));
+  synchronize();
+}
+
+void Device::zero(void* device, int64_t bytes) {
+  const std::vector<std::byte> zeros(static_cast<size_t>(std::min(bytes, kZeroChunk)));
+  for (int64_t at = 0; at < bytes; at += kZeroChunk) copy_in(static_cast<std::byte*>(device) + at, zeros.data(), std::min(kZeroChunk, bytes - at));
+}
+
+void Device::synchronize() { plugin::check(api_.synchronize(backend_, nullptr)); }
+
+bool Device::supports(std::string_view op) const { return api_.supports(backend_, to_str(op)) != 0; }
+
+PreparedKernel Device::prepare(std::string_view op, std::string_view scope, const std::vector<TensorSpec>& inputs, const std::vector<TensorSpec>& outputs,
+                               const graph::Attrs& attrs) {
+  std::vector<TensorSpec> in = inputs, out = outputs;
+  const std::vector<nemo_tensor> input_tensors = to_tensors(in), output_tensors = to_tensors(out);
+  std::vector<nemo_attr> raw;
+  for (const auto& [name, value] : attrs) raw.push_back(to_attr(name, value));
+  nemo_node node{};
+  node.struct_size = sizeof node;
+  node.op = to_str(op);
+  node.scope = to_str(scope);
+  node.inputs = input_tensors.data();
+  node.n_inputs = input_tensors.size();
+  node.outputs = output_tensors.data();
+  node.n_outputs = output_tensors.size();
+  node.tensor_stride = sizeof(nemo_tensor);
+  node.attrs = raw.data();
+  node.n_attrs = raw.size();
+  node.attr_stride = sizeof(nemo_attr);
+  nemo_kernel* kernel = nullptr;
+  uint64_t workspace = 0;
+  plugin::check(api_.prepare(backend_, &node, &kernel, &workspace));
+  return {Kernel(kernel, KernelDeleter{&api_}), static_cast<int64_t>(workspace)};
+}
+
+void Device::launch(nemo_kernel* kernel, const nemo_launch& launch) { plugin::check(api_.launch(kernel, &launch)); }
+
+}  // namespace nemo::runtime

@@ -1,0 +1,82 @@
+// core/runtime/device.hpp - one opened device of a backend plugin: memory, copies, kernels.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "core/graph/graph.hpp"
+#include "core/plugin/component.hpp"
+
+namespace nemo::runtime {
+
+class Device;
+
+// Owns a range of device memory; released on destruction, before its Device closes.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(Device* device, void* data, int64_t bytes) : device_(device), data_(data), bytes_(bytes) {}
+  Buffer(Buffer&& other) noexcept { *this = std::move(other); }
+  Buffer& operator=(Buffer&& other) noexcept;
+  ~Buffer();
+  [[nodiscard]] std::byte* data() const { return static_cast<std::byte*>(data_); }
+  [[nodiscard]] int64_t bytes() const { return bytes_; }
+
+ private:
+  Device* device_ = nullptr;
+  void* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+struct KernelDeleter {
+  const nemo_backend_api* api;
+  void operator()(nemo_kernel* kernel) const { api->kernel_free(kernel); }
+};
+using Kernel = std::unique_ptr<nemo_kernel, KernelDeleter>;
+
+// One tensor of a node to be prepared; dtype kNone: absent.
+struct TensorSpec {
+  graph::DType dtype = graph::DType::kNone;
+  std::vector<int64_t> shape;
+  std::vector<int64_t> strides;  // empty: contiguous
+};
+
+struct PreparedKernel {
+  Kernel kernel;
+  int64_t workspace_bytes = 0;
+};
+
+// Opens the device at construction and closes it at the end. One thread at a time. Copies are complete when the call returns.
+class Device {
+ public:
+  Device(const plugin::Component& backend, const nemo_config* settings, int64_t index);
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  [[nodiscard]] Buffer allocate(int64_t bytes, std::string_view tag);
+  void copy_in(void* device, const void* host, int64_t bytes);
+  void copy_out(void* host, const void* device, int64_t bytes);
+  void zero(void* device, int64_t bytes);
+  void synchronize();
+  [[nodiscard]] bool supports(std::string_view op) const;
+  [[nodiscard]] PreparedKernel prepare(std::string_view op, std::string_view scope, const std::vector<TensorSpec>& inputs,
+                                       const std::vector<TensorSpec>& outputs, const graph::Attrs& attrs);
+  void launch(nemo_kernel* kernel, const nemo_launch& launch);
+
+  [[nodiscard]] std::string name() const;
+  [[nodiscard]] int64_t memory_bytes() const { return static_cast<int64_t>(info_.memory_bytes); }
+  [[nodiscard]] int64_t overhead_bytes() const { return static_cast<int64_t>(info_.overhead_bytes); }
+  [[nodiscard]] bool is_cpu() const { return info_.device_type == 1; }
+  [[nodiscard]] const nemo_backend_api& api() const { return api_; }
+
+ private:
+  friend class Buffer;
+  const nemo_backend_api& api_;
+  nemo_backend* backend_ = nullptr;
+  nemo_device_info info_{};
+};
+
+}  // namespace nemo::runtime

@@ -1,0 +1,96 @@
+#include "core/runtime/program.hpp"
+
+#include <algorithm>
+
+#include "core/base/error.hpp"
+
+namespace nemo::runtime {
+
+using graph::ValueId;
+using passes::Region;
+
+Program::Program(Device& device, const passes::Compiled& compiled) : device_(device), compiled_(compiled) {
+  const graph::Graph& g = compiled.graph;
+  size_t pointers = 0;
+  for (size_t i = 0; i < g.ops.size(); ++i) {
+    if (compiled.memory.is_view[i]) continue;
+    const graph::Op& op = g.ops[i];
+    std::vector<TensorSpec> inputs, outputs;
+    for (const ValueId v : op.inputs) inputs.push_back(spec(op, v));
+    for (const ValueId v : op.outputs) outputs.push_back(spec(op, v));
+    PreparedKernel prepared = device.prepare(op.name(), op.scope, inputs, outputs, op.attrs);
+    workspace_bytes_ = std::max(workspace_bytes_, prepared.workspace_bytes);
+    steps_.push_back({std::move(prepared), i, pointers});
+    pointers += op.inputs.size() + op.outputs.size();
+  }
+  pointers_.resize(pointers, nullptr);
+}
+
+// Slices and joins that had to become copies are columns of a matrix: [rows, columns].
+TensorSpec Program::spec(const graph::Op& op, ValueId value) const {
+  if (value == 0) return {};
+  const graph::Value& v = compiled_.graph.value(value);
+  TensorSpec s{v.dtype, {}, compiled_.memory.placements[value].strides};
+  for (const graph::Dim& d : v.dims) s.shape.push_back(d.size);
+  if (op.name() != "slice" && op.name() != "concat") return s;
+  const ValueId whole = op.name() == "slice" ? op.inputs[0] : op.outputs[0];
+  const size_t lead = compiled_.graph.value(whole).dims.size() - 1;
+  if (s.shape.size() <= lead + 1) return s;
+  int64_t columns = 1;
+  for (size_t d = lead; d < s.shape.size(); ++d) columns *= s.shape[d];
+  s.shape.resize(lead);
+  s.shape.push_back(columns);
+  s.strides.resize(lead);
+  s.strides.push_back(1);
+  return s;
+}
+
+std::byte* Program::address(ValueId value) const {
+  const passes::Placement& p = compiled_.memory.placements[value];
+  switch (p.region) {
+    case Region::kArena: return bases_.arena + p.offset;
+    case Region::kParameters: return bases_.parameters + p.offset;
+    case Region::kGradients: return bases_.gradients + p.offset;
+    case Region::kInputs: return bases_.inputs + p.offset;
+    case Region::kState:
+    case Region::kNone: break;
+  }
+  throw Error(Code::kInternal, "value %" + std::to_string(value) + " has no memory");
+}
+
+void Program::bind(const Bases& bases) {
+  bases_ = bases;
+  launches_.clear();
+  for (const Step& step : steps_) {
+    const graph::Op& op = compiled_.graph.ops[step.op];
+    void** at = pointers_.data() + step.first_pointer;
+    nemo_launch launch{};
+    launch.struct_size = sizeof launch;
+    launch.inputs = at;
+    for (const ValueId v : op.inputs) *at++ = v == 0 ? nullptr : address(v);
+    launch.outputs = at;
+    for (const ValueId v : op.outputs) *at++ = v == 0 ? nullptr : address(v);
+    launch.workspace = bases.workspace;
+    launches_.push_back(launch);
+  }
+}
+
+void Program::run(Gradients gradients) {
+  const uint32_t flags = gradients == Gradients::kAccumulate ? NEMO_LAUNCH_ACCUMULATE : 0;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    launches_[i].flags = flags;
+    device_.launch(steps_[i].prepared.kernel.get(), launches_[i]);
+  }
+}
+
+std::byte* Program::input(std::string_view name) const {
+  const ValueId v = compiled_.graph.find_input(name);
+  return v == 0 ? nullptr : address(v);
+}
+
+std::byte* Program::output(std::string_view name) const {
+  const ValueId v = compiled_.graph.find_output(name);
+  return v == 0 ? nullptr : address(v);
+}
+
+}  // namespace nemo::runtime

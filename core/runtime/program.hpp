@@ -1,0 +1,61 @@
+// core/runtime/program.hpp - a compiled program as a flat launch list.
+//
+// Two steps, so that memory is known before it is allocated: construction prepares every kernel (the workspace size follows), bind() gives each launch its
+// pointers. run() then only walks the list: no allocation, no lookup, no strings.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "core/passes/compile.hpp"
+#include "core/runtime/device.hpp"
+
+namespace nemo::runtime {
+
+// Base addresses of the regions that placements refer to.
+struct Bases {
+  std::byte* arena = nullptr;
+  std::byte* parameters = nullptr;
+  std::byte* gradients = nullptr;
+  std::byte* inputs = nullptr;
+  std::byte* workspace = nullptr;
+};
+
+// Whether weight gradients overwrite (first micro-batch of a step) or add.
+enum class Gradients { kOverwrite, kAccumulate };
+
+class Program {
+ public:
+  // Borrows `device` and `compiled`, which live longer. Throws with scope and op where the backend has no kernel.
+  Program(Device& device, const passes::Compiled& compiled);
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  [[nodiscard]] int64_t workspace_bytes() const { return workspace_bytes_; }
+  [[nodiscard]] const passes::Compiled& compiled() const { return compiled_; }
+  void bind(const Bases& bases);
+  void run(Gradients gradients = Gradients::kOverwrite);
+
+  // Device address of an input or output; nullptr if the program does not have it. After bind().
+  [[nodiscard]] std::byte* input(std::string_view name) const;
+  [[nodiscard]] std::byte* output(std::string_view name) const;
+  [[nodiscard]] std::byte* address(graph::ValueId value) const;
+
+ private:
+  struct Step {
+    PreparedKernel prepared;
+    size_t op;  // index in the graph
+    size_t first_pointer;
+  };
+  [[nodiscard]] TensorSpec spec(const graph::Op& op, graph::ValueId value) const;
+
+  Device& device_;
+  const passes::Compiled& compiled_;
+  Bases bases_;
+  int64_t workspace_bytes_ = 0;
+  std::vector<Step> steps_;
+  std::vector<void*> pointers_;
+  std::vector<nemo_launch> launches_;
+};
+
+}  // namespace nemo::runtime

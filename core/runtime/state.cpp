@@ -1,0 +1,100 @@
+#include "core/runtime/state.hpp"
+
+#include <algorithm>
+
+#include "core/base/error.hpp"
+#include "core/base/nearest.hpp"
+#include "core/runtime/convert.hpp"
+#include "core/runtime/initialize.hpp"
+
+namespace nemo::runtime {
+namespace {
+
+constexpr int64_t kInitChunk = 1 << 20;  // elements drawn at a time
+
+constexpr std::array<std::string_view, kRoles> kTags{"parameters", "master weights", "gradients", "exp_avg", "exp_avg_sq"};
+
+graph::DType dtype_of(Role role, const passes::Precision& precision) {
+  switch (role) {
+    case Role::kParameter: return precision.parameter;
+    case Role::kMaster: return precision.master;
+    case Role::kGradient: return precision.gradient;
+    case Role::kExpAvg:
+    case Role::kExpAvgSq: return precision.moment;
+  }
+  return graph::DType::kNone;
+}
+
+}  // namespace
+
+int64_t state_bytes(Role role, Keep keep, const passes::FlatLayout& layout, const passes::Precision& precision) {
+  const bool training = keep != Keep::kParametersOnly;
+  const bool kept = role == Role::kParameter || (training && (role == Role::kGradient || (role == Role::kMaster && precision.has_master()) ||
+                                                              role == Role::kExpAvg || (role == Role::kExpAvgSq && keep == Keep::kTwoMoments)));
+  if (!kept) return 0;
+  return (role == Role::kParameter ? layout.total : layout.trainable) * size_of(dtype_of(role, precision));
+}
+
+State::State(Device& device, const std::vector<graph::Parameter>& parameters, const passes::FlatLayout& layout, const passes::Precision& precision, Keep keep)
+    : device_(device), parameters_(parameters), layout_(layout) {
+  for (size_t r = 0; r < kRoles; ++r) {
+    const auto role = static_cast<Role>(r);
+    dtypes_[r] = dtype_of(role, precision);
+    const int64_t bytes = state_bytes(role, keep, layout, precision);
+    buffers_[r] = device.allocate(bytes, kTags[r]);
+    if (bytes > 0) device.zero(buffers_[r].data(), bytes);
+  }
+}
+
+std::byte* State::address(Role role, size_t parameter) const { return data(role) + layout_.offset[parameter] * size_of(dtype(role)); }
+
+int64_t State::bytes(Role role, size_t parameter) const { return element_count(parameters_[parameter].dims) * size_of(dtype(role)); }
+
+size_t State::find(std::string_view name) const {
+  std::vector<std::string> names;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (parameters_[i].name == name) return i;
+    names.push_back(parameters_[i].name);
+  }
+  const std::string near = nearest_name(name, names);
+  throw Error(Code::kNotFound, "the model has no parameter '" + std::string(name) + "'" + (near.empty() ? "" : "; the nearest is '" + near + "'"));
+}
+
+void State::initialize(int64_t seed) {
+  std::vector<float> values;
+  std::vector<std::byte> encoded;
+  for (size_t p = 0; p < parameters_.size(); ++p) {
+    const int64_t n = element_count(parameters_[p].dims);
+    for (int64_t at = 0; at < n; at += kInitChunk) {
+      values.resize(static_cast<size_t>(std::min(kInitChunk, n - at)));
+      nemo::runtime::initialize(values, at, parameters_[p].name, parameters_[p].init, seed);
+      for (const Role role : {Role::kParameter, Role::kMaster}) {
+        if (!keeps(role) || (role == Role::kMaster && !parameters_[p].trainable)) continue;
+        encoded.resize(values.size() * static_cast<size_t>(size_of(dtype(role))));
+        from_f32(values, dtype(role), encoded.data());
+        device_.copy_in(address(role, p) + at * size_of(dtype(role)), encoded.data(), static_cast<int64_t>(encoded.size()));
+      }
+    }
+  }
+}
+
+std::vector<float> State::read(Role role, size_t parameter) const {
+  std::vector<std::byte> raw(static_cast<size_t>(bytes(role, parameter)));
+  device_.copy_out(raw.data(), address(role, parameter), static_cast<int64_t>(raw.size()));
+  std::vector<float> values(static_cast<size_t>(element_count(parameters_[parameter].dims)));
+  to_f32(raw.data(), dtype(role), values);
+  return values;
+}
+
+void State::write_parameter(size_t parameter, std::span<const float> values) {
+  if (static_cast<int64_t>(values.size()) != element_count(parameters_[parameter].dims))
+    throw Error(Code::kInvalidArgument, "parameter '" + parameters_[parameter].name + "' has another number of elements");
+  for (const Role role : {Role::kParameter, Role::kMaster}) {
+    if (!keeps(role)) continue;
+    std::vector<std::byte> encoded(static_cast<size_t>(bytes(role, parameter)));
+    from_f32(values, dtype(role), encoded.data());
+    device_.copy_in(address(role, parameter), encoded.data(), static_cast<int64_t>(encoded.size()));
+  }
+}
+
+}  // namespace nemo::runtime

@@ -90,10 +90,10 @@ Fault convert_list(const Field& field, const Value& value, Value* out) {
   const List single{value};
   const List& given = value.as<List>() ? *value.as<List>() : single;
   for (size_t i = 0; i < given.size(); ++i) {
-    const std::string at = value.as<List>() ? "element " + std::to_string(i + 1) + " " : "";
+    const std::string at = value.as<List>() ? "element " + std::to_string(i + 1) : "";
     if (!has_type(field.element_type, given[i]))
-      return std::string("expected a list of ") + plural(field.element_type) + ", found " + (at.empty() ? "" : "as " + at) + shown(field, given[i]);
-    if (const Fault fault = convert_scalar(field, given[i], &taken.emplace_back())) return at + *fault;
+      return std::string("expected a list of ") + plural(field.element_type) + ", found " + (at.empty() ? "" : "as " + at + " ") + shown(field, given[i]);
+    if (const Fault fault = convert_scalar(field, given[i], &taken.emplace_back())) return (at.empty() ? "" : at + ": ") + *fault;
   }
   *out = {std::move(taken)};
   return {};

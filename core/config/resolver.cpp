@@ -129,7 +129,7 @@ Value Resolver::take_paths(const Field& field, Value value, const Origin& origin
 
 Error Resolver::to_error(Faults faults) {
   const auto rank = [](const Origin& o) { return o.kind == Origin::Kind::kDefault ? 9 : static_cast<int>(o.kind); };
-  // Overrides keep their order: their line and column are 0 and their text does not take part.
+  // Of the command line, the order of the sections is kept: its line and column are 0, and an override's text says nothing of place.
   const auto file = [](const Origin& o) { return o.kind == kCommandLine ? std::string() : o.file; };
   std::stable_sort(faults.begin(), faults.end(), [&](const Fault& a, const Fault& b) {
     return std::tuple(rank(a.origin), file(a.origin), a.origin.line, a.origin.column) <

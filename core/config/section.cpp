@@ -22,7 +22,8 @@ const Setting& Section::at(std::string_view path) const {
 
 bool Section::has(std::string_view path) const {
   const Setting& setting = at(path);
-  return setting.field.type == NEMO_FIELD_TABLE ? !get_keys(path).empty() : setting.value.has_value();
+  if (setting.field.type != NEMO_FIELD_TABLE) return setting.value.has_value();
+  return std::any_of(settings_.begin(), settings_.end(), [&](const Setting& s) { return is_below(s.field.path, path); });
 }
 
 template <class T>

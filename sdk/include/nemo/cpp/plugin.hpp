@@ -44,10 +44,12 @@ nemo_error* enter(const nemo_host_api* api, nemo_host* handle, const nemo_compon
 }  // namespace v1
 }  // namespace nemo::sdk
 
-#define NEMO_PLUGIN(record, ...)                                                                                                  \
-  NEMO_RECORD(record);                                                                                                            \
-  extern "C" __attribute__((visibility("default"))) nemo_error* nemo_plugin_entry_v1(const nemo_host_api* api, nemo_host* handle, \
-                                                                                    const nemo_plugin** out) {                    \
-    static const nemo_component components[] = {__VA_ARGS__};                                                                     \
-    return nemo::sdk::enter(api, handle, components, out);                                                                        \
+// The names of the entry's parameters must not hide a plugin's own ("api").
+#define NEMO_PLUGIN(record, ...)                                                                                                       \
+  NEMO_RECORD(record);                                                                                                                 \
+  extern "C" __attribute__((visibility("default"))) nemo_error* nemo_plugin_entry_v1(const nemo_host_api* nemo_entry_api,              \
+                                                                                    nemo_host* nemo_entry_host,                        \
+                                                                                    const nemo_plugin** nemo_entry_out) {              \
+    static const nemo_component nemo_entry_components[] = {__VA_ARGS__};                                                               \
+    return nemo::sdk::enter(nemo_entry_api, nemo_entry_host, nemo_entry_components, nemo_entry_out);                                   \
   }

@@ -1,0 +1,14 @@
+// core/passes/partition_emit.hpp - writes the ops of one rank as decided: the second half of partition. Internal to partition.
+#pragma once
+
+#include "core/graph/graph.hpp"
+#include "core/passes/partition_decide.hpp"
+#include "core/passes/partition_rules.hpp"
+
+namespace nemo::passes {
+
+// Rewrites `graph`, for which `decisions` were made. Throws nemo::Error(kUnsupported) where a conversion of an input has no right gradient, kConfig where
+// Plan.shard_parameters shards a parameter that all its ranks use alike; the graph is then half rewritten.
+void emit(graph::Graph& graph, const Rules& rules, const Decisions& decisions);
+
+}  // namespace nemo::passes

@@ -26,7 +26,10 @@ inline uint64_t mix64(uint64_t x) {
 }
 inline uint64_t counter_random(uint64_t key, uint64_t counter) { return mix64(mix64(key) ^ mix64(counter + 0x632be59bd9b4e019u)); }
 // Maps a random word onto [0, n), n > 0 (bias below n / 2^64).
-inline uint64_t bounded(uint64_t word, uint64_t n) { return static_cast<uint64_t>((static_cast<unsigned __int128>(word) * n) >> 64); }
+inline uint64_t bounded(uint64_t word, uint64_t n) {
+  __extension__ typedef unsigned __int128 Wide;
+  return static_cast<uint64_t>((static_cast<Wide>(word) * n) >> 64);
+}
 
 // The host's tokenizer, or none.
 class TokenizerView {

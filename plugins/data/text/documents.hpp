@@ -1,0 +1,37 @@
+// plugins/data/text/documents.hpp - from file patterns to one long row of token ids.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nemo/cpp/data.hpp"
+
+namespace nemo::text_data {
+
+// The files that the paths and globs name, each pattern's in order of name. A pattern that names none is NEMO_CODE_NOT_FOUND; `setting` is its
+// setting.
+[[nodiscard]] std::vector<std::string> find_files(const std::vector<std::string>& patterns, const std::string& setting);
+
+// Calls take(whole text) for each file. All files empty is NEMO_CODE_NOT_FOUND.
+void for_each_text(const std::vector<std::string>& files, const std::function<void(std::string_view)>& take);
+
+// Token ids, two bytes each where the vocabulary allows, otherwise four.
+class TokenRow {
+ public:
+  TokenRow(int64_t vocab_size, size_t expected);
+  void append(const int32_t* ids, size_t n);
+  [[nodiscard]] int64_t size() const { return static_cast<int64_t>(narrow_ ? small_.size() : large_.size()); }
+  void copy(int64_t from, int64_t n, int32_t* out) const;
+
+ private:
+  bool narrow_;
+  std::vector<uint16_t> small_;
+  std::vector<int32_t> large_;
+};
+
+// Documents (a file each, or what `separator` cuts files into, where it is not empty) end to end, each followed by the tokenizer's eos if it has one.
+[[nodiscard]] TokenRow tokenize(const std::vector<std::string>& files, const sdk::TokenizerView& tokenizer, const std::string& separator);
+
+}  // namespace nemo::text_data

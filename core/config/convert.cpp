@@ -10,21 +10,31 @@ using Fault = std::optional<std::string>;
 
 const char* noun(nemo_field_type type) {
   switch (type) {
-    case NEMO_FIELD_BOOL: return "true or false";
-    case NEMO_FIELD_INT: return "an integer";
-    case NEMO_FIELD_FLOAT: return "a number";
-    case NEMO_FIELD_PATH: return "a path (string)";
-    default: return "a string";
+    case NEMO_FIELD_BOOL:
+      return "true or false";
+    case NEMO_FIELD_INT:
+      return "an integer";
+    case NEMO_FIELD_FLOAT:
+      return "a number";
+    case NEMO_FIELD_PATH:
+      return "a path (string)";
+    default:
+      return "a string";
   }
 }
 
 const char* plural(nemo_field_type type) {
   switch (type) {
-    case NEMO_FIELD_BOOL: return "booleans";
-    case NEMO_FIELD_INT: return "integers";
-    case NEMO_FIELD_FLOAT: return "numbers";
-    case NEMO_FIELD_PATH: return "paths (strings)";
-    default: return "strings";
+    case NEMO_FIELD_BOOL:
+      return "booleans";
+    case NEMO_FIELD_INT:
+      return "integers";
+    case NEMO_FIELD_FLOAT:
+      return "numbers";
+    case NEMO_FIELD_PATH:
+      return "paths (strings)";
+    default:
+      return "strings";
   }
 }
 
@@ -65,10 +75,14 @@ Fault wrong_type(const Field& field, const Value& value) {
 
 bool has_type(nemo_field_type type, const Value& value) {
   switch (type) {
-    case NEMO_FIELD_BOOL: return value.as<bool>() != nullptr;
-    case NEMO_FIELD_INT: return value.as<int64_t>() != nullptr;
-    case NEMO_FIELD_FLOAT: return value.as<double>() != nullptr || value.as<int64_t>() != nullptr;
-    default: return value.as<std::string>() != nullptr;
+    case NEMO_FIELD_BOOL:
+      return value.as<bool>() != nullptr;
+    case NEMO_FIELD_INT:
+      return value.as<int64_t>() != nullptr;
+    case NEMO_FIELD_FLOAT:
+      return value.as<double>() != nullptr || value.as<int64_t>() != nullptr;
+    default:
+      return value.as<std::string>() != nullptr;
   }
 }
 
@@ -92,7 +106,8 @@ Fault convert_list(const Field& field, const Value& value, Value* out) {
   for (size_t i = 0; i < given.size(); ++i) {
     const std::string at = value.as<List>() ? "element " + std::to_string(i + 1) : "";
     if (!has_type(field.element_type, given[i]))
-      return std::string("expected a list of ") + plural(field.element_type) + ", found " + (at.empty() ? "" : "as " + at + " ") + shown(field, given[i]);
+      return std::string("expected a list of ") + plural(field.element_type) + ", found " + (at.empty() ? "" : "as " + at + " ") +
+             shown(field, given[i]);
     if (const Fault fault = convert_scalar(field, given[i], &taken.emplace_back())) return (at.empty() ? "" : at + ": ") + *fault;
   }
   *out = {std::move(taken)};

@@ -50,7 +50,9 @@ struct ToJson {
   }
   nlohmann::ordered_json operator()(const Foreign& v) const { return v.kind; }
   // JSON has no infinities: they are written as TOML writes them.
-  nlohmann::ordered_json operator()(double v) const { return std::isfinite(v) ? nlohmann::ordered_json(v) : nlohmann::ordered_json(to_literal({v})); }
+  nlohmann::ordered_json operator()(double v) const {
+    return std::isfinite(v) ? nlohmann::ordered_json(v) : nlohmann::ordered_json(to_literal({v}));
+  }
   template <class T>
   nlohmann::ordered_json operator()(const T& v) const {
     return v;

@@ -35,7 +35,8 @@ std::string how_to_set(const std::string& section, const Field& field) {
   const bool text = field.scalar_type() >= NEMO_FIELD_STRING && field.scalar_type() <= NEMO_FIELD_ENUM;
   const std::string scalar = text ? "\"...\"" : "...";
   const std::string value = field.type == NEMO_FIELD_LIST ? "[" + scalar + "]" : field.type == NEMO_FIELD_TABLE ? "{...}" : scalar;
-  return "add `" + field.path + " = " + value + "` under [" + section + "], or give " + section + "." + field.path + "=... on the command line";
+  return "add `" + field.path + " = " + value + "` under [" + section + "], or give " + section + "." + field.path +
+         "=... on the command line";
 }
 
 nemo_field_type type_of(const Value& value) {
@@ -85,13 +86,17 @@ Setting Resolver::resolve_field(const Part& part, const Field& field, Faults& fa
   if (const Entry* entry = document_.find(path)) {
     Value value;
     const bool table_wanted = field.type == NEMO_FIELD_TABLE;
-    const auto fault = table_wanted ? "expected a table, found " + describe(entry->value) : convert(field, as_written(field, path, *entry), &value);
-    if (fault) faults.push_back({entry->origin, place(entry->origin, path, field) + ": " + *fault});
-    else setting = {field, take_paths(field, std::move(value), entry->origin), entry->origin};
+    const auto fault =
+        table_wanted ? "expected a table, found " + describe(entry->value) : convert(field, as_written(field, path, *entry), &value);
+    if (fault)
+      faults.push_back({entry->origin, place(entry->origin, path, field) + ": " + *fault});
+    else
+      setting = {field, take_paths(field, std::move(value), entry->origin), entry->origin};
   } else if (is_table && field.type != NEMO_FIELD_TABLE) {
     faults.push_back({table->second, place(table->second, path, field) + ": " + wanted(field)});
   } else if (field.is(NEMO_FIELD_REQUIRED) && !is_table) {
-    faults.push_back({{}, document_.recipe() + ": " + path + ": required, and not set (" + field.doc + "); " + how_to_set(part.name, field)});
+    faults.push_back(
+        {{}, document_.recipe() + ": " + path + ": required, and not set (" + field.doc + "); " + how_to_set(part.name, field)});
   } else if (setting.value) {
     setting.value = take_paths(field, *std::move(setting.value), {});
   }
@@ -104,7 +109,8 @@ void Resolver::resolve_table(const Part& part, const Field& field, Section& sect
   for (const auto& [key, entry] : document_.entries()) {
     if (!is_below(key, path)) continue;
     if (entry.value.as<List>() || entry.value.as<Foreign>()) {
-      faults.push_back({entry.origin, place(entry.origin, key, field) + ": expected a boolean, number or string, found " + describe(entry.value)});
+      faults.push_back(
+          {entry.origin, place(entry.origin, key, field) + ": expected a boolean, number or string, found " + describe(entry.value)});
       continue;
     }
     Field child;
@@ -119,8 +125,10 @@ Value Resolver::take_paths(const Field& field, Value value, const Origin& origin
   if (field.scalar_type() != NEMO_FIELD_PATH) return value;
   const std::filesystem::path recipe_folder = std::filesystem::path(document_.recipe()).parent_path();
   std::vector<std::filesystem::path> folders;
-  if (origin.kind == kCommandLine) folders = {"", recipe_folder};
-  else if (origin.kind != Origin::Kind::kDefault) folders = {std::filesystem::path(origin.file).parent_path()};
+  if (origin.kind == kCommandLine)
+    folders = {"", recipe_folder};
+  else if (origin.kind != Origin::Kind::kDefault)
+    folders = {std::filesystem::path(origin.file).parent_path()};
   if (const auto* text = value.as<std::string>()) return {resolve_path(*text, folders)};
   List list;
   for (const Value& element : *value.as<List>()) list.push_back({resolve_path(*element.as<std::string>(), folders)});

@@ -21,9 +21,9 @@ class Resolver {
   void add(const std::string& name, const std::string& owner, const nemo_schema* schema);
 
   // Defaults filled in, integers made floats, paths made absolute: relative to the folder of the file that sets them if they exist there,
-  // else to the current folder; from the command line the current folder comes first, then the recipe's; a default is relative to the current folder.
-  // A scalar that the command line gives to a string setting is its text ("job.name=2024").
-  // Throws one Error(kConfig) with a line for each fault, in the order base files, recipe, command line, missing settings.
+  // else to the current folder; from the command line the current folder comes first, then the recipe's; a default is relative to the
+  // current folder. A scalar that the command line gives to a string setting is its text ("job.name=2024"). Throws one Error(kConfig) with
+  // a line for each fault, in the order base files, recipe, command line, missing settings.
   [[nodiscard]] Configuration resolve() const;
 
  private:

@@ -14,13 +14,20 @@ std::string to_text(nemo_str s) { return s.len == 0 ? std::string() : std::strin
 
 const char* scalar_name(nemo_field_type type) {
   switch (type) {
-    case NEMO_FIELD_BOOL: return "bool";
-    case NEMO_FIELD_INT: return "int";
-    case NEMO_FIELD_FLOAT: return "float";
-    case NEMO_FIELD_STRING: return "string";
-    case NEMO_FIELD_PATH: return "path";
-    case NEMO_FIELD_ENUM: return "enum";
-    default: return nullptr;
+    case NEMO_FIELD_BOOL:
+      return "bool";
+    case NEMO_FIELD_INT:
+      return "int";
+    case NEMO_FIELD_FLOAT:
+      return "float";
+    case NEMO_FIELD_STRING:
+      return "string";
+    case NEMO_FIELD_PATH:
+      return "path";
+    case NEMO_FIELD_ENUM:
+      return "enum";
+    default:
+      return nullptr;
   }
 }
 
@@ -45,7 +52,8 @@ void read_default(Field& field, const std::string& what) {
       throw Error(Code::kInternal, what + ": the default of a table is {} or nothing, not `" + field.default_text + "`");
     return;
   }
-  if (!tree || tree->leaves.size() != 1) throw Error(Code::kInternal, what + ": the default `" + field.default_text + "` is not a TOML value");
+  if (!tree || tree->leaves.size() != 1)
+    throw Error(Code::kInternal, what + ": the default `" + field.default_text + "` is not a TOML value");
   Value value;
   if (const auto fault = convert(field, tree->leaves[0].value, &value))
     throw Error(Code::kInternal, what + ": the default `" + field.default_text + "` does not fit: " + *fault);
@@ -111,9 +119,12 @@ std::string type_name(const Field& field) {
 std::string range_text(const Field& field) {
   const bool low = field.is(NEMO_FIELD_HAS_MIN), high = field.is(NEMO_FIELD_HAS_MAX);
   std::string text;
-  if (low && high) text = "between " + number_text(field.min) + " and " + number_text(field.max);
-  else if (low) text = "at least " + number_text(field.min);
-  else if (high) text = "at most " + number_text(field.max);
+  if (low && high)
+    text = "between " + number_text(field.min) + " and " + number_text(field.max);
+  else if (low)
+    text = "at least " + number_text(field.min);
+  else if (high)
+    text = "at most " + number_text(field.max);
   return text.empty() || field.unit.empty() ? text : text + " " + field.unit;
 }
 

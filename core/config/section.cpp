@@ -41,7 +41,8 @@ std::vector<T> Section::get_all(std::string_view path, const char* asked) const 
   std::vector<T> out;
   for (const Value& element : get<List>(path, asked)) {
     const T* typed = element.as<T>();
-    if (typed == nullptr) misuse(name_ + "." + std::string(path) + " is of type " + type_name(at(path).field) + " and was read as " + asked);
+    if (typed == nullptr)
+      misuse(name_ + "." + std::string(path) + " is of type " + type_name(at(path).field) + " and was read as " + asked);
     out.push_back(*typed);
   }
   return out;

@@ -64,8 +64,8 @@ const nemo_schema* precision() {
 
 const nemo_schema* optim() {
   static const Schema schema{{
-      choice("optimizer", "\"adamw\"", {{"adamw", "Adam with decoupled weight decay"}, {"sgd", "stochastic gradient descent with momentum"}},
-             "the update rule")
+      choice("optimizer", "\"adamw\"",
+             {{"adamw", "Adam with decoupled weight decay"}, {"sgd", "stochastic gradient descent with momentum"}}, "the update rule")
           .changes_checkpoint(),
       number("lr", "3e-4", "peak learning rate").min(0),
       list("betas", NEMO_FIELD_FLOAT, "[0.9, 0.95]", "adamw: decay rates of the first and second moment").min(0).max(1),
@@ -91,7 +91,8 @@ const nemo_schema* optim() {
 
 const nemo_schema* trainer() {
   static const Schema schema{{
-      choice("accelerator", "\"auto\"", {{"auto", "a GPU if there is one"}, {"cpu", "the CPU"}, {"gpu", "a GPU, or an error"}}, "where to compute"),
+      choice("accelerator", "\"auto\"", {{"auto", "a GPU if there is one"}, {"cpu", "the CPU"}, {"gpu", "a GPU, or an error"}},
+             "where to compute"),
       string("backend", "\"\"", "the backend plugin's id; empty: by accelerator"),
       integer("devices", "1", "devices of one node, one process each").min(1),
       integer("num_nodes", "1", "nodes").min(1),
@@ -130,7 +131,9 @@ const nemo_schema* checkpoint() {
       boolean("save_last", "true", "keep the newest as well"),
       boolean("async", "false", "write while training goes on"),
       choice("resume", "\"if-exists\"",
-             {{"if-exists", "from the run's newest checkpoint, else start"}, {"never", "start anew"}, {"must", "from a checkpoint, or an error"}},
+             {{"if-exists", "from the run's newest checkpoint, else start"},
+              {"never", "start anew"},
+              {"must", "from a checkpoint, or an error"}},
              "whether to go on from a checkpoint"),
   }};
   return schema.get();
@@ -146,9 +149,18 @@ struct Entry {
   const nemo_schema* (*schema)();
 };
 constexpr std::array kSections{
-    Entry{"job", job},           Entry{"model", model},         Entry{"data", data}, Entry{"tokenizer", tokenizer}, Entry{"strategy", strategy},
-    Entry{"precision", precision}, Entry{"optim", optim},       Entry{"trainer", trainer}, Entry{"peft", peft},     Entry{"log", log},
-    Entry{"checkpoint", checkpoint}, Entry{"plugins", plugins},
+    Entry{"job", job},
+    Entry{"model", model},
+    Entry{"data", data},
+    Entry{"tokenizer", tokenizer},
+    Entry{"strategy", strategy},
+    Entry{"precision", precision},
+    Entry{"optim", optim},
+    Entry{"trainer", trainer},
+    Entry{"peft", peft},
+    Entry{"log", log},
+    Entry{"checkpoint", checkpoint},
+    Entry{"plugins", plugins},
 };
 
 constexpr auto kNames = [] {

@@ -9,15 +9,24 @@ namespace {
 
 Value to_value(const toml::node& node) {
   switch (node.type()) {
-    case toml::node_type::boolean: return {node.as_boolean()->get()};
-    case toml::node_type::integer: return {node.as_integer()->get()};
-    case toml::node_type::floating_point: return {node.as_floating_point()->get()};
-    case toml::node_type::string: return {node.as_string()->get()};
-    case toml::node_type::date: return {Foreign{"a date"}};
-    case toml::node_type::time: return {Foreign{"a time"}};
-    case toml::node_type::date_time: return {Foreign{"a date and time"}};
-    case toml::node_type::table: return {Foreign{"a table"}};
-    default: break;
+    case toml::node_type::boolean:
+      return {node.as_boolean()->get()};
+    case toml::node_type::integer:
+      return {node.as_integer()->get()};
+    case toml::node_type::floating_point:
+      return {node.as_floating_point()->get()};
+    case toml::node_type::string:
+      return {node.as_string()->get()};
+    case toml::node_type::date:
+      return {Foreign{"a date"}};
+    case toml::node_type::time:
+      return {Foreign{"a time"}};
+    case toml::node_type::date_time:
+      return {Foreign{"a date and time"}};
+    case toml::node_type::table:
+      return {Foreign{"a table"}};
+    default:
+      break;
   }
   List list;
   for (const toml::node& element : *node.as_array()) list.push_back(to_value(element));
@@ -47,8 +56,8 @@ TomlTree read_toml(std::string_view text, const std::string& file) {
     return tree;
   } catch (const toml::parse_error& e) {
     const toml::source_position at = e.source().begin;
-    throw Error(Code::kConfig, file + ":" + std::to_string(at.line) + ":" + std::to_string(at.column) +
-                                   ": bad TOML: " + std::string(e.description()));
+    throw Error(Code::kConfig,
+                file + ":" + std::to_string(at.line) + ":" + std::to_string(at.column) + ": bad TOML: " + std::string(e.description()));
   }
 }
 

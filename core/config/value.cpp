@@ -65,7 +65,10 @@ std::string to_literal(const Value& value) { return std::visit(Literal{}, value.
 std::string describe(const Value& value) {
   if (value.as<List>()) return "a list";
   if (const auto* foreign = value.as<Foreign>()) return foreign->kind;
-  const char* kind = value.as<bool>() ? "the boolean " : value.as<int64_t>() ? "the integer " : value.as<double>() ? "the number " : "the string ";
+  const char* kind = value.as<bool>()      ? "the boolean "
+                     : value.as<int64_t>() ? "the integer "
+                     : value.as<double>()  ? "the number "
+                                           : "the string ";
   return kind + to_literal(value);
 }
 
@@ -73,7 +76,8 @@ std::string to_string(const Origin& origin) {
   if (origin.kind == Origin::Kind::kDefault) return "default";
   if (origin.kind == Origin::Kind::kCommandLine) return "command line";
   const std::string name = std::filesystem::path(origin.file).filename();
-  return (origin.kind == Origin::Kind::kBase ? "base " : "recipe ") + name + ":" + std::to_string(origin.line) + ":" + std::to_string(origin.column);
+  return (origin.kind == Origin::Kind::kBase ? "base " : "recipe ") + name + ":" + std::to_string(origin.line) + ":" +
+         std::to_string(origin.column);
 }
 
 std::string location(const Origin& origin, std::string_view path) {

@@ -43,8 +43,9 @@ TEST_F(DocumentTest, a_shipped_recipe_is_found_by_name_with_or_without_suffix) {
 
 TEST_F(DocumentTest, a_missing_recipe_says_where_it_was_searched_and_what_is_near) {
   write("shipped/quickstart.toml", "");
-  EXPECT_EQ(message_of([&] { (void)load("quickstrat"); }), "recipe quickstrat not found; searched quickstrat, " + path("shipped/quickstrat") + ", " +
-                                                               path("shipped/quickstrat.toml") + "; did you mean quickstart?");
+  EXPECT_EQ(message_of([&] { (void)load("quickstrat"); }), "recipe quickstrat not found; searched quickstrat, " +
+                                                               path("shipped/quickstrat") + ", " + path("shipped/quickstrat.toml") +
+                                                               "; did you mean quickstart?");
 }
 
 TEST_F(DocumentTest, a_missing_base_names_the_line_that_asks_for_it_and_where_it_was_searched) {

@@ -12,7 +12,8 @@ namespace {
 
 const std::string kRecipe =
     "[model]\nplugin = \"llama\"\ntitle = \"tab\\there \\\"q\\\" \\\\ \\u0001 \u00e9\\nend\"\ninit_std = 1e-7\nbetas = [0.1, 1]\n"
-    "names = [\"a\", \"b\"]\nfiles = [\"x/*.txt\"]\n[model.labels]\n\"odd key.x\" = 3\n[model.rope_scaling]\ntype = \"llama3\"\nfactor = inf\n";
+    "names = [\"a\", \"b\"]\nfiles = [\"x/*.txt\"]\n[model.labels]\n\"odd key.x\" = 3\n[model.rope_scaling]\ntype = \"llama3\"\nfactor = "
+    "inf\n";
 
 TEST(ToToml, reads_back_to_the_same_values) {
   const Configuration first = resolve(kRecipe);

@@ -90,12 +90,15 @@ TEST(Resolver, reports_a_required_setting_that_is_missing_and_how_to_set_it) {
 
 TEST(Resolver, names_the_override_that_is_wrong) {
   EXPECT_EQ(fault("", {"model.num_layers=abc"}), "command line: model.num_layers=abc: expected an integer, found the string \"abc\"");
-  EXPECT_EQ(fault("", {"model.num_layer=3"}), "command line: model.num_layer=3: unknown key; looked in core and llama; did you mean model.num_layers?");
+  EXPECT_EQ(fault("", {"model.num_layer=3"}),
+            "command line: model.num_layer=3: unknown key; looked in core and llama; did you mean model.num_layers?");
 }
 
 TEST(Resolver, reports_all_faults_at_once_in_the_order_of_the_recipe_then_the_command_line_then_missing_ones) {
   const std::string text = "[trainer]\nmax_step = 1\ndevices = 0\n[modle]\nx = 1\n[model]\ninit_std = \"x\"\n";
-  EXPECT_EQ(message_of([&] { (void)resolve(text, {"trainer.num_nodes=x", "model.tie=maybe"}); }),
+  EXPECT_EQ(message_of([&] {
+              (void)resolve(text, {"trainer.num_nodes=x", "model.tie=maybe"});
+            }),
             "r.toml:2:1: trainer.max_step: unknown key; looked in core; did you mean trainer.max_steps?\n"
             "r.toml:3:1: trainer.devices: 0 is out of range; expected at least 1\n"
             "r.toml:4:2: [modle]: unknown section; did you mean [model]?\n"
@@ -122,7 +125,8 @@ TEST_F(ResolverFiles, a_path_is_relative_to_the_file_that_sets_it_if_it_exists_t
   const std::string recipe = write("r.toml", "base = \"sub/b.toml\"\n");
   const Configuration settings = resolve(Document::load(recipe, {}, {}));
   const std::string here = std::filesystem::current_path().string();
-  EXPECT_THAT(settings.section("model").get_strings("files"), ElementsAre(path("sub/corpus.txt"), path("sub/data/*.txt"), here + "/nowhere.txt"));
+  EXPECT_THAT(settings.section("model").get_strings("files"),
+              ElementsAre(path("sub/corpus.txt"), path("sub/data/*.txt"), here + "/nowhere.txt"));
   EXPECT_EQ(settings.section("model").get_string("weights"), here + "/gone.bin");
 }
 

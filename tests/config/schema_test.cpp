@@ -27,18 +27,21 @@ std::string fault(const nemo_field& f, Code code) {
 
 TEST(Schema, with_a_default_that_does_not_fit_is_an_internal_error_that_names_the_field) {
   EXPECT_EQ(fault(field(NEMO_FIELD_INT, "1 2"), Code::kInternal), "schema of llama: field size: the default `1 2` is not a TOML value");
-  EXPECT_EQ(fault(field(NEMO_FIELD_STRING, "char"), Code::kInternal), "schema of llama: field size: the default `char` is not a TOML value");
+  EXPECT_EQ(fault(field(NEMO_FIELD_STRING, "char"), Code::kInternal),
+            "schema of llama: field size: the default `char` is not a TOML value");
   EXPECT_EQ(fault(field(NEMO_FIELD_INT, "\"x\""), Code::kInternal),
             "schema of llama: field size: the default `\"x\"` does not fit: expected an integer, found the string \"x\"");
   nemo_field bounded = field(NEMO_FIELD_INT, "9");
   bounded.flags = NEMO_FIELD_HAS_MAX;
   bounded.max = 8;
-  EXPECT_EQ(fault(bounded, Code::kInternal), "schema of llama: field size: the default `9` does not fit: 9 is out of range; expected at most 8");
+  EXPECT_EQ(fault(bounded, Code::kInternal),
+            "schema of llama: field size: the default `9` does not fit: 9 is out of range; expected at most 8");
 }
 
 TEST(Schema, with_an_unknown_type_is_unsupported) {
   EXPECT_EQ(fault(field(99, ""), Code::kUnsupported), "schema of llama: field size has the type 99, which this host does not know");
-  EXPECT_EQ(fault(field(NEMO_FIELD_LIST, ""), Code::kUnsupported), "schema of llama: field size is a list of type 0, which this host does not know");
+  EXPECT_EQ(fault(field(NEMO_FIELD_LIST, ""), Code::kUnsupported),
+            "schema of llama: field size is a list of type 0, which this host does not know");
   EXPECT_EQ(fault(field(NEMO_FIELD_ENUM, ""), Code::kInternal), "schema of llama: field size is an enum without choices");
 }
 

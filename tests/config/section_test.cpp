@@ -37,7 +37,8 @@ TEST_F(SectionTest, takes_values_that_the_host_computes) {
   EXPECT_EQ(to_string(model_.origin("vocab_size")), "recipe r.toml:9:1");
   EXPECT_EQ(message_of([&] { model_.set("vocab_size", {int64_t{0}}); }, Code::kInvalidArgument),
             "model.vocab_size cannot be set: 0 is out of range; expected at least 1");
-  EXPECT_EQ(message_of([&] { model_.set("vocab", {int64_t{1}}); }, Code::kInvalidArgument), "no schema of [model] has the setting \"vocab\"");
+  EXPECT_EQ(message_of([&] { model_.set("vocab", {int64_t{1}}); }, Code::kInvalidArgument),
+            "no schema of [model] has the setting \"vocab\"");
 }
 
 TEST_F(SectionTest, lists_the_keys_of_a_free_form_table) {
@@ -117,7 +118,8 @@ TEST_F(ConfigApi, gives_errors_for_misuse) {
   EXPECT_EQ(take(api_.config_int(config_, NEMO_STR("nonsense"), &integer)), "no schema of [model] has the setting \"nonsense\"");
   EXPECT_EQ(take(api_.config_int(config_, NEMO_STR("tie"), &integer)), "model.tie is of type bool and was read as int");
   EXPECT_EQ(take(api_.config_list_int(config_, NEMO_STR("dims"), 2, &integer)), "model.dims has 2 elements; there is no index 2");
-  EXPECT_EQ(take(api_.config_list_int(config_, NEMO_STR("names"), 0, &integer)), "model.names is a list of another type than was asked for");
+  EXPECT_EQ(take(api_.config_list_int(config_, NEMO_STR("names"), 0, &integer)),
+            "model.names is a list of another type than was asked for");
   EXPECT_EQ(integer, -7);
 }
 

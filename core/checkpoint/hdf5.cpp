@@ -110,7 +110,8 @@ Handle text_type() {
 
 void set_text_attribute(hid_t object, const std::string& name, const std::string& value) {
   const Handle type = text_type();
-  const Handle attribute(H5Acreate2(object, name.c_str(), type, dataspace_of({}), H5P_DEFAULT, H5P_DEFAULT), H5Aclose, "create attribute " + name);
+  const Handle attribute(H5Acreate2(object, name.c_str(), type, dataspace_of({}), H5P_DEFAULT, H5P_DEFAULT), H5Aclose,
+                         "create attribute " + name);
   const char* text = value.c_str();
   checked(H5Awrite(attribute, type, &text), "write attribute " + name);
 }

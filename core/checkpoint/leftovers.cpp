@@ -37,8 +37,10 @@ void remove_leftovers(const fs::path& checkpoints) {
   for (const fs::directory_entry& entry : fs::directory_iterator(checkpoints)) {
     const std::string name = entry.path().filename().string();
     if (!entry.is_directory()) continue;
-    if (name.find(kDeleting) != std::string::npos) deleting.push_back(entry.path());
-    else if (name.find(kPartial) != std::string::npos) partial.push_back(entry.path());
+    if (name.find(kDeleting) != std::string::npos)
+      deleting.push_back(entry.path());
+    else if (name.find(kPartial) != std::string::npos)
+      partial.push_back(entry.path());
   }
   std::error_code ignored;
   for (const fs::path& path : deleting) fs::remove_all(path, ignored);

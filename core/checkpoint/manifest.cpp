@@ -26,7 +26,8 @@ Manifest from_json(const json& root) {
   manifest.facts.step = root.at("step").get<int64_t>();
   for (const auto& [name, value] : root.at("metrics").items())
     manifest.facts.metrics[name] = value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
-  for (const json& plugin : root.at("plugins")) manifest.facts.plugins.push_back({plugin.at("kind"), plugin.at("id"), plugin.at("version")});
+  for (const json& plugin : root.at("plugins"))
+    manifest.facts.plugins.push_back({plugin.at("kind"), plugin.at("id"), plugin.at("version")});
   for (const auto& [name, file] : root.at("files").items()) {
     if (!is_inside(name)) throw std::invalid_argument("file name '" + name + "' leaves the folder");
     manifest.files[name] = {file.at("bytes").get<uint64_t>(), file.at("crc32").get<uint32_t>()};
@@ -39,8 +40,9 @@ void check_format(const json& root, const fs::path& path) {
     throw Error(Code::kDataLoss, path.string() + " is damaged: it is not the manifest of a checkpoint");
   const int version = root.value("format_version", 0);
   if (version != kFormatVersion)
-    throw Error(Code::kUnsupported, path.string() + ": checkpoint format version " + std::to_string(version) + "; this program reads version " +
-                                        std::to_string(kFormatVersion) + "; use the version of the program that wrote it");
+    throw Error(Code::kUnsupported, path.string() + ": checkpoint format version " + std::to_string(version) +
+                                        "; this program reads version " + std::to_string(kFormatVersion) +
+                                        "; use the version of the program that wrote it");
 }
 
 }  // namespace
@@ -74,7 +76,8 @@ Manifest read_manifest(const fs::path& directory) {
     check_format(root, path);
     const uint32_t stated = root.at(kOwnSum).get<uint32_t>();
     root.erase(kOwnSum);
-    if (crc_of_text(root.dump()) != stated) throw Error(Code::kDataLoss, path.string() + " is damaged: its checksum does not match its content");
+    if (crc_of_text(root.dump()) != stated)
+      throw Error(Code::kDataLoss, path.string() + " is damaged: its checksum does not match its content");
     return from_json(root);
   } catch (const std::system_error& e) {
     throw Error(Code::kDataLoss, "cannot read " + path.string() + ": " + e.what());

@@ -43,7 +43,8 @@ std::string name_mismatch(std::span<const std::string> model, std::span<const st
   const Names missing = without(wanted, found), extra = without(found, wanted);
   std::string text;
   if (!missing.empty()) text += source + " lacks " + count_of(missing) + " of the model:" + listing(missing, extra);
-  if (!extra.empty()) text += (text.empty() ? "" : "\n") + source + " has " + count_of(extra) + " that the model lacks:" + listing(extra, {});
+  if (!extra.empty())
+    text += (text.empty() ? "" : "\n") + source + " has " + count_of(extra) + " that the model lacks:" + listing(extra, {});
   return text;
 }
 

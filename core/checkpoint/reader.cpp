@@ -93,7 +93,8 @@ Manifest verify(const fs::path& directory, Verify depth) {
       throw Error(Code::kDataLoss, "cannot read " + (directory / name).string() + ": " + e.what());
     }
   }
-  if (!manifest.files.contains(kTensorFile)) throw Error(Code::kDataLoss, (directory / kManifestFile).string() + " is damaged: it lists no " + kTensorFile);
+  if (!manifest.files.contains(kTensorFile))
+    throw Error(Code::kDataLoss, (directory / kManifestFile).string() + " is damaged: it lists no " + kTensorFile);
   return manifest;
 }
 
@@ -140,10 +141,13 @@ void Reader::read(const std::string& group, const TensorSlot& slot) const {
     const std::vector<int64_t> shape = shape_of(set);
     if (shape != slot.shape || (stored != slot.dtype && !converts(stored, slot.dtype)))
       throw Error(Code::kConfig, s.place() + ": " + path + " is " + describe(stored, shape) + ", but the program's is " +
-                                     describe(slot.dtype, slot.shape) + "; the model settings differ from those of the checkpoint's " + kRecipeFile);
+                                     describe(slot.dtype, slot.shape) + "; the model settings differ from those of the checkpoint's " +
+                                     kRecipeFile);
     if (element_count(shape) == 0) return;
-    if (stored == slot.dtype) read_as(set, stored, slot.data, path);
-    else read_converted(set, slot, path);
+    if (stored == slot.dtype)
+      read_as(set, stored, slot.data, path);
+    else
+      read_converted(set, slot, path);
   });
 }
 
@@ -171,7 +175,8 @@ std::string Reader::attribute_string(const std::string& name) const {
 std::string Reader::recipe() const { return text_file(kRecipeFile); }
 
 std::string Reader::text_file(const std::string& name) const {
-  if (!state_->manifest.files.contains(name)) throw Error(Code::kNotFound, "checkpoint " + state_->directory.string() + " has no file " + name);
+  if (!state_->manifest.files.contains(name))
+    throw Error(Code::kNotFound, "checkpoint " + state_->directory.string() + " has no file " + name);
   try {
     return read_file(state_->directory / name);
   } catch (const std::system_error& e) {

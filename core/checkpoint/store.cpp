@@ -95,9 +95,8 @@ std::vector<Entry> Store::prune(const Retention& rule) const {
   const auto count = static_cast<int64_t>(entries.size());
   std::set<int64_t> kept;
   for (int64_t i = std::max<int64_t>(0, count - rule.keep_last); i < count; ++i) kept.insert(entries[static_cast<size_t>(i)].step);
-  std::sort(entries.begin(), entries.end(), [&](const Entry& a, const Entry& b) {
-    return std::pair(rank(a, rule), a.step) > std::pair(rank(b, rule), b.step);
-  });
+  std::sort(entries.begin(), entries.end(),
+            [&](const Entry& a, const Entry& b) { return std::pair(rank(a, rule), a.step) > std::pair(rank(b, rule), b.step); });
   for (int64_t i = 0; i < count; ++i) {
     Entry& entry = entries[static_cast<size_t>(i)];
     if (i < rule.keep_top_k || kept.contains(entry.step)) continue;

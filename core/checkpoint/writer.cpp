@@ -42,8 +42,8 @@ uint64_t create_dataset(hid_t file, const std::string& path, const TensorView& t
   checked(H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY), "set up HDF5");
   checked(H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER), "set up HDF5");
   checked(H5Pset_obj_track_times(creation, 0), "set up HDF5");  // the same state gives the same bytes
-  const Handle set(H5Dcreate2(file, path.c_str(), storage_type(tensor.dtype), dataspace_of(tensor.shape), links, creation, H5P_DEFAULT), H5Dclose,
-                   "create dataset " + path);
+  const Handle set(H5Dcreate2(file, path.c_str(), storage_type(tensor.dtype), dataspace_of(tensor.shape), links, creation, H5P_DEFAULT),
+                   H5Dclose, "create dataset " + path);
   if (tensor.dtype == NEMO_DTYPE_BF16) set_text_attribute(set, "dtype", "bf16");
   if (element_count(tensor.shape) == 0) return 0;
   const haddr_t offset = H5Dget_offset(set);
@@ -55,7 +55,8 @@ void write_attribute(hid_t file, const std::string& name, const Attribute& value
   if (const auto* text = std::get_if<std::string>(&value)) return set_text_attribute(file, name, *text);
   const bool whole = std::holds_alternative<int64_t>(value);
   const hid_t type = whole ? H5T_STD_I64LE : H5T_IEEE_F64LE;
-  const Handle attribute(H5Acreate2(file, name.c_str(), type, dataspace_of({}), H5P_DEFAULT, H5P_DEFAULT), H5Aclose, "create attribute " + name);
+  const Handle attribute(H5Acreate2(file, name.c_str(), type, dataspace_of({}), H5P_DEFAULT, H5P_DEFAULT), H5Aclose,
+                         "create attribute " + name);
   const void* data = whole ? static_cast<const void*>(&std::get<int64_t>(value)) : &std::get<double>(value);
   checked(H5Awrite(attribute, type, data), "write attribute " + name);
 }
@@ -75,7 +76,8 @@ void check_tensor(const std::string& group, const TensorView& t) {
     refuse("checkpoint: '" + group + "/" + t.name + "' is no dataset name: a name is not empty and has no slash");
   if (std::any_of(t.shape.begin(), t.shape.end(), [](int64_t size) { return size < 0; }))
     refuse("checkpoint: " + group + "/" + t.name + " has a negative size: " + describe(t.dtype, t.shape));
-  if (t.data == nullptr && element_count(t.shape) * element_bytes(t.dtype) != 0) refuse("checkpoint: " + group + "/" + t.name + " has no data");
+  if (t.data == nullptr && element_count(t.shape) * element_bytes(t.dtype) != 0)
+    refuse("checkpoint: " + group + "/" + t.name + " has no data");
 }
 
 // Under a file size limit HDF5 could not even close its file, so the limit is met before HDF5 hears of the tensor.
@@ -129,7 +131,8 @@ Writer::Writer(fs::path final_dir, uint64_t expected_bytes) : state_(std::make_u
     fs::create_directories(s.final_dir.parent_path());
     remove_leftovers(s.final_dir.parent_path());
     if (s.expected > free_bytes(s.final_dir.parent_path())) throw std::system_error(ENOSPC, std::generic_category(), "look for space");
-    if (!fs::create_directory(s.partial)) throw std::system_error(EBUSY, std::generic_category(), "another save writes " + s.partial.string());
+    if (!fs::create_directory(s.partial))
+      throw std::system_error(EBUSY, std::generic_category(), "another save writes " + s.partial.string());
     s.lock = Descriptor(s.partial, O_RDONLY | O_DIRECTORY);
     if (!try_lock(s.lock) && errno == EWOULDBLOCK) throw std::system_error(errno, std::generic_category(), "lock " + s.partial.string());
     const Session session;

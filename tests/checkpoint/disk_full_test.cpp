@@ -17,7 +17,8 @@ using testing::HasSubstr;
 class FullDisk : public testing::Test {
  protected:
   void SetUp() override {
-    if (::mount("tmpfs", folder_.path().c_str(), "tmpfs", 0, "size=4m") != 0) GTEST_SKIP() << "cannot mount a tmpfs: " << std::strerror(errno);
+    if (::mount("tmpfs", folder_.path().c_str(), "tmpfs", 0, "size=4m") != 0)
+      GTEST_SKIP() << "cannot mount a tmpfs: " << std::strerror(errno);
     mounted_ = true;
     write_sample(store_.path_of(100), 100);
   }

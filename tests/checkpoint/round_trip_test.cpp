@@ -39,7 +39,8 @@ TEST_P(EveryDtype, comes_back_bit_for_bit) {
   reader.read(kParameters, {"empty", GetParam(), {0, 7}, nullptr});
 }
 INSTANTIATE_TEST_SUITE_P(dtypes, EveryDtype,
-                         testing::Values(NEMO_DTYPE_F32, NEMO_DTYPE_F64, NEMO_DTYPE_BF16, NEMO_DTYPE_F16, NEMO_DTYPE_I32, NEMO_DTYPE_I64, NEMO_DTYPE_U8),
+                         testing::Values(NEMO_DTYPE_F32, NEMO_DTYPE_F64, NEMO_DTYPE_BF16, NEMO_DTYPE_F16, NEMO_DTYPE_I32, NEMO_DTYPE_I64,
+                                         NEMO_DTYPE_U8),
                          [](const auto& p) { return dtype_name(p.param); });
 
 TEST(checkpoint, keeps_groups_names_attributes_files_and_facts) {

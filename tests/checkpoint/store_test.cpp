@@ -48,8 +48,9 @@ TEST_F(Checkpoints, damaged_newest_is_an_error_that_offers_the_last_good_one) {
   truncate(200), truncate(300);
   const Error e = error_of([&] { (void)store_.latest_good(); });
   EXPECT_EQ(e.code(), Code::kDataLoss);
-  EXPECT_THAT(e.what(), AllOf(HasSubstr((store_.path_of(300) / kTensorFile).string()), HasSubstr((store_.path_of(200) / kTensorFile).string()),
-                              HasSubstr("last good checkpoint is " + store_.path_of(100).string())));
+  EXPECT_THAT(e.what(),
+              AllOf(HasSubstr((store_.path_of(300) / kTensorFile).string()), HasSubstr((store_.path_of(200) / kTensorFile).string()),
+                    HasSubstr("last good checkpoint is " + store_.path_of(100).string())));
   const Survey survey = store_.survey();
   EXPECT_EQ(survey.good->step, 100);
   ASSERT_EQ(survey.damaged.size(), 2u);

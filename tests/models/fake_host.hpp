@@ -1,4 +1,4 @@
-// tests/models/fake_host.hpp - the smallest host that a model plugin can live in: errors, and settings out of JSON with the schema's defaults.
+// tests/models/fake_host.hpp - the smallest host that a model plugin can live in: errors, and settings in JSON over the defaults.
 #pragma once
 
 #include <map>
@@ -12,7 +12,8 @@ namespace nemo::models_test {
 
 // What a plugin reported.
 struct Fault : std::runtime_error {
-  Fault(nemo_code c, const std::string& message, std::map<std::string, std::string> f) : std::runtime_error(message), code(c), facts(std::move(f)) {}
+  Fault(nemo_code c, const std::string& message, std::map<std::string, std::string> f)
+      : std::runtime_error(message), code(c), facts(std::move(f)) {}
   nemo_code code;
   std::map<std::string, std::string> facts;
 };

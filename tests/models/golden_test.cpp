@@ -1,5 +1,5 @@
-// The graphs of gpt and llama, with Hugging Face weights, give Hugging Face's logits and loss. Evaluated naively in f64: checks the model plugins and
-// tests/golden/models/*/map.json, not the runtime.
+// The graphs of gpt and llama, with Hugging Face weights, give Hugging Face's logits and loss. Evaluated naively in f64: checks the
+// model plugins and tests/golden/models/*/map.json, not the runtime.
 #include <fstream>
 #include <gtest/gtest.h>
 

@@ -38,7 +38,8 @@ std::vector<std::string> op_names(const graph::Graph& graph, const std::string& 
 }
 
 nlohmann::json small(const char* plugin) {
-  return {{"plugin", plugin}, {"num_layers", 1}, {"hidden_size", 8}, {"num_attention_heads", 4}, {"ffn_hidden_size", 12}, {"vocab_size", 10}};
+  return {{"plugin", plugin},         {"num_layers", 1},       {"hidden_size", 8},
+          {"num_attention_heads", 4}, {"ffn_hidden_size", 12}, {"vocab_size", 10}};
 }
 
 TEST(Recipes, gpt2_124m_has_124439808_parameters) {
@@ -52,37 +53,61 @@ TEST(Recipes, llama32_1b_has_1235814400_parameters) {
 }
 TEST(Recipes, quickstart_takes_vocabulary_and_positions_from_the_run) {
   const auto graph = build_model(recipe_model("quickstart"), {12, 64, 65});
-  EXPECT_THAT(declared(graph), testing::IsSupersetOf({"embedding.word.weight[vocab 65, embed 128]", "embedding.position.weight[positions 64, embed 128]"}));
+  EXPECT_THAT(declared(graph), testing::Contains("embedding.word.weight[vocab 65, embed 128]"));
+  EXPECT_THAT(declared(graph), testing::Contains("embedding.position.weight[positions 64, embed 128]"));
 }
 
 TEST(Gpt, declares_parameters_in_the_order_of_the_paper) {
-  EXPECT_THAT(declared(build_model(small("gpt"), {2, 6, 0})),
-              testing::ElementsAre(
-                  "embedding.word.weight[vocab 10, embed 8]", "embedding.position.weight[positions 6, embed 8]", "layers.0.input_norm.weight[embed 8]",
-                  "layers.0.input_norm.bias[embed 8]", "layers.0.attention.q.weight[heads 4, head_dim 2, embed 8]", "layers.0.attention.q.bias[heads 4, head_dim 2]",
-                  "layers.0.attention.k.weight[kv_heads 4, head_dim 2, embed 8]", "layers.0.attention.k.bias[kv_heads 4, head_dim 2]",
-                  "layers.0.attention.v.weight[kv_heads 4, head_dim 2, embed 8]", "layers.0.attention.v.bias[kv_heads 4, head_dim 2]",
-                  "layers.0.attention.o.weight[embed 8, heads 4, head_dim 2]", "layers.0.attention.o.bias[embed 8]", "layers.0.post_attention_norm.weight[embed 8]",
-                  "layers.0.post_attention_norm.bias[embed 8]", "layers.0.mlp.up.weight[mlp 12, embed 8]", "layers.0.mlp.up.bias[mlp 12]",
-                  "layers.0.mlp.down.weight[embed 8, mlp 12]", "layers.0.mlp.down.bias[embed 8]", "final_norm.weight[embed 8]", "final_norm.bias[embed 8]"));
+  const std::vector<std::string> expected{
+      "embedding.word.weight[vocab 10, embed 8]",
+      "embedding.position.weight[positions 6, embed 8]",
+      "layers.0.input_norm.weight[embed 8]",
+      "layers.0.input_norm.bias[embed 8]",
+      "layers.0.attention.q.weight[heads 4, head_dim 2, embed 8]",
+      "layers.0.attention.q.bias[heads 4, head_dim 2]",
+      "layers.0.attention.k.weight[kv_heads 4, head_dim 2, embed 8]",
+      "layers.0.attention.k.bias[kv_heads 4, head_dim 2]",
+      "layers.0.attention.v.weight[kv_heads 4, head_dim 2, embed 8]",
+      "layers.0.attention.v.bias[kv_heads 4, head_dim 2]",
+      "layers.0.attention.o.weight[embed 8, heads 4, head_dim 2]",
+      "layers.0.attention.o.bias[embed 8]",
+      "layers.0.post_attention_norm.weight[embed 8]",
+      "layers.0.post_attention_norm.bias[embed 8]",
+      "layers.0.mlp.up.weight[mlp 12, embed 8]",
+      "layers.0.mlp.up.bias[mlp 12]",
+      "layers.0.mlp.down.weight[embed 8, mlp 12]",
+      "layers.0.mlp.down.bias[embed 8]",
+      "final_norm.weight[embed 8]",
+      "final_norm.bias[embed 8]",
+  };
+  EXPECT_EQ(declared(build_model(small("gpt"), {2, 6, 0})), expected);
 }
 
 TEST(Llama, declares_parameters_in_the_order_of_the_paper) {
+  const std::vector<std::string> expected{
+      "embedding.word.weight[vocab 10, embed 8]",
+      "layers.0.input_norm.weight[embed 8]",
+      "layers.0.attention.q.weight[heads 4, head_dim 6, embed 8]",
+      "layers.0.attention.k.weight[kv_heads 2, head_dim 6, embed 8]",
+      "layers.0.attention.v.weight[kv_heads 2, head_dim 6, embed 8]",
+      "layers.0.attention.o.weight[embed 8, heads 4, head_dim 6]",
+      "layers.0.post_attention_norm.weight[embed 8]",
+      "layers.0.mlp.gate.weight[mlp 12, embed 8]",
+      "layers.0.mlp.up.weight[mlp 12, embed 8]",
+      "layers.0.mlp.down.weight[embed 8, mlp 12]",
+      "final_norm.weight[embed 8]",
+      "output.weight[vocab 10, embed 8]",
+  };
   auto settings = small("llama");
   settings["num_query_groups"] = 2;
   settings["kv_channels"] = 6;
-  EXPECT_THAT(declared(build_model(settings, {2, 6, 0})),
-              testing::ElementsAre("embedding.word.weight[vocab 10, embed 8]", "layers.0.input_norm.weight[embed 8]",
-                                   "layers.0.attention.q.weight[heads 4, head_dim 6, embed 8]", "layers.0.attention.k.weight[kv_heads 2, head_dim 6, embed 8]",
-                                   "layers.0.attention.v.weight[kv_heads 2, head_dim 6, embed 8]", "layers.0.attention.o.weight[embed 8, heads 4, head_dim 6]",
-                                   "layers.0.post_attention_norm.weight[embed 8]", "layers.0.mlp.gate.weight[mlp 12, embed 8]",
-                                   "layers.0.mlp.up.weight[mlp 12, embed 8]", "layers.0.mlp.down.weight[embed 8, mlp 12]", "final_norm.weight[embed 8]",
-                                   "output.weight[vocab 10, embed 8]"));
+  EXPECT_EQ(declared(build_model(settings, {2, 6, 0})), expected);
 }
 
 TEST(Llama, sibling_linears_follow_each_other) {
   const auto graph = build_model(small("llama"), {2, 6, 0});
-  EXPECT_THAT(op_names(graph, "layers.0.attention"), testing::ElementsAre("linear", "linear", "linear", "rope", "rope", "attention", "linear"));
+  EXPECT_THAT(op_names(graph, "layers.0.attention"),
+              testing::ElementsAre("linear", "linear", "linear", "rope", "rope", "attention", "linear"));
   EXPECT_THAT(op_names(graph, "layers.0.mlp"), testing::ElementsAre("linear", "linear", "glu", "linear"));
 }
 
@@ -101,7 +126,8 @@ TEST(Llama, biases_appear_where_asked) {
   EXPECT_THAT(qkv, testing::Contains("layers.0.attention.k.bias[kv_heads 4, head_dim 2]"));
   EXPECT_THAT(qkv, testing::Not(testing::Contains("layers.0.attention.o.bias[embed 8]")));
   settings["attention_bias"] = settings["mlp_bias"] = true;
-  EXPECT_THAT(declared(build_model(settings, {2, 6, 0})), testing::IsSupersetOf({"layers.0.attention.o.bias[embed 8]", "layers.0.mlp.gate.bias[mlp 12]"}));
+  const auto all = declared(build_model(settings, {2, 6, 0}));
+  EXPECT_THAT(all, testing::IsSupersetOf({"layers.0.attention.o.bias[embed 8]", "layers.0.mlp.gate.bias[mlp 12]"}));
 }
 
 TEST(Models, initial_values_follow_the_scaled_rule_and_vectors_do_not_decay) {
@@ -113,7 +139,7 @@ TEST(Models, initial_values_follow_the_scaled_rule_and_vectors_do_not_decay) {
     EXPECT_DOUBLE_EQ(find(graph, "layers.7.mlp.down.weight").init.b, 0.02 / 4);
     EXPECT_DOUBLE_EQ(find(graph, "layers.7.attention.o.weight").init.b, 0.02 / 4);
     EXPECT_EQ(find(graph, "final_norm.weight").init.a, 1);
-    for (const auto& p : graph.parameters) EXPECT_EQ(p.decay, p.name.find("norm") == std::string::npos && p.name.find("bias") == std::string::npos) << p.name;
+    for (const auto& p : graph.parameters) EXPECT_EQ(p.decay, !p.name.ends_with("norm.weight") && !p.name.ends_with("bias")) << p.name;
   }
 }
 

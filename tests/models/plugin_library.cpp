@@ -34,8 +34,8 @@ graph::Attr attribute(const nemo_attr& a) {
   }
 }
 
-nemo_error* apply(nemo_graph* g, nemo_str name, const nemo_value* inputs, uint64_t n_inputs, const nemo_attr* attrs, uint64_t n_attrs, uint64_t stride,
-                  nemo_value* outputs, uint64_t n_outputs) {
+nemo_error* apply(nemo_graph* g, nemo_str name, const nemo_value* inputs, uint64_t n_inputs, const nemo_attr* attrs, uint64_t n_attrs,
+                  uint64_t stride, nemo_value* outputs, uint64_t n_outputs) {
   return guarded([&] {
     graph::Attrs converted;
     for (uint64_t i = 0; i < n_attrs; ++i) {

@@ -11,8 +11,8 @@ namespace nemo::models_test {
 // The only component of build/lib/nemo/plugins/NAME.so. Never unloaded.
 [[nodiscard]] const nemo_component& load_component(const std::string& name);
 
-// Builds the model that `settings` (a recipe's [model] section; its "plugin" names the library) describes, with the core's shape rules, and verifies it.
-// Throws Fault.
+// Builds the model that `settings` (a recipe's [model] section; its "plugin" names the library) describes, with the core's shape rules,
+// and verifies it. Throws Fault.
 [[nodiscard]] graph::Graph build_model(const nlohmann::json& settings, const graph::BuildFacts& facts);
 
 // [model] of host/recipes/NAME.toml.

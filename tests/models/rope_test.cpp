@@ -42,7 +42,8 @@ TEST(Rope, frequencies_and_scale_equal_the_golden_tables) {
     const auto &cosines = tables.at("cos." + name).data, &sines = tables.at("sin." + name).data;
     for (size_t p = 0; p < c["positions"].size(); ++p)
       for (size_t i = 0; i < expected.size(); ++i) {
-        const double angle = c["positions"][p].get<double>() * rope.inverse[i], tolerance = angle > 4096 ? 2e-3 : 1e-5 * std::max(1.0, angle);
+        const double angle = c["positions"][p].get<double>() * rope.inverse[i];
+        const double tolerance = angle > 4096 ? 2e-3 : 1e-5 * std::max(1.0, angle);
         EXPECT_NEAR(rope.scale * std::cos(angle), cosines[p * expected.size() + i], tolerance) << name;
         EXPECT_NEAR(rope.scale * std::sin(angle), sines[p * expected.size() + i], tolerance) << name;
       }

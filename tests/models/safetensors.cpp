@@ -33,7 +33,8 @@ std::map<std::string, Array> read_safetensors(const std::string& path) {
     const char* data = bytes.data() + 8 + header_size + begin;
     const std::string dtype = entry["dtype"];
     if (dtype != "F32" && dtype != "I64") throw std::runtime_error(path + ": " + name + " is " + dtype);
-    out[name] = {entry["shape"].get<std::vector<int64_t>>(), dtype == "F32" ? widen<float>(data, end - begin) : widen<int64_t>(data, end - begin)};
+    out[name].shape = entry["shape"].get<std::vector<int64_t>>();
+    out[name].data = dtype == "F32" ? widen<float>(data, end - begin) : widen<int64_t>(data, end - begin);
   }
   return out;
 }

@@ -36,7 +36,7 @@ TEST(StrategySingle, takes_one_device_and_refuses_more) {
   } catch (const Fault& f) {
     EXPECT_EQ(f.code, NEMO_CODE_CONFIG_INVALID);
     EXPECT_EQ(f.facts.at("path"), "plugin");
-    EXPECT_THAT(f.what(), testing::AllOf(testing::HasSubstr("8"), testing::HasSubstr("trainer.devices = 1"), testing::HasSubstr("\"fsdp\"")));
+    for (const char* said : {"has 8 ", "trainer.devices = 1", "\"fsdp\""}) EXPECT_THAT(f.what(), testing::HasSubstr(said));
   }
 }
 

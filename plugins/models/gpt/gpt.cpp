@@ -24,7 +24,7 @@ const Schema schema{{
             {"relu", "max(x, 0)"}, {"relu2", "max(x, 0)^2"}, {"silu", "x * sigmoid(x)"}},
            "activation of the MLP").changes_checkpoint(),
     number("layernorm_epsilon", "1e-5", "added to the variance in LayerNorm").min(0).changes_checkpoint(),
-    number("init_method_std", "0.02", "standard deviation of initial weights; output projections use it / sqrt(2 * num_layers)").min(0),
+    number("init_method_std", "0.02", "deviation of initial weights; output projections use it / sqrt(2 * num_layers)").min(0),
     number("hidden_dropout", "0", "dropout on each branch before it joins the residual stream").min(0).max(0.99),
     number("embedding_dropout", "0", "dropout on the sum of the embeddings").min(0).max(0.99),
 }};
@@ -35,8 +35,9 @@ class Gpt {
       : g(graph), layers(c.integer("num_layers")), hidden(c.integer("hidden_size")), ffn(c.integer("ffn_hidden_size")),
         heads(c.integer("num_attention_heads")), positions(position_count(g, c)), vocab(vocabulary_rows(g, c)),
         tied(c.boolean("share_embeddings_and_output_weights")), biased(c.boolean("add_bias_linear")), activation(c.string("activation")),
-        epsilon(c.number("layernorm_epsilon")), hidden_dropout(c.number("hidden_dropout")), embedding_dropout(c.number("embedding_dropout")),
-        in(Init::normal(c.number("init_method_std"))), out(Init::normal(c.number("init_method_std") / std::sqrt(2.0 * double(layers)))) {
+        epsilon(c.number("layernorm_epsilon")), hidden_dropout(c.number("hidden_dropout")),
+        embedding_dropout(c.number("embedding_dropout")), in(Init::normal(c.number("init_method_std"))),
+        out(Init::normal(c.number("init_method_std") / std::sqrt(2.0 * double(layers)))) {
     require_divides("num_attention_heads", heads, "hidden_size", hidden);
     if (ffn == 0) ffn = 4 * hidden;
   }
@@ -64,15 +65,17 @@ class Gpt {
 
   Value attention(const std::string& name, Value x) {
     const Graph::Scope scope(g, "attention");
-    const Value q = g.linear({x, g.weight(name + ".q.weight", {{heads, "heads"}, head_dim(), embed()}, in),
-                              bias(name + ".q.bias", {{heads, "heads"}, head_dim()})});
-    const Value k = g.linear({x, g.weight(name + ".k.weight", {{heads, "kv_heads"}, head_dim(), embed()}, in),
-                              bias(name + ".k.bias", {{heads, "kv_heads"}, head_dim()})});
-    const Value v = g.linear({x, g.weight(name + ".v.weight", {{heads, "kv_heads"}, head_dim(), embed()}, in),
-                              bias(name + ".v.bias", {{heads, "kv_heads"}, head_dim()})});
+    const Value q = project(name + ".q", x, {heads, "heads"});
+    const Value k = project(name + ".k", x, {heads, "kv_heads"});
+    const Value v = project(name + ".v", x, {heads, "kv_heads"});
     const Value o = g.attention({q, k, v, g.input("segments")}, {{"scale", 1 / std::sqrt(double(hidden / heads))}});
     return g.linear({o, g.weight(name + ".o.weight", {embed(), {heads, "heads"}, head_dim()}, out), bias(name + ".o.bias", {embed()})},
                     {{"contract", 2}});
+  }
+
+  // Onto the heads: [batch seq embed] -> [batch seq heads head_dim].
+  Value project(const std::string& name, Value x, Dim on) {
+    return g.linear({x, g.weight(name + ".weight", {on, head_dim(), embed()}, in), bias(name + ".bias", {on, head_dim()})});
   }
 
   Value mlp(const std::string& name, Value x) {
@@ -109,5 +112,5 @@ constexpr nemo_model_api api = model_api<build>();
 
 }  // namespace
 
-NEMO_PLUGIN("model:gpt\0", component(NEMO_KIND_MODEL, "gpt", "1.0.0", "GPT-2 / GPT-3 style decoder: learned positions, LayerNorm, GELU", &api,
-                                     schema.get()))
+NEMO_PLUGIN("model:gpt\0",
+            component(NEMO_KIND_MODEL, "gpt", "1.0.0", "GPT-2 and GPT-3 decoder: learned positions, LayerNorm, GELU", &api, schema.get()))

@@ -13,9 +13,9 @@ namespace {
 const Schema schema{{
     integer("num_layers", "", "transformer blocks").required().min(1).changes_checkpoint(),
     integer("hidden_size", "", "width of the residual stream").required().min(1).changes_checkpoint(),
-    integer("ffn_hidden_size", "0", "inner width of the MLP; 0 = 8/3 * hidden_size, rounded up to a multiple of 256").min(0).changes_checkpoint(),
+    integer("ffn_hidden_size", "0", "inner width of the MLP; 0 = 8/3 * hidden_size, rounded up to 256s").min(0).changes_checkpoint(),
     integer("num_attention_heads", "", "query heads").required().min(1).changes_checkpoint(),
-    integer("num_query_groups", "0", "key and value heads; must divide num_attention_heads; 0 = num_attention_heads").min(0).changes_checkpoint(),
+    integer("num_query_groups", "0", "key and value heads; 0 = num_attention_heads").min(0).changes_checkpoint(),
     integer("kv_channels", "0", "size of a head; 0 = hidden_size / num_attention_heads").min(0).changes_checkpoint(),
     integer("max_position_embeddings", "0", "longest sequence that the model is made for; 0 = data.seq_length").min(0).unit("tokens"),
     integer("vocab_size", "0", "rows of the token table; 0 = the tokenizer's vocabulary").min(0).changes_checkpoint(),
@@ -25,7 +25,7 @@ const Schema schema{{
     boolean("attention_bias", "false", "biases of q, k, v and o").changes_checkpoint(),
     boolean("mlp_bias", "false", "biases of gate, up and down").changes_checkpoint(),
     number("layernorm_epsilon", "1e-5", "added to the mean square in RMSNorm").min(0).changes_checkpoint(),
-    number("init_method_std", "0.02", "standard deviation of initial weights; output projections use it / sqrt(2 * num_layers)").min(0),
+    number("init_method_std", "0.02", "deviation of initial weights; output projections use it / sqrt(2 * num_layers)").min(0),
     number("rotary_base", "10000", "theta: the slowest pair turns once in about 2 pi theta tokens").min(1.0001).changes_checkpoint(),
     boolean("rotary_interleaved", "false", "pairs are (2i, 2i + 1) instead of (i, i + d/2)").changes_checkpoint(),
     choice("rope_scaling.type", "\"none\"",
@@ -33,12 +33,12 @@ const Schema schema{{
             {"yarn", "YaRN: a ramp over the pairs, and scaled attention"}},
            "how positions are stretched to a longer context").changes_checkpoint(),
     number("rope_scaling.factor", "1", "new context / original context").min(1).changes_checkpoint(),
-    integer("rope_scaling.original_max_position_embeddings", "0", "context of the original training, for llama3 and yarn; 0 = max_position_embeddings")
+    integer("rope_scaling.original_max_position_embeddings", "0", "llama3, yarn: first context; 0 = max_position_embeddings")
         .min(0).unit("tokens").changes_checkpoint(),
-    number("rope_scaling.low_freq_factor", "1", "llama3: wavelengths above original / this are divided in full").min(0).changes_checkpoint(),
+    number("rope_scaling.low_freq_factor", "1", "llama3: wavelengths above original / this are stretched").min(0).changes_checkpoint(),
     number("rope_scaling.high_freq_factor", "4", "llama3: wavelengths below original / this are kept").min(0).changes_checkpoint(),
-    number("rope_scaling.beta_fast", "32", "yarn: pairs with more turns in the original context are kept").min(0).changes_checkpoint(),
-    number("rope_scaling.beta_slow", "1", "yarn: pairs with fewer turns in the original context are divided in full").min(0).changes_checkpoint(),
+    number("rope_scaling.beta_fast", "32", "yarn: pairs that turn more often in the first context are kept").min(0).changes_checkpoint(),
+    number("rope_scaling.beta_slow", "1", "yarn: pairs that turn less often are stretched in full").min(0).changes_checkpoint(),
     number("rope_scaling.attention_factor", "0", "yarn: scale of rotated q and k; 0 = from factor and mscale").min(0).changes_checkpoint(),
     number("rope_scaling.mscale", "0", "yarn, DeepSeek's scale: numerator; 0 = unset").min(0).changes_checkpoint(),
     number("rope_scaling.mscale_all_dim", "0", "yarn, DeepSeek's scale: denominator; 0 = unset").min(0).changes_checkpoint(),
@@ -113,23 +113,28 @@ class Llama {
 
   Value attention(const std::string& name, Value x) {
     const Graph::Scope scope(g, "attention");
-    Value q = g.linear({x, g.weight(name + ".q.weight", {{heads, "heads"}, head_dim(), embed()}, in),
-                        bias(qkv_bias, name + ".q.bias", {{heads, "heads"}, head_dim()})});
-    Value k = g.linear({x, g.weight(name + ".k.weight", {{kv_heads, "kv_heads"}, head_dim(), embed()}, in),
-                        bias(qkv_bias, name + ".k.bias", {{kv_heads, "kv_heads"}, head_dim()})});
-    Value v = g.linear({x, g.weight(name + ".v.weight", {{kv_heads, "kv_heads"}, head_dim(), embed()}, in),
-                        bias(qkv_bias, name + ".v.bias", {{kv_heads, "kv_heads"}, head_dim()})});
+    const Value q = project(name + ".q", x, {heads, "heads"});
+    const Value k = project(name + ".k", x, {kv_heads, "kv_heads"});
+    const Value v = project(name + ".v", x, {kv_heads, "kv_heads"});
     const Value o = g.attention({rotate(q), rotate(k), v, g.input("segments")}, {{"scale", 1 / std::sqrt(double(head))}});
-    return g.linear({o, g.weight(name + ".o.weight", {embed(), {heads, "heads"}, head_dim()}, out), bias(o_bias, name + ".o.bias", {embed()})},
-                    {{"contract", 2}});
+    const Value w = g.weight(name + ".o.weight", {embed(), {heads, "heads"}, head_dim()}, out);
+    return g.linear({o, w, bias(o_bias, name + ".o.bias", {embed()})}, {{"contract", 2}});
   }
 
   Value mlp(const std::string& name, Value x) {
     const Graph::Scope scope(g, "mlp");
-    const Value gate = g.linear({x, g.weight(name + ".gate.weight", {{ffn, "mlp"}, embed()}, in), bias(mlp_bias, name + ".gate.bias", {{ffn, "mlp"}})});
-    const Value up = g.linear({x, g.weight(name + ".up.weight", {{ffn, "mlp"}, embed()}, in), bias(mlp_bias, name + ".up.bias", {{ffn, "mlp"}})});
-    const Value h = g.glu({gate, up}, {{"kind", "silu"}});
+    const Value gate = widen(name + ".gate", x);
+    const Value h = g.glu({gate, widen(name + ".up", x)}, {{"kind", "silu"}});
     return g.linear({h, g.weight(name + ".down.weight", {embed(), {ffn, "mlp"}}, out), bias(mlp_bias, name + ".down.bias", {embed()})});
+  }
+
+  // Onto the heads: [batch seq embed] -> [batch seq heads head_dim].
+  Value project(const std::string& name, Value x, Dim on) {
+    return g.linear({x, g.weight(name + ".weight", {on, head_dim(), embed()}, in), bias(qkv_bias, name + ".bias", {on, head_dim()})});
+  }
+
+  Value widen(const std::string& name, Value x) {
+    return g.linear({x, g.weight(name + ".weight", {{ffn, "mlp"}, embed()}, in), bias(mlp_bias, name + ".bias", {{ffn, "mlp"}})});
   }
 
   Value norm(const std::string& name, Value x) {
@@ -137,7 +142,8 @@ class Llama {
   }
 
   Value rotate(Value x) {
-    return g.rope({x, g.input("positions")}, {{"inv_freq", frequencies.inverse}, {"scale", frequencies.scale}, {"interleaved", interleaved}});
+    return g.rope({x, g.input("positions")},
+                  {{"inv_freq", frequencies.inverse}, {"scale", frequencies.scale}, {"interleaved", interleaved}});
   }
 
   Value bias(bool present, const std::string& name, std::initializer_list<Dim> dims) {
@@ -160,5 +166,5 @@ constexpr nemo_model_api api = model_api<build>();
 
 }  // namespace
 
-NEMO_PLUGIN("model:llama\0", component(NEMO_KIND_MODEL, "llama", "1.0.0", "Llama family decoder: RMSNorm, RoPE, grouped-query attention, SwiGLU",
-                                       &api, schema.get()))
+NEMO_PLUGIN("model:llama\0",
+            component(NEMO_KIND_MODEL, "llama", "1.0.0", "Llama decoder: RMSNorm, RoPE, grouped queries, SwiGLU", &api, schema.get()))

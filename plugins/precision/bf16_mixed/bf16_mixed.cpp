@@ -20,4 +20,5 @@ constexpr nemo_precision_api api{sizeof(nemo_precision_api), 0, policy, nullptr}
 
 }  // namespace
 
-NEMO_PLUGIN("precision:bf16-mixed\0", component(NEMO_KIND_PRECISION, "bf16-mixed", "1.0.0", "bf16 parameters and activations; f32 gradients, master weights and moments", &api, schema.get()))
+NEMO_PLUGIN("precision:bf16-mixed\0",
+            component(NEMO_KIND_PRECISION, "bf16-mixed", "1.0.0", "bf16 values, f32 gradients and optimizer", &api, schema.get()))

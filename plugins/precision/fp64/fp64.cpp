@@ -20,4 +20,5 @@ constexpr nemo_precision_api api{sizeof(nemo_precision_api), 0, policy, nullptr}
 
 }  // namespace
 
-NEMO_PLUGIN("precision:fp64\0", component(NEMO_KIND_PRECISION, "fp64", "1.0.0", "64-bit floats everywhere, for checks of gradients and references", &api, schema.get()))
+NEMO_PLUGIN("precision:fp64\0",
+            component(NEMO_KIND_PRECISION, "fp64", "1.0.0", "64-bit floats everywhere, for checks of gradients", &api, schema.get()))

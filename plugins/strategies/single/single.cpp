@@ -11,8 +11,9 @@ nemo_error* plan(nemo_host*, const nemo_config*, const nemo_topology* topology, 
   return guard([&] {
     if (topology->world_size == 1) return;
     config_fault("plugin", "strategy \"single\" uses one device, but this run has " + std::to_string(topology->world_size) +
-                               " (trainer.devices * trainer.num_nodes, or WORLD_SIZE of the launcher); set trainer.devices = 1 and trainer.num_nodes = 1, or "
-                               "choose a strategy for several devices, such as \"ddp\", \"fsdp\" or \"megatron\" (`nemo-host plugins list` shows which are installed)");
+                               " (trainer.devices * trainer.num_nodes, or WORLD_SIZE of the launcher); set trainer.devices = 1 and "
+                               "trainer.num_nodes = 1, or choose a strategy for several devices, such as \"ddp\", \"fsdp\" or \"megatron\" "
+                               "(`nemo-host plugins list` shows which are installed)");
   });
 }
 

@@ -1,7 +1,8 @@
 // nemo/cpp/rope.hpp - frequencies of rotary position embeddings, plain and stretched to longer contexts.
 //
 // A pair i of a head of `dim` elements turns by position * inverse[i]; `scale` multiplies the turned vectors (the attributes inv_freq and
-// scale of op "rope"). Computed in f64. Su et al. 2021 (RoPE), Chen et al. 2023 (linear), Grattafiori et al. 2024 (Llama 3), Peng et al. 2023 (YaRN).
+// scale of op "rope"). Computed in f64.
+// Su et al. 2021 (RoPE), Chen et al. 2023 (linear), Grattafiori et al. 2024 (Llama 3), Peng et al. 2023 (YaRN).
 #pragma once
 
 #include <algorithm>

@@ -34,6 +34,8 @@ std::string float_literal(double v) {
   std::array<char, 32> text{};
   char* const end = std::to_chars(text.data(), text.data() + text.size(), v).ptr;
   std::string out(text.data(), end);
+  const size_t exponent = out.find('e');
+  if (exponent != std::string::npos && out[exponent + 2] == '0') out.erase(exponent + 2, 1);
   return out.find_first_of(".e") == std::string::npos ? out + ".0" : out;
 }
 

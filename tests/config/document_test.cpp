@@ -29,7 +29,7 @@ TEST_F(DocumentTest, the_deeper_file_wins_and_each_value_keeps_its_origin) {
   const Document document = load(recipe, {"model.num_layers=3"});
   EXPECT_EQ(value(document, "model.plugin"), "\"llama\" <- base llama3_8b.toml:2:1");
   EXPECT_EQ(value(document, "model.num_layers"), "3 <- command line");
-  EXPECT_EQ(value(document, "optim.lr"), "1e-04 <- base mid.toml:3:1");
+  EXPECT_EQ(value(document, "optim.lr"), "1e-4 <- base mid.toml:3:1");
   EXPECT_EQ(value(document, "optim.betas"), "[0.8] <- recipe r.toml:4:3");
   EXPECT_EQ(value(document, "base"), "unset");
   EXPECT_EQ(document.recipe(), recipe);
@@ -89,7 +89,7 @@ std::string overridden(const std::string& text, const std::string& path) {
 
 TEST(Overrides, are_toml_values_and_else_text) {
   EXPECT_EQ(overridden("a.b=2", "a.b"), "2");
-  EXPECT_EQ(overridden("a.b=5e-5", "a.b"), "5e-05");
+  EXPECT_EQ(overridden("a.b=5e-5", "a.b"), "5e-5");
   EXPECT_EQ(overridden("a.b=[1, 2]", "a.b"), "[1, 2]");
   EXPECT_EQ(overridden("a.b=\"x y\"", "a.b"), "\"x y\"");
   EXPECT_EQ(overridden("a.b=foo.txt", "a.b"), "\"foo.txt\"");

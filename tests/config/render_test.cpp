@@ -34,6 +34,8 @@ TEST(ToLiteral, of_a_float_is_the_shortest_text_with_the_same_bits) {
   EXPECT_EQ(to_literal({0.1}), "0.1");
   EXPECT_EQ(to_literal({3.0}), "3.0");
   EXPECT_EQ(to_literal({1e300}), "1e+300");
+  EXPECT_EQ(to_literal({3e-4}), "3e-4");
+  EXPECT_EQ(to_literal({1.5e-10}), "1.5e-10");
   EXPECT_EQ(to_literal({-INFINITY}), "-inf");
 }
 

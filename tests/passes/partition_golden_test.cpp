@@ -19,6 +19,7 @@ struct Case {
   graph::Graph (*model)(const testing::ModelSize&);
   Plan plan;
 };
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
 std::string parameters_text(const graph::Graph& graph) {
   std::string out;

@@ -23,13 +23,15 @@ class Model {
     const ValueId place = weight("embedding.position.weight", {{size_.seq, "positions", {}}, embed()});
     ValueId x = op("add", {op("embedding", {builder_.input("tokens"), table}), op("embedding", {builder_.input("positions"), place})});
     for (int64_t i = 0; i < size_.layers; ++i) x = gpt_block(i, x);
-    finish(op("layer_norm", {x, weight("final_norm.weight", {embed()}), weight("final_norm.bias", {embed()})}), table);
+    finish(layer_norm(x, "final_norm"), table);
   }
 
   void llama() {
-    ValueId x = op("embedding", {builder_.input("tokens"), weight("embedding.word.weight", {{size_.vocab, "vocab", {}}, embed()})});
+    const ValueId table = weight("embedding.word.weight", {{size_.vocab, "vocab", {}}, embed()});
+    ValueId x = op("embedding", {builder_.input("tokens"), table});
     for (int64_t i = 0; i < size_.layers; ++i) x = llama_block(i, x);
-    finish(op("rms_norm", {x, weight("final_norm.weight", {embed()})}), weight("output.weight", {{size_.vocab, "vocab", {}}, embed()}));
+    x = op("rms_norm", {x, weight("final_norm.weight", {embed()})});
+    finish(x, weight("output.weight", {{size_.vocab, "vocab", {}}, embed()}));
   }
 
  private:

@@ -22,6 +22,20 @@ std::vector<std::string> outputs_for(const Graph& graph, Purpose purpose) {
   return names;
 }
 
+// Outside training dropout is the identity.
+void drop_dropout(Graph& graph) {
+  std::vector<graph::ValueId> same(graph.values.size());
+  for (size_t v = 0; v < same.size(); ++v) same[v] = static_cast<graph::ValueId>(v);
+  std::vector<graph::Op> kept;
+  for (graph::Op& op : graph.ops) {
+    for (graph::ValueId& v : op.inputs) v = same[v];
+    if (op.name() == "dropout") same[op.outputs[0]] = op.inputs[0];
+    else kept.push_back(std::move(op));
+  }
+  for (auto& [name, v] : graph.outputs) v = same[v];
+  graph.ops = std::move(kept);
+}
+
 }  // namespace
 
 std::string_view to_string(Purpose purpose) {
@@ -49,7 +63,10 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     verify(g, name);
     if (options.observe) options.observe(name, g);
   };
-  pass("build", [&] { prune(g, outputs_for(g, purpose)); });
+  pass("build", [&] {
+    prune(g, outputs_for(g, purpose));
+    if (purpose != Purpose::kTrain) drop_dropout(g);
+  });
   pass("edit", [&] { if (options.edit) options.edit(g); });
   pass("type", [&] { type(g, options.precision); });
   pass("partition", [&] { partition(g, options.plan); });

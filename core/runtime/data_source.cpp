@@ -1,0 +1,123 @@
+#include "core/runtime/data_source.hpp"
+
+#include <algorithm>
+
+#include "core/base/error.hpp"
+
+namespace nemo::runtime {
+namespace {
+
+constexpr int32_t kIgnored = -100;  // label of a token that takes no part in the loss
+
+nemo_str to_str(std::string_view s) { return {s.data(), s.size()}; }
+
+text::Corpus corpus_of(const Setup& setup) {
+  return [&setup](const std::function<void(std::string_view)>& take) {
+    const auto& api = setup.data->api<nemo_data_api>();
+    if (api.corpus == nullptr)
+      throw config::fault_at(setup.section("tokenizer"), "type", "learns its vocabulary from text, which data plugin '" + setup.data->id + "' does not give");
+    const nemo_sink sink{const_cast<void*>(static_cast<const void*>(&take)), [](void* ctx, const void* bytes, uint64_t n) {
+                           return plugin::guard([&] {
+                             (*static_cast<const std::function<void(std::string_view)>*>(ctx))({static_cast<const char*>(bytes), n});
+                           });
+                         }};
+    placed(setup.section("data"), [&] { plugin::check(api.corpus(setup.data->host, &setup.section("data"), sink)); });
+  };
+}
+
+}  // namespace
+
+std::unique_ptr<text::Tokenizer> make_tokenizer(const Setup& setup) {
+  const config::Section& section = setup.section("tokenizer");
+  if (section.get_string("type") == "none") return nullptr;
+  text::TokenizerOptions options;
+  if (section.has("vocab_file")) options.vocab_file = section.get_string("vocab_file");
+  if (section.has("merges_file")) options.merges_file = section.get_string("merges_file");
+  return text::make_tokenizer(section.get_string("type"), options, corpus_of(setup));
+}
+
+std::set<std::string> batch_fields(const Setup& setup) {
+  std::set<std::string> fields;
+  const auto& api = setup.data->api<nemo_data_api>();
+  for (const std::string_view name : {"positions", "segments"})
+    if (api.has_field != nullptr && api.has_field(setup.data->host, &setup.section("data"), to_str(name))) fields.emplace(name);
+  return fields;
+}
+
+std::unique_ptr<DataSource> DataSource::open(const Setup& setup, const nemo_host_api& host, const text::Tokenizer* tokenizer, const SourceOptions& options) {
+  std::unique_ptr<text::TokenizerHandle> handle;
+  if (tokenizer != nullptr) handle = std::make_unique<text::TokenizerHandle>(*tokenizer, host, setup.data->host);
+  std::unique_ptr<DataSource> source(new DataSource(setup.data->api<nemo_data_api>(), std::move(handle)));
+  nemo_data_open open{};
+  open.struct_size = sizeof open;
+  open.split = to_str(options.split);
+  open.seq_length = options.facts.seq_length;
+  open.seed = options.seed;
+  open.n_shards = 1;
+  open.micro_batch_size = options.facts.micro_batch_size;
+  open.global_batch_size = options.global_batch_size;
+  open.max_samples = options.max_samples;
+  open.tokenizer_api = &text::tokenizer_api();
+  open.tokenizer = source->handle_ ? source->handle_->get() : nullptr;
+  placed(setup.section("data"), [&] { plugin::check(source->api_.open(setup.data->host, &setup.section("data"), &open, &source->data_)); });
+  if (source->data_ == nullptr) return nullptr;
+  source->make_fields(setup, options.facts);
+  return source;
+}
+
+void DataSource::make_fields(const Setup& setup, const graph::BuildFacts& facts) {
+  shape_ = {facts.micro_batch_size, facts.seq_length};
+  strides_ = {facts.seq_length, 1};
+  std::set<std::string> names = batch_fields(setup);
+  names.insert({"tokens", "labels"});
+  for (const std::string& name : names) {
+    auto& [key, values] = *batch_.fields.emplace(name, std::vector<int32_t>(static_cast<size_t>(shape_[0] * shape_[1]))).first;
+    nemo_batch_field field{};
+    field.name = to_str(key);
+    field.tensor.struct_size = sizeof(nemo_tensor);
+    field.tensor.dtype = NEMO_DTYPE_I32;
+    field.tensor.t = {values.data(), {1, 0}, 2, {0, 32, 1}, shape_.data(), strides_.data(), 0};
+    fields_.push_back(field);
+  }
+}
+
+DataSource::~DataSource() { api_.close(data_); }
+
+void DataSource::seek(int64_t consumed_samples) { plugin::check(api_.seek(data_, consumed_samples)); }
+
+int64_t DataSource::num_samples() const {
+  int64_t n = 0;
+  plugin::check(api_.num_samples(data_, &n));
+  return n;
+}
+
+const Batch& DataSource::next() {
+  plugin::check(api_.next(data_, fields_.data(), fields_.size(), sizeof(nemo_batch_field)));
+  const std::vector<int32_t>& labels = batch_.fields.at("labels");
+  batch_.unmasked_tokens = static_cast<int64_t>(labels.size()) - std::count(labels.begin(), labels.end(), kIgnored);
+  return batch_;
+}
+
+void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t counter) {
+  for (const auto& [name, values] : batch.fields)
+    if (std::byte* to = program.input(name)) device.copy_in(to, values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
+  const graph::Graph& g = program.compiled().graph;
+  if (const graph::ValueId v = g.find_input("positions"); v != 0 && !batch.fields.contains("positions")) {
+    const int64_t seq = g.value(v).dims[1].size;
+    std::vector<int32_t> positions(static_cast<size_t>(element_count(g.value(v).dims)));
+    for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(static_cast<int64_t>(i) % seq);
+    device.copy_in(program.address(v), positions.data(), static_cast<int64_t>(positions.size() * sizeof(int32_t)));
+  }
+  if (const graph::ValueId v = g.find_input("loss_scale")) {
+    const float f32 = 1;
+    const double f64 = 1;
+    if (g.value(v).dtype == graph::DType::kF64) device.copy_in(program.address(v), &f64, sizeof f64);
+    else device.copy_in(program.address(v), &f32, sizeof f32);
+  }
+  if (std::byte* to = program.input("rng")) {
+    const std::array<int64_t, 2> rng{seed, counter};
+    device.copy_in(to, rng.data(), sizeof rng);
+  }
+}
+
+}  // namespace nemo::runtime

@@ -1,0 +1,106 @@
+#include "core/runtime/engine.hpp"
+
+#include <algorithm>
+
+#include "core/ops/cost.hpp"
+#include "core/passes/build.hpp"
+
+namespace nemo::runtime {
+namespace {
+
+passes::Recompute recompute_of(const Setup& setup) {
+  const std::string& word = setup.section("trainer").get_string("recompute");
+  return word == "full" ? passes::Recompute::kFull : word == "selective" ? passes::Recompute::kSelective : passes::Recompute::kNone;
+}
+
+graph::Graph forward_graph(const Setup& setup, const graph::BuildFacts& facts) {
+  return placed(setup.section("model"), [&] { return passes::build(*setup.model, &setup.section("model"), facts); });
+}
+
+}  // namespace
+
+Engine::Engine(const Setup& setup, EngineOptions options) : options_(std::move(options)) {
+  const config::Section& trainer = setup.section("trainer");
+  const int64_t devices = trainer.get_int("devices"), nodes = trainer.get_int("num_nodes");
+  plan_ = placed(setup.section("strategy"), [&] { return passes::make_plan(*setup.strategy, &setup.section("strategy"), devices * nodes, devices); });
+  precision_ = placed(setup.section("precision"), [&] { return passes::make_precision(*setup.precision, &setup.section("precision")); });
+  device_ = std::make_unique<Device>(*setup.backend, &setup.section("backend"), 0);
+
+  passes::CompileOptions compile_options;
+  compile_options.plan = plan_;
+  compile_options.precision = precision_;
+  compile_options.recompute = options_.recompute.value_or(recompute_of(setup));
+  compile_options.supports = [this](std::string_view op) { return device_->supports(op); };
+  compile_options.observe = options_.observe;
+  if (setup.peft != nullptr)
+    compile_options.edit = [&](graph::Graph& g) { placed(setup.section("peft"), [&] { passes::edit(g, *setup.peft, &setup.section("peft"), options_.facts); }); };
+
+  const graph::Graph forward = forward_graph(setup, options_.facts);
+  model_flops_ = ops::model_flops(forward);
+  for (const passes::Purpose purpose : options_.purposes) {
+    Entry entry;
+    entry.compiled = std::make_unique<passes::Compiled>(passes::compile(forward, purpose, compile_options));
+    entry.program = std::make_unique<Program>(*device_, *entry.compiled);
+    programs_.emplace(purpose, std::move(entry));
+  }
+}
+
+int64_t Engine::largest(int64_t (*of)(const Entry&)) const {
+  int64_t most = 0;
+  for (const auto& [purpose, entry] : programs_) most = std::max(most, of(entry));
+  return most;
+}
+
+MemoryReport Engine::report() const {
+  const passes::FlatLayout& layout = first().compiled->layout;
+  const auto state = [&](Role role) { return state_bytes(role, options_.keep, layout, precision_); };
+  MemoryReport report;
+  report.rows = {{"parameters", state(Role::kParameter)},
+                 {"master weights", state(Role::kMaster)},
+                 {"gradients", state(Role::kGradient)},
+                 {"optimizer first moment", state(Role::kExpAvg)},
+                 {"optimizer second moment", state(Role::kExpAvgSq)},
+                 {"activations", largest([](const Entry& e) { return e.compiled->memory.arena_bytes; })},
+                 {"kernel workspace", largest([](const Entry& e) { return e.program->workspace_bytes(); })},
+                 {"batch", largest([](const Entry& e) { return e.compiled->memory.input_bytes; })},
+                 {"backend libraries", device_->overhead_bytes()}};
+  report.device_bytes = device_->memory_bytes();
+  report.device_name = device_->name();
+  const auto peak = std::max_element(programs_.begin(), programs_.end(), [](const auto& a, const auto& b) {
+    return a.second.compiled->memory.arena_bytes < b.second.compiled->memory.arena_bytes;
+  });
+  report.at_peak = peak->second.compiled->memory.at_peak;
+  return report;
+}
+
+void Engine::check_fits(const Setup& setup) const {
+  const MemoryReport mine = report();
+  if (mine.fits()) return;
+  std::string advice;
+  const auto try_settings = [&](const std::string& words, int64_t micro_batch, passes::Recompute recompute) {
+    EngineOptions other = options_;
+    other.observe = nullptr;
+    other.facts.micro_batch_size = micro_batch;
+    other.recompute = recompute;
+    const MemoryReport report = Engine(setup, other).report();
+    if (report.fits()) advice += "  " + words + " would take " + gib(report.total()) + "\n";
+  };
+  try_settings("trainer.recompute=selective", options_.facts.micro_batch_size, passes::Recompute::kSelective);
+  try_settings("trainer.recompute=full", options_.facts.micro_batch_size, passes::Recompute::kFull);
+  if (options_.facts.micro_batch_size > 1) try_settings("data.micro_batch_size=1", 1, passes::Recompute::kNone);
+  if (options_.facts.micro_batch_size > 1) try_settings("data.micro_batch_size=1 trainer.recompute=full", 1, passes::Recompute::kFull);
+  if (advice.empty()) advice = "  no change of micro batch or recompute is enough: the parameters and their optimizer state need more devices (strategy.plugin) or a smaller model\n";
+  throw Error(Code::kOutOfMemory, "the run does not fit into the device's memory\n" + render(mine) + "settings that fit\n" + advice);
+}
+
+void Engine::allocate() {
+  state_ = std::make_unique<State>(*device_, first().compiled->graph.parameters, first().compiled->layout, precision_, options_.keep);
+  arena_ = device_->allocate(largest([](const Entry& e) { return e.compiled->memory.arena_bytes; }), "activations");
+  workspace_ = device_->allocate(largest([](const Entry& e) { return e.program->workspace_bytes(); }), "workspace");
+  inputs_ = device_->allocate(largest([](const Entry& e) { return e.compiled->memory.input_bytes; }), "batch");
+  const Bases bases{arena_.data(), state_->data(Role::kParameter), state_->keeps(Role::kGradient) ? state_->data(Role::kGradient) : nullptr, inputs_.data(),
+                    workspace_.data()};
+  for (auto& [purpose, entry] : programs_) entry.program->bind(bases);
+}
+
+}  // namespace nemo::runtime

@@ -1,0 +1,69 @@
+// core/runtime/engine.hpp - one device with the programs and the state of a run.
+//
+// Construction opens the device, builds and compiles the programs and prepares their kernels, but allocates no device memory: report() says what the run
+// will take. allocate() then takes it and binds the programs.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+
+#include "core/graph/builder.hpp"
+#include "core/passes/compile.hpp"
+#include "core/runtime/memory_report.hpp"
+#include "core/runtime/optimizer.hpp"
+#include "core/runtime/program.hpp"
+#include "core/runtime/setup.hpp"
+#include "core/runtime/state.hpp"
+
+namespace nemo::runtime {
+
+struct EngineOptions {
+  std::set<passes::Purpose> purposes;
+  graph::BuildFacts facts;
+  Keep keep = Keep::kParametersOnly;
+  std::optional<passes::Recompute> recompute{};  // default: the recipe's trainer.recompute
+  std::function<void(std::string_view pass, const graph::Graph&)> observe{};
+};
+
+class Engine {
+ public:
+  Engine(const Setup& setup, EngineOptions options);
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  [[nodiscard]] MemoryReport report() const;
+  // Throws nemo::Error(kOutOfMemory) with the report and the settings that would fit where the plan exceeds the device.
+  void check_fits(const Setup& setup) const;
+  void allocate();
+
+  [[nodiscard]] Device& device() { return *device_; }
+  [[nodiscard]] State& state() { return *state_; }
+  [[nodiscard]] Program& program(passes::Purpose purpose) { return *programs_.at(purpose).program; }
+  [[nodiscard]] const passes::Compiled& compiled(passes::Purpose purpose) const { return *programs_.at(purpose).compiled; }
+  [[nodiscard]] const graph::BuildFacts& facts() const { return options_.facts; }
+  [[nodiscard]] const passes::Plan& plan() const { return plan_; }
+  // Model FLOPs of forward and backward of one micro-batch (ops/cost.hpp).
+  [[nodiscard]] double model_flops() const { return model_flops_; }
+
+ private:
+  struct Entry {
+    std::unique_ptr<passes::Compiled> compiled;
+    std::unique_ptr<Program> program;
+  };
+  [[nodiscard]] int64_t largest(int64_t (*of)(const Entry&)) const;
+  [[nodiscard]] const Entry& first() const { return programs_.begin()->second; }
+
+  EngineOptions options_;
+  std::unique_ptr<Device> device_;
+  passes::Plan plan_;
+  passes::Precision precision_;
+  std::map<passes::Purpose, Entry> programs_;
+  Buffer arena_, workspace_, inputs_;
+  std::unique_ptr<State> state_;
+  double model_flops_ = 0;
+};
+
+}  // namespace nemo::runtime

@@ -1,0 +1,63 @@
+#include "core/runtime/evaluate.hpp"
+
+#include <algorithm>
+
+#include "core/base/error.hpp"
+#include "core/runtime/snapshot.hpp"
+#include "core/runtime/train_loop.hpp"
+
+namespace nemo::runtime {
+
+std::unique_ptr<DataSource> open_validation(const Setup& setup, const nemo_host_api& host, const text::Tokenizer* tokenizer, const graph::BuildFacts& facts) {
+  const int64_t global = setup.section("data").get_int("global_batch_size");
+  const int64_t samples = setup.section("trainer").get_int("limit_val_batches") * global;
+  return DataSource::open(setup, host, tokenizer, {"validation", facts, global, samples, setup.section("job").get_int("seed")});
+}
+
+double read_scalar(Device& device, const Program& program, std::string_view output) {
+  const graph::Graph& g = program.compiled().graph;
+  const graph::ValueId v = g.find_output(output);
+  if (g.value(v).dtype == graph::DType::kF64) {
+    double value = 0;
+    device.copy_out(&value, program.address(v), sizeof value);
+    return value;
+  }
+  float value = 0;
+  device.copy_out(&value, program.address(v), sizeof value);
+  return value;
+}
+
+double mean_loss(const Setup& setup, Engine& engine, DataSource& source, int64_t seed) {
+  const int64_t global = setup.section("data").get_int("global_batch_size");
+  int64_t batches = setup.section("trainer").get_int("limit_val_batches");
+  if (const int64_t samples = source.num_samples(); samples >= 0) batches = std::min(batches, std::max<int64_t>(samples / global, 1));
+  source.seek(0);
+  Program& program = engine.program(passes::Purpose::kEvaluate);
+  double loss = 0;
+  int64_t tokens = 0;
+  for (int64_t i = 0; i < batches * global / engine.facts().micro_batch_size; ++i) {
+    const Batch& batch = source.next();
+    feed(engine.device(), program, batch, seed, i);
+    program.run();
+    loss += read_scalar(engine.device(), program, "loss");
+    tokens += batch.unmasked_tokens;
+  }
+  return loss / static_cast<double>(std::max<int64_t>(tokens, 1));
+}
+
+double validate_checkpoint(const Setup& setup, const RunContext& context, const std::filesystem::path& checkpoint) {
+  const checkpoint::Reader reader(checkpoint);
+  const auto tokenizer = std::filesystem::exists(checkpoint / "tokenizer") ? text::load_tokenizer(checkpoint / "tokenizer") : make_tokenizer(setup);
+  EngineOptions options;
+  options.purposes = {passes::Purpose::kEvaluate};
+  options.facts = build_facts(setup, tokenizer.get());
+  Engine engine(setup, options);
+  engine.check_fits(setup);
+  const auto source = open_validation(setup, *context.host, tokenizer.get(), options.facts);
+  if (!source) throw Error(Code::kConfig, "the recipe's data has no validation split");
+  engine.allocate();
+  const Progress progress = restore(reader, engine.state(), engine.device(), Restore::kParameters);
+  return mean_loss(setup, engine, *source, progress.seed);
+}
+
+}  // namespace nemo::runtime

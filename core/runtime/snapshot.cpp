@@ -1,0 +1,81 @@
+#include "core/runtime/snapshot.hpp"
+
+#include "core/checkpoint/names.hpp"
+#include "core/config/render.hpp"
+
+namespace nemo::runtime {
+namespace {
+
+struct Group {
+  Role role;
+  const char* name;
+};
+constexpr Group kGroups[] = {{Role::kParameter, checkpoint::kParameters},
+                             {Role::kMaster, checkpoint::kMaster},
+                             {Role::kExpAvg, checkpoint::kExpAvg},
+                             {Role::kExpAvgSq, checkpoint::kExpAvgSq}};
+
+std::vector<int64_t> shape_of(const graph::Parameter& p) {
+  std::vector<int64_t> shape;
+  for (const graph::Dim& d : p.dims) shape.push_back(d.size);
+  return shape;
+}
+
+bool has_state(const graph::Parameter& p, Role role) { return role == Role::kParameter || p.trainable; }
+
+// Calls body(group, parameter index) for every tensor that the state keeps.
+template <class Body>
+void for_each_tensor(const State& state, Body&& body) {
+  for (const Group& group : kGroups)
+    for (size_t p = 0; p < state.parameters().size() && state.keeps(group.role); ++p)
+      if (has_state(state.parameters()[p], group.role)) body(group, p);
+}
+
+}  // namespace
+
+void save(const std::filesystem::path& final_dir, State& state, const Progress& progress, const Setup& setup, const text::Tokenizer* tokenizer, Device& device) {
+  uint64_t bytes = 0;
+  for_each_tensor(state, [&](const Group& g, size_t p) { bytes += static_cast<uint64_t>(state.bytes(g.role, p)); });
+  checkpoint::Writer writer(final_dir, bytes);
+  std::vector<std::byte> host;
+  for_each_tensor(state, [&](const Group& g, size_t p) {
+    host.resize(static_cast<size_t>(state.bytes(g.role, p)));
+    device.copy_out(host.data(), state.address(g.role, p), static_cast<int64_t>(host.size()));
+    writer.write(g.name, {state.parameters()[p].name, static_cast<nemo_dtype>(state.dtype(g.role)), shape_of(state.parameters()[p]), host.data()});
+  });
+  writer.attribute("step", progress.step);
+  writer.attribute("consumed_samples", progress.consumed_samples);
+  writer.attribute("seed", progress.seed);
+  writer.add_text_file(checkpoint::kRecipeFile, config::to_toml(setup.configuration));
+  if (tokenizer != nullptr) writer.add_text_file("tokenizer/" + std::string(text::kTokenizerFile), tokenizer->to_json());
+  checkpoint::Facts facts{progress.step, progress.metrics, {}};
+  for (const plugin::Component* c : setup.components()) facts.plugins.push_back({std::string(plugin::kind_name(c->kind)), c->id, c->version});
+  writer.commit(facts);
+}
+
+Progress restore(const checkpoint::Reader& reader, State& state, Device& device, Restore what) {
+  std::vector<std::string> names;
+  for (const graph::Parameter& p : state.parameters()) names.push_back(p.name);
+  const std::string mismatch = checkpoint::name_mismatch(names, reader.names(checkpoint::kParameters), reader.directory().string());
+  if (!mismatch.empty()) throw Error(Code::kConfig, mismatch);
+  std::vector<std::byte> host;
+  for_each_tensor(state, [&](const Group& g, size_t p) {
+    if (what == Restore::kParameters && g.role != Role::kParameter) return;
+    host.resize(static_cast<size_t>(state.bytes(g.role, p)));
+    reader.read(g.name, {state.parameters()[p].name, static_cast<nemo_dtype>(state.dtype(g.role)), shape_of(state.parameters()[p]), host.data()});
+    device.copy_in(state.address(g.role, p), host.data(), static_cast<int64_t>(host.size()));
+  });
+  return {reader.attribute_int("step"), reader.attribute_int("consumed_samples"), reader.attribute_int("seed"), reader.facts().metrics};
+}
+
+std::filesystem::path find_checkpoint(const std::filesystem::path& given) {
+  if (std::filesystem::exists(given / checkpoint::kManifestFile)) return given;
+  for (const std::filesystem::path& folder : {given / "checkpoints", given}) {
+    const auto entry = checkpoint::Store(folder).latest_good(checkpoint::Verify::kSizes);
+    if (entry) return entry->path;
+  }
+  throw Error(Code::kNotFound, "no checkpoint in '" + given.string() + "': expected a checkpoint folder (with " + checkpoint::kManifestFile +
+                                   ") or a run's folder (with checkpoints/)");
+}
+
+}  // namespace nemo::runtime

@@ -1,0 +1,216 @@
+#include "core/runtime/train_loop.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "core/config/render.hpp"
+#include "core/runtime/evaluate.hpp"
+#include "core/runtime/run_folder.hpp"
+
+namespace nemo::runtime {
+
+using passes::Purpose;
+
+namespace {
+
+class Stopwatch {
+ public:
+  // Milliseconds since the last lap.
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const double ms = std::chrono::duration<double, std::milli>(now - last_).count();
+    last_ = now;
+    return ms;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+const double* find(const Metrics& metrics, std::string_view name) {
+  for (const auto& [key, value] : metrics)
+    if (key == name) return &value;
+  return nullptr;
+}
+
+EngineOptions engine_options(const Setup& setup, const RunContext& context, const text::Tokenizer* tokenizer) {
+  EngineOptions options;
+  options.purposes = {Purpose::kTrain};
+  if (setup.section("trainer").get_int("val_check_interval") > 0) options.purposes.insert(Purpose::kEvaluate);
+  options.facts = build_facts(setup, tokenizer);
+  options.keep = optimizer_settings(setup.section("optim")).keep();
+  options.observe = context.observe;
+  return options;
+}
+
+}  // namespace
+
+OptimizerSettings optimizer_settings(const config::Section& optim) {
+  OptimizerSettings s;
+  s.kind = optim.get_string("optimizer") == "sgd" ? OptimizerSettings::Kind::kSgd : OptimizerSettings::Kind::kAdamW;
+  const std::vector<double> betas = optim.get_floats("betas");
+  if (betas.size() != 2) throw config::fault_at(optim, "betas", "expected two numbers, found " + std::to_string(betas.size()));
+  s.beta1 = betas[0], s.beta2 = betas[1];
+  s.eps = optim.get_float("eps");
+  s.weight_decay = optim.get_float("weight_decay");
+  s.decay_all = optim.get_string("decay") == "all";
+  s.momentum = optim.get_float("momentum");
+  s.nesterov = optim.get_bool("nesterov");
+  s.clip_grad_norm = optim.get_float("clip_grad_norm");
+  return s;
+}
+
+LrSchedule lr_schedule(const config::Section& optim, int64_t max_steps) {
+  LrSchedule s;
+  const std::string& type = optim.get_string("schedule.type");
+  s.type = type == "cosine"   ? LrSchedule::Type::kCosine
+           : type == "linear" ? LrSchedule::Type::kLinear
+           : type == "wsd"    ? LrSchedule::Type::kWsd
+                              : LrSchedule::Type::kConstant;
+  s.lr = optim.get_float("lr");
+  s.min_lr = optim.get_float("schedule.min_lr");
+  s.warmup_steps = optim.get_int("schedule.warmup_steps");
+  s.decay_steps = optim.get_int("schedule.decay_steps");
+  s.constant_steps = optim.get_int("schedule.constant_steps");
+  s.max_steps = max_steps;
+  return s;
+}
+
+graph::BuildFacts build_facts(const Setup& setup, const text::Tokenizer* tokenizer) {
+  const config::Section& data = setup.section("data");
+  const int64_t micro = data.get_int("micro_batch_size"), global = data.get_int("global_batch_size");
+  if (global % micro != 0)
+    throw config::fault_at(data, "global_batch_size",
+                           std::to_string(global) + " is no multiple of micro_batch_size = " + std::to_string(micro) + "; gradient accumulation needs whole micro-batches");
+  return {micro, data.get_int("seq_length"), tokenizer == nullptr ? 0 : tokenizer->vocab_size(), batch_fields(setup)};
+}
+
+TrainLoop::TrainLoop(const Setup& setup, RunContext context)
+    : setup_(setup), context_(std::move(context)), tokenizer_(make_tokenizer(setup)), max_steps_(setup.section("trainer").get_int("max_steps")) {
+  global_batch_size_ = setup.section("data").get_int("global_batch_size");
+  engine_ = std::make_unique<Engine>(setup, engine_options(setup, context_, tokenizer_.get()));
+  micro_batches_ = global_batch_size_ / engine_->facts().micro_batch_size;
+  schedule_ = lr_schedule(setup.section("optim"), max_steps_);
+  directory_ = run_folder(setup);
+  progress_.seed = setup.section("job").get_int("seed");
+}
+
+Outcome TrainLoop::run() {
+  engine_->check_fits(setup_);
+  open_sources();
+  prepare_folder();
+  engine_->allocate();
+  optimizer_ = std::make_unique<Optimizer>(engine_->device(), engine_->state(), optimizer_settings(setup_.section("optim")));
+  resume();
+  loggers_ = std::make_unique<LoggerSet>(
+      setup_, RunFacts{directory_.filename().string(), directory_, config::to_toml(setup_.configuration), progress_.step + 1, max_steps_}, context_.warn);
+  bool saved = progress_.step >= max_steps_;
+  while (progress_.step < max_steps_ && !context_.interrupted->load()) {
+    const int64_t n = progress_.step + 1;
+    Metrics metrics = step(n);
+    const bool validates = validation_ && (due("trainer", "val_check_interval", n) || n == max_steps_);
+    if (validates) metrics.emplace_back("val_loss", validate());
+    if (due("trainer", "log_every_n_steps", n) || validates || n == max_steps_) loggers_->metrics(n, metrics);
+    saved = due("checkpoint", "every_n_steps", n) || n == max_steps_;
+    if (saved) save_checkpoint(metrics);
+  }
+  const bool interrupted = progress_.step < max_steps_;
+  if (!saved) save_checkpoint({});
+  loggers_->finish(interrupted ? "interrupted" : "done", "step " + std::to_string(progress_.step) + " of " + std::to_string(max_steps_));
+  return interrupted ? Outcome::kInterrupted : Outcome::kDone;
+}
+
+bool TrainLoop::due(const char* section, const char* every, int64_t step) const {
+  const int64_t n = setup_.section(section).get_int(every);
+  return n > 0 && step % n == 0;
+}
+
+void TrainLoop::open_sources() {
+  SourceOptions options{"train", engine_->facts(), global_batch_size_, max_steps_ * global_batch_size_, progress_.seed};
+  train_ = DataSource::open(setup_, *context_.host, tokenizer_.get(), options);
+  if (!train_) throw Error(Code::kConfig, "data plugin '" + setup_.data->id + "' has no split 'train' with these settings");
+  if (setup_.section("trainer").get_int("val_check_interval") > 0)
+    validation_ = open_validation(setup_, *context_.host, tokenizer_.get(), engine_->facts());
+}
+
+void TrainLoop::prepare_folder() {
+  const std::string& policy = setup_.section("checkpoint").get_string("resume");
+  if (policy == "never") move_aside(directory_, context_.info);
+  make_run_folder(directory_, config::to_toml(setup_.configuration));
+}
+
+void TrainLoop::resume() {
+  const auto entry = checkpoint::Store(directory_ / "checkpoints").latest_good();
+  if (entry) {
+    progress_ = restore(checkpoint::Reader(entry->path, checkpoint::Verify::kSizes), engine_->state(), engine_->device(), Restore::kEverything);
+    train_->seek(progress_.consumed_samples);
+    context_.info("resumed from " + entry->path.string() + " at step " + std::to_string(progress_.step));
+    return;
+  }
+  if (setup_.section("checkpoint").get_string("resume") == "must")
+    throw config::fault_at(setup_.section("checkpoint"), "resume", "there is no checkpoint in " + (directory_ / "checkpoints").string());
+  engine_->state().initialize(progress_.seed);
+}
+
+// Forward and backward of one global batch; returns the summed loss.
+double TrainLoop::accumulate(StepTimes& times, int64_t& tokens) {
+  Program& program = engine_->program(Purpose::kTrain);
+  double loss = 0;
+  for (int64_t m = 0; m < micro_batches_; ++m) {
+    Stopwatch watch;
+    const Batch& batch = train_->next();
+    tokens += batch.unmasked_tokens;
+    feed(engine_->device(), program, batch, progress_.seed, progress_.step * micro_batches_ + m);
+    times.data += watch.lap();
+    program.run(m == 0 ? Gradients::kOverwrite : Gradients::kAccumulate);
+    loss += read_scalar(engine_->device(), program, "loss");
+    times.compute += watch.lap();
+  }
+  return loss;
+}
+
+Metrics TrainLoop::step(int64_t n) {
+  Stopwatch whole, part;
+  StepTimes times;
+  int64_t tokens = 0;
+  const double loss = accumulate(times, tokens);
+  part.lap();
+  const double lr = schedule_.at(n - 1);
+  const double norm = optimizer_->step(lr, n, static_cast<double>(std::max<int64_t>(tokens, 1)));
+  times.optimizer = part.lap();
+  const double mean = loss / static_cast<double>(std::max<int64_t>(tokens, 1));
+  if (!std::isfinite(norm))
+    throw Error(Code::kInternal, "step " + std::to_string(n) + ": the gradient norm is " + std::to_string(norm) + " (loss " + std::to_string(mean) +
+                                     "); lower optim.lr, raise warmup_steps, or check the data. The last checkpoint is intact");
+  progress_.step = n;
+  progress_.consumed_samples += global_batch_size_;
+  const double ms = whole.lap();
+  const double processed = static_cast<double>(global_batch_size_ * engine_->facts().seq_length);
+  return {{"loss", mean},
+          {"grad_norm", norm},
+          {"lr", lr},
+          {"tokens_per_s", processed / ms * 1e3},
+          {"step_ms", ms},
+          {"data_ms", times.data},
+          {"compute_ms", times.compute},
+          {"optimizer_ms", times.optimizer},
+          {"model_tflops", engine_->model_flops() * static_cast<double>(micro_batches_) / ms / 1e9},
+          {"consumed_samples", static_cast<double>(progress_.consumed_samples)}};
+}
+
+double TrainLoop::validate() { return mean_loss(setup_, *engine_, *validation_, progress_.seed); }
+
+void TrainLoop::save_checkpoint(const Metrics& metrics) {
+  progress_.metrics.clear();
+  for (const char* name : {"loss", "val_loss"})
+    if (const double* value = find(metrics, name)) progress_.metrics[name] = *value;
+  const config::Section& settings = setup_.section("checkpoint");
+  const checkpoint::Store store(directory_ / "checkpoints");
+  save(store.path_of(progress_.step), engine_->state(), progress_, setup_, tokenizer_.get(), engine_->device());
+  store.prune({settings.get_int("keep_top_k"), settings.get_string("monitor"), settings.get_string("mode") == "max" ? checkpoint::Mode::kMax : checkpoint::Mode::kMin,
+               settings.get_bool("save_last") ? 1 : 0});
+  loggers_->text(progress_.step, "saved " + store.path_of(progress_.step).string());
+}
+
+}  // namespace nemo::runtime

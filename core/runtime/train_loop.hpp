@@ -1,0 +1,73 @@
+// core/runtime/train_loop.hpp - a training run: resume, steps, validation, metrics, checkpoints.
+//
+// The loop has no branch on op, strategy or precision: it feeds programs, launches them, and tells loggers. Gradients are summed over the unmasked tokens of the global batch and
+// divided once, before clipping, so micro-batch size never changes the mathematics. A run that is killed and started again with the same recipe continues from its last
+// checkpoint and ends with the same bits.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/runtime/data_source.hpp"
+#include "core/runtime/engine.hpp"
+#include "core/runtime/logger_set.hpp"
+#include "core/runtime/lr_schedule.hpp"
+#include "core/runtime/snapshot.hpp"
+
+namespace nemo::runtime {
+
+// What the program around the run provides.
+struct RunContext {
+  const nemo_host_api* host = nullptr;
+  const std::atomic<bool>* interrupted = nullptr;
+  std::function<void(const std::string&)> info;
+  std::function<void(const std::string&)> warn;
+  std::function<void(std::string_view pass, const graph::Graph&)> observe;
+};
+
+enum class Outcome { kDone, kInterrupted };
+
+[[nodiscard]] OptimizerSettings optimizer_settings(const config::Section& optim);
+[[nodiscard]] LrSchedule lr_schedule(const config::Section& optim, int64_t max_steps);
+// Batch sizes and axes of the recipe; throws nemo::Error(kConfig) where global_batch_size is not a multiple of micro_batch_size.
+[[nodiscard]] graph::BuildFacts build_facts(const Setup& setup, const text::Tokenizer* tokenizer);
+
+class TrainLoop {
+ public:
+  TrainLoop(const Setup& setup, RunContext context);
+  // The engine as planned, before memory is taken: for --dry-run.
+  [[nodiscard]] const Engine& engine() const { return *engine_; }
+  Outcome run();
+
+ private:
+  struct StepTimes {
+    double data = 0, compute = 0, optimizer = 0;
+  };
+  void prepare_folder();
+  void resume();
+  void open_sources();
+  double accumulate(StepTimes& times, int64_t& tokens);
+  Metrics step(int64_t step);
+  double validate();
+  void save_checkpoint(const Metrics& metrics);
+  [[nodiscard]] bool due(const char* section, const char* every, int64_t step) const;
+
+  const Setup& setup_;
+  RunContext context_;
+  std::unique_ptr<text::Tokenizer> tokenizer_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<DataSource> train_, validation_;
+  std::unique_ptr<LoggerSet> loggers_;
+  LrSchedule schedule_;
+  Progress progress_;
+  int64_t global_batch_size_, micro_batches_, max_steps_;
+  std::filesystem::path directory_;
+};
+
+// Mean loss per unmasked token over the recipe's validation split (limit_val_batches global batches), with the parameters of a checkpoint.
+[[nodiscard]] double validate_checkpoint(const Setup& setup, const RunContext& context, const std::filesystem::path& checkpoint);
+
+}  // namespace nemo::runtime

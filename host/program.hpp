@@ -1,0 +1,47 @@
+// host/program.hpp - what every subcommand shares: logging, interruption, plugins, recipes, exit codes.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/config/document.hpp"
+#include "core/plugin/registry.hpp"
+#include "core/runtime/train_loop.hpp"
+
+namespace nemo::host {
+
+// Exit codes that scripts rely on.
+constexpr int kDone = 0, kFailed = 1, kUsage = 2, kInterrupted = 130;
+
+// Everything that lives as long as the process does its work. Made once by main; [host-thread].
+class Program {
+ public:
+  Program();
+  // Plugins of the standard folders and of `paths`.
+  plugin::Registry& registry(const std::vector<std::filesystem::path>& paths, const std::filesystem::path& recipe_folder);
+  // Plugins as the recipe's [plugins].paths says.
+  plugin::Registry& registry(const config::Document& document);
+  [[nodiscard]] runtime::RunContext context() const;
+
+ private:
+  plugin::HostTable table_;
+  std::unique_ptr<plugin::Registry> registry_;
+};
+
+// Folders with shipped recipes: <executable>/../share/nemo/recipes.
+[[nodiscard]] std::vector<std::filesystem::path> recipe_folders();
+
+// Set by Ctrl-C; the run ends after the step. A second Ctrl-C ends the process at once.
+[[nodiscard]] const std::atomic<bool>& interrupted();
+void catch_interrupts();
+
+// Subcommands; arguments are those behind the command's name. They return an exit code or throw nemo::Error.
+int run(Program& program, const std::string& task, const std::vector<std::string>& arguments);
+int generate(Program& program, const std::vector<std::string>& arguments);
+int plugins(Program& program, const std::vector<std::string>& arguments);
+int recipes(Program& program, const std::vector<std::string>& arguments);
+
+}  // namespace nemo::host

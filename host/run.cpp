@@ -1,0 +1,94 @@
+// host/run.cpp - pretrain, validate and --recipe: resolves a recipe, plans it, and runs its task.
+
+#include <iostream>
+#include <set>
+
+#include <spdlog/spdlog.h>
+
+#include "core/base/error.hpp"
+#include "core/config/render.hpp"
+#include "core/config/resolver.hpp"
+#include "core/runtime/run_folder.hpp"
+#include "host/options.hpp"
+#include "host/program.hpp"
+
+namespace nemo::host {
+namespace {
+
+namespace po = boost::program_options;
+
+// "after:partition" -> prints the graph behind that pass of every program.
+std::function<void(std::string_view, const graph::Graph&)> graph_printer(const std::vector<std::string>& requests) {
+  std::set<std::string, std::less<>> wanted;
+  for (const std::string& request : requests) {
+    const std::string pass = request.starts_with("after:") ? request.substr(6) : "";
+    const auto& names = passes::pass_names();
+    if (std::find(names.begin(), names.end(), pass) == names.end()) {
+      std::string known;
+      for (const std::string& n : names) known += " after:" + n;
+      throw Error(Code::kConfig, "--print-graph=" + request + ": expected one of" + known);
+    }
+    wanted.insert(pass);
+  }
+  if (wanted.empty()) return nullptr;
+  return [wanted](std::string_view pass, const graph::Graph& g) {
+    if (wanted.contains(pass)) std::cout << "graph after " << pass << "\n" << print(g) << std::flush;
+  };
+}
+
+void print_passes(const runtime::Engine& engine) {
+  const auto& times = engine.compiled(passes::Purpose::kTrain).times;
+  std::cout << "compile passes (train)\n";
+  for (const passes::PassTime& t : times) std::cout << "  " << t.name << std::string(16 - t.name.size(), ' ') << t.milliseconds << " ms\n";
+}
+
+int dry_run(const runtime::Setup& setup, const runtime::RunContext& context) {
+  std::cout << config::render_table(setup.configuration) << "\n" << std::flush;
+  const runtime::TrainLoop loop(setup, context);
+  std::cout << render(loop.engine().report());
+  print_passes(loop.engine());
+  return kDone;
+}
+
+int pretrain(const runtime::Setup& setup, const runtime::RunContext& context) {
+  runtime::TrainLoop loop(setup, context);
+  return loop.run() == runtime::Outcome::kInterrupted ? kInterrupted : kDone;
+}
+
+int validate(const runtime::Setup& setup, const runtime::RunContext& context, const po::variables_map& values) {
+  const std::filesystem::path given = values.count("checkpoint") ? std::filesystem::path(values["checkpoint"].as<std::string>()) : runtime::run_folder(setup);
+  const std::filesystem::path checkpoint = runtime::find_checkpoint(given);
+  const double loss = runtime::validate_checkpoint(setup, context, checkpoint);
+  std::cout << "val_loss " << loss << "  (" << checkpoint.string() << ")\n";
+  return kDone;
+}
+
+po::options_description options_of(const std::string& task) {
+  po::options_description options("options");
+  options.add_options()("recipe,r", po::value<std::string>(), "recipe file, or the name of a shipped recipe")("dry-run", "show resolved settings and the memory plan, run nothing")(
+      "print-graph", po::value<std::vector<std::string>>()->composing(), "print the graph behind a pass, e.g. after:partition");
+  if (task != "pretrain") options.add_options()("checkpoint", po::value<std::string>(), "validate: checkpoint or run folder (default: the recipe's run)");
+  return options;
+}
+
+}  // namespace
+
+int run(Program& program, const std::string& task, const std::vector<std::string>& arguments) {
+  const std::string usage = "nemo-host " + (task.empty() ? "" : task + " ") + "--recipe FILE [options] [section.key=value ...]";
+  const Parsed parsed = parse(arguments, usage, options_of(task));
+  if (parsed.help) return kDone;
+  if (!parsed.values.count("recipe")) throw Error(Code::kConfig, "no recipe given\nusage: " + usage + "\n`nemo-host recipes list` shows the shipped ones");
+  require_overrides(parsed.positional);
+  const auto folders = recipe_folders();
+  const config::Document document = config::Document::load(parsed.values["recipe"].as<std::string>(), folders, parsed.positional);
+  runtime::RunContext context = program.context();
+  if (parsed.values.count("print-graph")) context.observe = graph_printer(parsed.values["print-graph"].as<std::vector<std::string>>());
+  const runtime::Setup setup = runtime::make_setup(document, program.registry(document), context.warn);
+  if (parsed.values.count("dry-run")) return dry_run(setup, context);
+  const std::string chosen = task.empty() ? setup.section("job").get_string("task") : task;
+  if (chosen == "pretrain") return pretrain(setup, context);
+  if (chosen == "validate") return validate(setup, context, parsed.values);
+  throw config::fault_at(setup.section("job"), "task", "'" + chosen + "' cannot be run from a recipe yet; pretrain and validate can, generate is a command");
+}
+
+}  // namespace nemo::host

@@ -56,6 +56,12 @@ void fault(const std::string& doing) {
   throw Hdf5Error("cannot " + doing + (reason.empty() ? "" : ": " + reason));
 }
 
+Handle file_access() {
+  Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "set up HDF5");
+  checked(H5Pset_file_locking(access, false, true), "set up HDF5");
+  return access;
+}
+
 Handle storage_type(nemo_dtype dtype) {
   const auto copy = [](hid_t type) { return Handle(H5Tcopy(type), H5Tclose, "copy an element type"); };
   switch (dtype) {

@@ -59,6 +59,8 @@ Result checked(Result result, const std::string& doing) {
   return result;
 }
 
+// File access properties. HDF5's own file locks are off: many cluster file systems have none, and a visible checkpoint never changes.
+[[nodiscard]] Handle file_access();
 // The type in the file (little-endian) and in memory are the same. bf16 is a 16-bit integer.
 [[nodiscard]] Handle storage_type(nemo_dtype dtype);
 // The inverse, for a dataset of any origin. 0 if a checkpoint does not hold such elements.

@@ -22,7 +22,7 @@ void check_file(const fs::path& path, const Sum& stated, Verify depth) {
 }
 
 Handle open_file(const fs::path& path) {
-  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "set up HDF5");
+  const Handle access = file_access();
   return {H5Fopen(path.c_str(), H5F_ACC_RDONLY, access), H5Fclose, "open " + path.string()};
 }
 

@@ -27,7 +27,7 @@ struct Extent {
 };
 
 Handle create_file(const fs::path& path) {
-  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "set up HDF5");
+  const Handle access = file_access();
   checked(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110), "set up HDF5");
   checked(H5Pset_alignment(access, kAlignFrom, kAlignment), "set up HDF5");
   return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose, "create " + path.string()};

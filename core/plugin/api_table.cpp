@@ -19,20 +19,26 @@ struct TableLayout {
   std::vector<Slot> required;
 };
 
-#define SLOT(table, slot) {#slot, offsetof(table, slot)}
+#define SLOT(table, slot) \
+  { #slot, offsetof(table, slot) }
 TableLayout layout_of(nemo_kind kind) {
   switch (kind) {
-    case NEMO_KIND_MODEL: return {sizeof(nemo_model_api), {SLOT(nemo_model_api, build)}};
-    case NEMO_KIND_PEFT: return {sizeof(nemo_peft_api), {SLOT(nemo_peft_api, edit)}};
-    case NEMO_KIND_STRATEGY: return {sizeof(nemo_strategy_api), {SLOT(nemo_strategy_api, plan)}};
-    case NEMO_KIND_PRECISION: return {sizeof(nemo_precision_api), {SLOT(nemo_precision_api, policy)}};
+    case NEMO_KIND_MODEL:
+      return {sizeof(nemo_model_api), {SLOT(nemo_model_api, build)}};
+    case NEMO_KIND_PEFT:
+      return {sizeof(nemo_peft_api), {SLOT(nemo_peft_api, edit)}};
+    case NEMO_KIND_STRATEGY:
+      return {sizeof(nemo_strategy_api), {SLOT(nemo_strategy_api, plan)}};
+    case NEMO_KIND_PRECISION:
+      return {sizeof(nemo_precision_api), {SLOT(nemo_precision_api, policy)}};
     case NEMO_KIND_DATA:
       return {sizeof(nemo_data_api),
               {SLOT(nemo_data_api, open), SLOT(nemo_data_api, close), SLOT(nemo_data_api, next), SLOT(nemo_data_api, seek),
                SLOT(nemo_data_api, num_samples)}};
     case NEMO_KIND_LOGGER:
-      return {sizeof(nemo_logger_api),
-              {SLOT(nemo_logger_api, start), SLOT(nemo_logger_api, metrics), SLOT(nemo_logger_api, finish), SLOT(nemo_logger_api, destroy)}};
+      return {
+          sizeof(nemo_logger_api),
+          {SLOT(nemo_logger_api, start), SLOT(nemo_logger_api, metrics), SLOT(nemo_logger_api, finish), SLOT(nemo_logger_api, destroy)}};
     case NEMO_KIND_BACKEND:
       return {sizeof(nemo_backend_api),
               {SLOT(nemo_backend_api, device_count), SLOT(nemo_backend_api, open), SLOT(nemo_backend_api, close),
@@ -40,7 +46,8 @@ TableLayout layout_of(nemo_kind kind) {
                SLOT(nemo_backend_api, copy_in), SLOT(nemo_backend_api, copy_out), SLOT(nemo_backend_api, synchronize),
                SLOT(nemo_backend_api, supports), SLOT(nemo_backend_api, prepare), SLOT(nemo_backend_api, kernel_free),
                SLOT(nemo_backend_api, launch)}};
-    default: throw Error(Code::kUnsupported, "kind " + std::to_string(kind) + " is not one that this host knows");
+    default:
+      throw Error(Code::kUnsupported, "kind " + std::to_string(kind) + " is not one that this host knows");
   }
 }
 #undef SLOT

@@ -54,8 +54,8 @@ const std::string& Component::file_hash() const {
 
 void Component::require_kind(nemo_kind asked) const {
   if (asked == kind) return;
-  throw Error(Code::kInvalidArgument, "component \"" + id + "\" is a " + std::string(kind_name(kind)) + ", and was asked for the functions of a " +
-                                          std::string(kind_name(asked)));
+  throw Error(Code::kInvalidArgument, "component \"" + id + "\" is a " + std::string(kind_name(kind)) +
+                                          ", and was asked for the functions of a " + std::string(kind_name(asked)));
 }
 
 }  // namespace nemo::plugin

@@ -26,13 +26,20 @@ constexpr uint64_t kMaxTable = uint64_t{256} << 20;
 
 std::string machine_name(uint16_t machine) {
   switch (machine) {
-    case EM_X86_64: return "x86-64";
-    case EM_AARCH64: return "aarch64";
-    case EM_386: return "i386";
-    case EM_ARM: return "arm";
-    case EM_PPC64: return "ppc64";
-    case EM_RISCV: return "riscv";
-    default: return "ELF machine " + std::to_string(machine);
+    case EM_X86_64:
+      return "x86-64";
+    case EM_AARCH64:
+      return "aarch64";
+    case EM_386:
+      return "i386";
+    case EM_ARM:
+      return "arm";
+    case EM_PPC64:
+      return "ppc64";
+    case EM_RISCV:
+      return "riscv";
+    default:
+      return "ELF machine " + std::to_string(machine);
   }
 }
 
@@ -104,9 +111,10 @@ void ElfFile::check_identification() const {
 void ElfFile::read_sections() {
   const auto header = table<Elf64_Ehdr>(0, sizeof(Elf64_Ehdr), "the header").front();
   if (header.e_machine != kMachine)
-    throw Error(Code::kUnsupported, "wrong machine: built for " + machine_name(header.e_machine) + ", this host is " + machine_name(kMachine));
+    throw Error(Code::kUnsupported,
+                "wrong machine: built for " + machine_name(header.e_machine) + ", this host is " + machine_name(kMachine));
   if (header.e_type != ET_DYN)
-    throw Error(Code::kUnsupported, header.e_type == ET_EXEC ? "not a shared object but an executable"
+    throw Error(Code::kUnsupported, header.e_type == ET_EXEC  ? "not a shared object but an executable"
                                     : header.e_type == ET_REL ? "not a shared object but a relocatable object file"
                                                               : "not a shared object");
   if (header.e_shnum == 0) return;

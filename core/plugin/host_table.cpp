@@ -4,7 +4,7 @@
 
 struct nemo_host {
   const nemo::plugin::HostTable* table;
-  std::string library;    // path
+  std::string library;  // path
   std::string file_name;
 };
 

@@ -18,9 +18,9 @@ namespace nemo::plugin {
 using LogSink = std::function<void(nemo_log_level, std::string_view component, std::string_view message)>;
 
 struct HostOptions {
-  LogSink log;                                  // empty: lines are dropped
-  const std::atomic<bool>* cancelled = nullptr; // true once the user asked to stop; NULL: never
-  void (*fill_config)(nemo_host_api&) = nullptr;      // sets the config_* slots (core/config); NULL leaves them NULL
+  LogSink log;                                                 // empty: lines are dropped
+  const std::atomic<bool>* cancelled = nullptr;                // true once the user asked to stop; NULL: never
+  void (*fill_config)(nemo_host_api&) = nullptr;               // sets the config_* slots (core/config); NULL leaves them NULL
   std::map<std::string, const void*, std::less<>> extensions;  // "nemo.NAME/REVISION" -> static table
 };
 

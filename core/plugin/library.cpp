@@ -47,9 +47,11 @@ void check_equal_to_record(std::vector<ComponentName> described, std::vector<Com
   const auto twice = std::adjacent_find(described.begin(), described.end());
   if (twice != described.end()) refuse("it describes " + to_string(*twice) + " twice");
   for (const ComponentName& name : described)
-    if (!std::binary_search(recorded.begin(), recorded.end(), name)) refuse("it offers " + to_string(name) + ", which its .nemo_plugin record does not name");
+    if (!std::binary_search(recorded.begin(), recorded.end(), name))
+      refuse("it offers " + to_string(name) + ", which its .nemo_plugin record does not name");
   for (const ComponentName& name : recorded)
-    if (!std::binary_search(described.begin(), described.end(), name)) refuse("its .nemo_plugin record names " + to_string(name) + ", which it does not offer");
+    if (!std::binary_search(described.begin(), described.end(), name))
+      refuse("its .nemo_plugin record names " + to_string(name) + ", which it does not offer");
 }
 
 }  // namespace
@@ -80,7 +82,8 @@ void Library::read_description(const nemo_plugin* description, const ProbeResult
   if (plugin.n_components == 0 || plugin.components == nullptr || plugin.n_components > kMaxComponents)
     refuse("it describes " + std::to_string(plugin.n_components) + " components");
   if (plugin.component_stride < sizeof(nemo_component))
-    refuse("component_stride is " + std::to_string(plugin.component_stride) + ", smaller than a nemo_component of " + std::to_string(sizeof(nemo_component)));
+    refuse("component_stride is " + std::to_string(plugin.component_stride) + ", smaller than a nemo_component of " +
+           std::to_string(sizeof(nemo_component)));
 
   std::vector<ComponentName> names;
   for (uint64_t i = 0; i < plugin.n_components; ++i) {

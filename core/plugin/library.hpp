@@ -13,8 +13,8 @@ namespace nemo::plugin {
 
 class Library {
  public:
-  // Opens a library that probe() accepted: dlopen(RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE), entry, and the checks of plugin.h: sizes, minor and
-  // SDK build, required slots, no duplicates, components equal to the record. Errors name the file: PluginError if the plugin itself
+  // Opens a library that probe() accepted: dlopen(RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE), entry, and the checks of plugin.h: sizes, minor
+  // and SDK build, required slots, no duplicates, components equal to the record. Errors name the file: PluginError if the plugin itself
   // refused, else nemo::Error(kUnsupported). [host-thread]
   Library(const ProbeResult& probe, HostTable& table);
 

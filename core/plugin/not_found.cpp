@@ -32,9 +32,12 @@ std::string searched(const Listing& listing) {
   if (listing.directories.empty()) return text + " nothing; set [plugins].paths or NEMO_PLUGIN_PATH";
   for (const SearchDirectory& d : listing.directories) {
     text += "\n  " + d.path.string() + " (" + d.origin + "): ";
-    const auto here = std::count_if(listing.candidates.begin(), listing.candidates.end(), [&](const Candidate& c) { return c.directory == d.path; });
-    if (d.state == DirectoryState::kSearched) text += std::to_string(here) + (here == 1 ? " library" : " libraries");
-    else text += (d.state == DirectoryState::kRefused ? "refused: " : "") + d.reason;
+    const auto here =
+        std::count_if(listing.candidates.begin(), listing.candidates.end(), [&](const Candidate& c) { return c.directory == d.path; });
+    if (d.state == DirectoryState::kSearched)
+      text += std::to_string(here) + (here == 1 ? " library" : " libraries");
+    else
+      text += (d.state == DirectoryState::kRefused ? "refused: " : "") + d.reason;
   }
   return text;
 }
@@ -48,7 +51,8 @@ std::string refused(const ComponentName& name, const Listing& listing) {
   for (const Candidate& c : listing.candidates) {
     if (c.probe.ok) continue;
     const bool names_it = wanted(c);
-    (names_it ? likely : others) += "\n  " + c.probe.path.string() + (names_it ? " (offers " + to_string(name) + ")" : "") + ": " + c.probe.reason;
+    (names_it ? likely : others) +=
+        "\n  " + c.probe.path.string() + (names_it ? " (offers " + to_string(name) + ")" : "") + ": " + c.probe.reason;
   }
   return likely.empty() && others.empty() ? "" : "\nrefused:" + likely + others;
 }
@@ -56,7 +60,8 @@ std::string refused(const ComponentName& name, const Listing& listing) {
 }  // namespace
 
 std::string not_found_message(const ComponentName& name, const Listing& listing) {
-  return "no " + std::string(kind_name(name.kind)) + " plugin \"" + name.id + "\"" + suggestion(name, listing) + searched(listing) + refused(name, listing);
+  return "no " + std::string(kind_name(name.kind)) + " plugin \"" + name.id + "\"" + suggestion(name, listing) + searched(listing) +
+         refused(name, listing);
 }
 
 }  // namespace nemo::plugin

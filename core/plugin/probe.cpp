@@ -35,13 +35,16 @@ void check_exports(const std::vector<ElfSymbol>& symbols) {
   std::vector<std::string> foreign, unique;
   for (const ElfSymbol& s : symbols) {
     has_entry |= s.name == NEMO_PLUGIN_ENTRY_NAME;
-    if (s.unique) unique.push_back(s.name);
-    else if (!s.name.starts_with("nemo_plugin_entry_v")) foreign.push_back(s.name);
+    if (s.unique)
+      unique.push_back(s.name);
+    else if (!s.name.starts_with("nemo_plugin_entry_v"))
+      foreign.push_back(s.name);
   }
   std::sort(foreign.begin(), foreign.end());
   std::sort(unique.begin(), unique.end());
   if (!has_entry) refuse("entry function " NEMO_PLUGIN_ENTRY_NAME " is not exported; build it with nemo_add_plugin()");
-  if (!unique.empty()) refuse("exports unique symbols, which all libraries of a process share: " + some_of(unique) + "; build it with nemo_add_plugin()");
+  if (!unique.empty())
+    refuse("exports unique symbols, which all libraries of a process share: " + some_of(unique) + "; build it with nemo_add_plugin()");
   if (!foreign.empty()) refuse("exports symbols besides nemo_plugin_entry_v*: " + some_of(foreign) + "; build it with nemo_add_plugin()");
 }
 

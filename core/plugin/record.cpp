@@ -36,7 +36,8 @@ ComponentName parse_component(std::string_view field) {
   if (colon == std::string_view::npos) malformed("a component is not of the form kind:id");
   const std::string kind(field.substr(0, colon));
   ComponentName name{kind_from_name(kind), std::string(field.substr(colon + 1))};
-  if (!std::all_of(kind.begin(), kind.end(), is_id_character) || !std::all_of(name.id.begin(), name.id.end(), is_id_character) || name.id.empty())
+  if (!std::all_of(kind.begin(), kind.end(), is_id_character) || !std::all_of(name.id.begin(), name.id.end(), is_id_character) ||
+      name.id.empty())
     malformed("a component's kind or id has characters besides letters, digits, '_', '-' and '.'");
   if (name.kind == 0) malformed("component kind \"" + kind + "\" is not one that this host knows");
   return name;

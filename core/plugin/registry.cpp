@@ -59,9 +59,10 @@ const Candidate& Registry::choose(const ComponentName& name) {
   for (size_t i = 1; i < matches.size(); ++i) {
     const std::string other = matches[i]->probe.path.string();
     if (matches[i]->directory == first.directory)
-      throw Error(Code::kConfig, "two libraries of one directory offer " + to_string(name) + ": " + first.probe.path.string() + " and " + other +
-                                     "; remove one of them");
-    host_.log(NEMO_LOG_INFO, name.id, to_string(name) + " is taken from " + first.probe.path.string() + "; " + other + " also offers it and is not used");
+      throw Error(Code::kConfig, "two libraries of one directory offer " + to_string(name) + ": " + first.probe.path.string() + " and " +
+                                     other + "; remove one of them");
+    host_.log(NEMO_LOG_INFO, name.id,
+              to_string(name) + " is taken from " + first.probe.path.string() + "; " + other + " also offers it and is not used");
   }
   return first;
 }

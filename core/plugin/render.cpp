@@ -53,9 +53,12 @@ std::string state_of(const Entry& e) {
 
 const char* state_word(DirectoryState state) {
   switch (state) {
-    case DirectoryState::kSearched: return "searched";
-    case DirectoryState::kMissing: return "missing";
-    case DirectoryState::kRefused: return "refused";
+    case DirectoryState::kSearched:
+      return "searched";
+    case DirectoryState::kMissing:
+      return "missing";
+    case DirectoryState::kRefused:
+      return "refused";
   }
   return "unknown";
 }
@@ -81,11 +84,13 @@ std::string render_list(const Listing& listing) {
   std::vector<Row> rows = {{"KIND", "ID", "SDK", "LIBRARY", "STATE"}};
   for (const Entry& e : entries_of(listing)) {
     const bool named = e.component.kind != 0;
-    rows.push_back({named ? std::string(kind_name(e.component.kind)) : "-", named ? e.component.id : "-", sdk_of(*e.probe), e.probe->path.string(), state_of(e)});
+    rows.push_back({named ? std::string(kind_name(e.component.kind)) : "-", named ? e.component.id : "-", sdk_of(*e.probe),
+                    e.probe->path.string(), state_of(e)});
   }
   std::string text = aligned(rows);
   for (const SearchDirectory& d : listing.directories)
-    text += std::string(state_word(d.state)) + " " + d.path.string() + " (" + d.origin + ")" + (d.reason.empty() ? "" : ": " + d.reason) + "\n";
+    text +=
+        std::string(state_word(d.state)) + " " + d.path.string() + " (" + d.origin + ")" + (d.reason.empty() ? "" : ": " + d.reason) + "\n";
   return text;
 }
 
@@ -103,11 +108,13 @@ nlohmann::ordered_json list_json(const Listing& listing) {
 }
 
 std::string render_component(const Component& c) {
-  return std::string(kind_name(c.kind)) + " " + c.id + " " + c.version + "\n" + c.doc + "\n\nlibrary  " + c.library.string() + "\nsha256   " + c.file_hash() + "\n";
+  return std::string(kind_name(c.kind)) + " " + c.id + " " + c.version + "\n" + c.doc + "\n\nlibrary  " + c.library.string() +
+         "\nsha256   " + c.file_hash() + "\n";
 }
 
 nlohmann::ordered_json component_json(const Component& c) {
-  return {{"kind", kind_name(c.kind)}, {"id", c.id}, {"version", c.version}, {"doc", c.doc}, {"library", c.library.string()}, {"sha256", c.file_hash()}};
+  return {{"kind", kind_name(c.kind)}, {"id", c.id}, {"version", c.version}, {"doc", c.doc}, {"library", c.library.string()},
+          {"sha256", c.file_hash()}};
 }
 
 }  // namespace nemo::plugin

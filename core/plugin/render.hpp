@@ -12,8 +12,8 @@ namespace nemo::plugin {
 // (a directory earlier in the order has it), "ambiguous with FILE" (the same directory has it twice) or "refused: REASON". Versions are
 // not in it: they are known only to loaded libraries.
 [[nodiscard]] std::string render_list(const Listing& listing);
-// {"directories": [{path, origin, state, reason}], "plugins": [{kind, id, sdk, sdk_build, draft, library, state, reason}]}; kind and id are null for a
-// refused file without a readable record; state is "ok", "shadowed", "ambiguous" or "refused".
+// {"directories": [{path, origin, state, reason}], "plugins": [{kind, id, sdk, sdk_build, draft, library, state, reason}]}; kind and id are
+// null for a refused file without a readable record; state is "ok", "shadowed", "ambiguous" or "refused".
 [[nodiscard]] nlohmann::ordered_json list_json(const Listing& listing);
 
 // Facts of one loaded component: kind, id, version, doc, library, its SHA-256. The schema is core/config's to describe.

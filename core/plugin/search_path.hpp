@@ -27,11 +27,12 @@ struct SearchSources {
   Privilege privilege = Privilege::kOrdinary;       // kElevated: the environment is ignored
 };
 
-// The sources of this process: environment variable, <folder of the executable>/../lib/nemo/plugins, set-user-id or capabilities (AT_SECURE).
+// The sources of this process: environment variable, <folder of the executable>/../lib/nemo/plugins, set-user-id or capabilities
+// (AT_SECURE).
 [[nodiscard]] SearchSources process_sources(std::vector<std::filesystem::path> recipe_paths, std::filesystem::path recipe_folder);
 
-// Directories in search order: recipe, environment, install folder; each once (the first mention counts). A directory is refused if it is given
-// relative to the current directory, is no directory, is writable by everyone, or comes from the environment of a privileged process.
+// Directories in search order: recipe, environment, install folder; each once (the first mention counts). A directory is refused if it is
+// given relative to the current directory, is no directory, is writable by everyone, or comes from the environment of a privileged process.
 // A missing one is kept as kMissing, for messages. Subdirectories are never searched.
 class SearchPath {
  public:

@@ -1,5 +1,5 @@
-// A language model in one file: token embedding, a stack of residual MLP blocks, and an output layer. It mixes no positions, so it learns bigrams;
-// replace the block by your own. Dimensions carry axis names, so every strategy, precision and checkpoint format works with it.
+// A language model in one file: token embedding, a stack of residual MLP blocks, and an output layer. It mixes no positions, so it learns
+// bigrams; replace the block by your own. Dimensions carry axis names, so every strategy, precision and checkpoint format works with it.
 #include <string>
 
 #include "nemo/cpp/graph.hpp"

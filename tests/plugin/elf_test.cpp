@@ -14,8 +14,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 TEST(elf, reads_the_bytes_of_a_section) {
-  const std::string expected = std::string("NEMO1\0", 6) + "1" + '\0' + "0" + '\0' + std::to_string(NEMO_SDK_BUILD) + '\0' + "1" + '\0' + "model:tiny" +
-                               '\0' + "logger:tiny_log" + '\0' + '\0';
+  const std::string expected = std::string("NEMO1\0", 6) + "1" + '\0' + "0" + '\0' + std::to_string(NEMO_SDK_BUILD) + '\0' + "1" + '\0' +
+                               "model:tiny" + '\0' + "logger:tiny_log" + '\0' + '\0';
   EXPECT_EQ(ElfFile(fixture("good")).section(".nemo_plugin"), expected);
   EXPECT_EQ(ElfFile(fixture("good")).section(".absent"), std::nullopt);
 }

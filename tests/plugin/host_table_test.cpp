@@ -60,7 +60,9 @@ TEST(host_table, nothing_that_a_log_sink_throws_reaches_a_plugin) {
 TEST(host_table, tells_cancellation_and_extensions) {
   std::atomic<bool> stop = false;
   const int power = 3;
-  HostTable table({.log = {}, .cancelled = &stop, .fill_config = [](nemo_host_api& api) { api.config_has = [](const nemo_config*, nemo_str) { return uint8_t{7}; }; },
+  HostTable table({.log = {},
+                   .cancelled = &stop,
+                   .fill_config = [](nemo_host_api& api) { api.config_has = [](const nemo_config*, nemo_str) { return uint8_t{7}; }; },
                    .extensions = {{"nemo.clock/1", &power}}});
   nemo_host* host = table.host_of("/p/lib.so");
   EXPECT_EQ(table.api()->cancelled(host), 0);

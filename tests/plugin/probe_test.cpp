@@ -62,8 +62,10 @@ TEST(probe, refuses_a_truncated_file) {
   const Folder folder;
   const std::string whole = bytes_of(fixture("good"));
   EXPECT_EQ(refusal(folder.write("a.so", whole.substr(0, 10))), "truncated or damaged ELF file: the identification ends after 10 bytes");
-  EXPECT_EQ(refusal(folder.write("b.so", whole.substr(0, 40))), "truncated or damaged ELF file: the header ends beyond the file's 40 bytes");
-  EXPECT_EQ(refusal(folder.write("c.so", whole.substr(0, 1000))), "truncated or damaged ELF file: the section table ends beyond the file's 1000 bytes");
+  EXPECT_EQ(refusal(folder.write("b.so", whole.substr(0, 40))),
+            "truncated or damaged ELF file: the header ends beyond the file's 40 bytes");
+  EXPECT_EQ(refusal(folder.write("c.so", whole.substr(0, 1000))),
+            "truncated or damaged ELF file: the section table ends beyond the file's 1000 bytes");
 }
 
 TEST(probe, refuses_another_machine) {
@@ -109,12 +111,14 @@ TEST(probe, refuses_a_library_without_the_entry_function) {
 }
 
 TEST(probe, refuses_exports_besides_the_entry) {
-  EXPECT_EQ(refusal(fixture("exports_more")), "exports symbols besides nemo_plugin_entry_v*: fixture_extra; build it with nemo_add_plugin()");
+  EXPECT_EQ(refusal(fixture("exports_more")),
+            "exports symbols besides nemo_plugin_entry_v*: fixture_extra; build it with nemo_add_plugin()");
 }
 
 TEST(probe, refuses_unique_symbols) {
-  EXPECT_EQ(refusal(fixture("unique")),
-            "exports unique symbols, which all libraries of a process share: _ZZ14shared_countervE7counter; build it with nemo_add_plugin()");
+  EXPECT_EQ(
+      refusal(fixture("unique")),
+      "exports unique symbols, which all libraries of a process share: _ZZ14shared_countervE7counter; build it with nemo_add_plugin()");
 }
 
 std::string fault_of(std::string_view record) {
@@ -128,22 +132,66 @@ std::string fault_of(std::string_view record) {
 }
 
 template <size_t N>
-std::string_view literal(const char (&text)[N]) { return {text, N}; }
+std::string_view literal(const char (&text)[N]) {
+  return {text, N};
+}
 
 TEST(record, says_what_is_malformed) {
   const std::string start = "malformed .nemo_plugin record: ";
   EXPECT_EQ(fault_of(""), start + "it ends inside the magic word");
   EXPECT_EQ(fault_of(literal("OTHER")), start + "it does not start with NEMO1");
   EXPECT_EQ(fault_of(literal("NEMO1\0one")), start + "the ABI major is not a number");
-  EXPECT_EQ(fault_of(literal("NEMO1\0" "1\0" "-2")), start + "the ABI minor is not a number");
-  EXPECT_EQ(fault_of(literal("NEMO1\0" "1\0" "0\0" "7\0" "0\0")), start + "it names no component");
-  EXPECT_EQ(fault_of(literal("NEMO1\0" "1\0" "0\0" "7\0" "0\0" "model:a")), start + "it ends inside the component list");
-  EXPECT_EQ(fault_of(literal("NEMO1\0" "1\0" "0\0" "7\0" "0\0" "llama\0")), start + "a component is not of the form kind:id");
-  EXPECT_EQ(fault_of(literal("NEMO1\0" "1\0" "0\0" "7\0" "0\0" "robot:a\0")), start + "component kind \"robot\" is not one that this host knows");
-  EXPECT_EQ(fault_of(literal("NEMO1\0" "1\0" "0\0" "7\0" "0\0" "model:a\0model:a\0")), start + "it names model:a twice");
-  EXPECT_EQ(fault_of(literal("NEMO1\0" "1\0" "0\0" "7\0" "0\0" "model:a b\0")),
+  EXPECT_EQ(fault_of(literal("NEMO1\0"
+                             "1\0"
+                             "-2")),
+            start + "the ABI minor is not a number");
+  EXPECT_EQ(fault_of(literal("NEMO1\0"
+                             "1\0"
+                             "0\0"
+                             "7\0"
+                             "0\0")),
+            start + "it names no component");
+  EXPECT_EQ(fault_of(literal("NEMO1\0"
+                             "1\0"
+                             "0\0"
+                             "7\0"
+                             "0\0"
+                             "model:a")),
+            start + "it ends inside the component list");
+  EXPECT_EQ(fault_of(literal("NEMO1\0"
+                             "1\0"
+                             "0\0"
+                             "7\0"
+                             "0\0"
+                             "llama\0")),
+            start + "a component is not of the form kind:id");
+  EXPECT_EQ(fault_of(literal("NEMO1\0"
+                             "1\0"
+                             "0\0"
+                             "7\0"
+                             "0\0"
+                             "robot:a\0")),
+            start + "component kind \"robot\" is not one that this host knows");
+  EXPECT_EQ(fault_of(literal("NEMO1\0"
+                             "1\0"
+                             "0\0"
+                             "7\0"
+                             "0\0"
+                             "model:a\0model:a\0")),
+            start + "it names model:a twice");
+  EXPECT_EQ(fault_of(literal("NEMO1\0"
+                             "1\0"
+                             "0\0"
+                             "7\0"
+                             "0\0"
+                             "model:a b\0")),
             start + "a component's kind or id has characters besides letters, digits, '_', '-' and '.'");
-  EXPECT_EQ(fault_of(literal("NEMO1\0" "1\0" "0\0" "7\0" "0\0" "model:a\0\0NEMO1\0")),
+  EXPECT_EQ(fault_of(literal("NEMO1\0"
+                             "1\0"
+                             "0\0"
+                             "7\0"
+                             "0\0"
+                             "model:a\0\0NEMO1\0")),
             start + "text follows its end (two NEMO_PLUGIN or NEMO_RECORD in one library?)");
 }
 

@@ -20,9 +20,8 @@ struct Bench {
   }
   std::vector<std::string> lines;
   std::atomic<bool> stop = false;
-  HostTable table{{.log = [this](nemo_log_level, std::string_view component, std::string_view message) {
-                     lines.push_back(std::string(component) + ": " + std::string(message));
-                   },
+  HostTable table{{.log = [this](nemo_log_level, std::string_view component,
+                                 std::string_view message) { lines.push_back(std::string(component) + ": " + std::string(message)); },
                    .cancelled = &stop,
                    .fill_config = nullptr,
                    .extensions = {}}};
@@ -124,12 +123,14 @@ TEST(registry, what_is_missing_is_explained) {
   const std::string text = a.write("text.so", "hello").string();
   const std::string old = b.copy("wrong_build").string();
   Bench bench({a.path(), a.path() / "absent", b.path()});
-  const std::string searched = "\nsearched:\n  " + a.path().string() + " ([plugins].paths): 2 libraries\n  " + (a.path() / "absent").string() +
-                               " ([plugins].paths): does not exist\n  " + b.path().string() + " ([plugins].paths): 1 library";
+  const std::string searched = "\nsearched:\n  " + a.path().string() + " ([plugins].paths): 2 libraries\n  " +
+                               (a.path() / "absent").string() + " ([plugins].paths): does not exist\n  " + b.path().string() +
+                               " ([plugins].paths): 1 library";
   const std::string too_old = "built with SDK build 20200101, this host has build " + std::to_string(NEMO_SDK_BUILD) +
                               ", and a draft ABI needs the same build on both sides; rebuild it with this host's SDK";
   EXPECT_EQ(fault_of(Code::kConfig, [&] { (void)bench.registry->find(NEMO_KIND_MODEL, "tinny"); }),
-            "no model plugin \"tinny\"; did you mean \"tiny\"?" + searched + "\nrefused:\n  " + text + ": not an ELF file\n  " + old + ": " + too_old);
+            "no model plugin \"tinny\"; did you mean \"tiny\"?" + searched + "\nrefused:\n  " + text + ": not an ELF file\n  " + old +
+                ": " + too_old);
   EXPECT_THAT(fault_of(Code::kConfig, [&] { (void)bench.registry->find(NEMO_KIND_MODEL, "something_else"); }),
               testing::StartsWith("no model plugin \"something_else\"; known: tiny\nsearched:"));
   EXPECT_THAT(fault_of(Code::kConfig, [&] { (void)bench.registry->find(NEMO_KIND_STRATEGY, "ddp"); }),
@@ -157,7 +158,8 @@ TEST(registry, of_two_directories_the_first_wins_and_the_other_is_logged) {
   const auto second = b.copy("good", "other");
   Bench bench({a.path(), b.path()});
   EXPECT_EQ(bench.registry->find(NEMO_KIND_MODEL, "tiny").library, first);
-  EXPECT_THAT(bench.lines, ElementsAre("tiny: model:tiny is taken from " + first.string() + "; " + second.string() + " also offers it and is not used"));
+  EXPECT_THAT(bench.lines,
+              ElementsAre("tiny: model:tiny is taken from " + first.string() + "; " + second.string() + " also offers it and is not used"));
 }
 
 TEST(registry, two_files_of_one_directory_with_one_id_are_an_error) {
@@ -201,10 +203,12 @@ TEST(registry, a_plugin_that_refuses_to_start_says_why) {
 
 TEST(registry, a_description_that_breaks_the_contract_is_refused_by_name) {
   EXPECT_EQ(load_fault("no_description", NEMO_KIND_MODEL, "silent"), "its entry function returned neither an error nor a description");
-  EXPECT_EQ(load_fault("missing_slot", NEMO_KIND_LOGGER, "half"), "logger:half: required slots of nemo_logger_api are NULL: finish, destroy");
+  EXPECT_EQ(load_fault("missing_slot", NEMO_KIND_LOGGER, "half"),
+            "logger:half: required slots of nemo_logger_api are NULL: finish, destroy");
   EXPECT_EQ(load_fault("mismatch", NEMO_KIND_MODEL, "promised"), "it offers model:delivered, which its .nemo_plugin record does not name");
   EXPECT_EQ(load_fault("twice", NEMO_KIND_MODEL, "double"), "it describes model:double twice");
-  EXPECT_EQ(load_fault("future_set", NEMO_KIND_MODEL, "future_set"), "nemo_component sets a field that this host does not know; use a newer host");
+  EXPECT_EQ(load_fault("future_set", NEMO_KIND_MODEL, "future_set"),
+            "nemo_component sets a field that this host does not know; use a newer host");
 }
 
 TEST(registry, serves_plugins_of_earlier_and_later_headers) {

@@ -29,17 +29,14 @@ TEST(render, lists_components_refusals_and_directories) {
   const std::string a = s.a.path().string(), b = s.b.path().string(), pad = std::string(a.size(), ' ');
   const std::string sdk = NEMO_ABI_DRAFT ? "1.0 draft" : "1.0      ";
   EXPECT_EQ(render_list(s.registry->list()),
-            "KIND    ID          SDK        LIBRARY" + pad + "   STATE\n" +
-            "model   second      " + sdk + "  " + a + "/m.so     ok\n" +
-            "logger  second_log  " + sdk + "  " + a + "/m.so     ok\n" +
-            "-       -           -          " + a + "/text.so  refused: not an ELF file\n" +
-            "model   second      " + sdk + "  " + b + "/n.so     shadowed by " + a + "/m.so\n" +
-            "logger  second_log  " + sdk + "  " + b + "/n.so     shadowed by " + a + "/m.so\n" +
-            "model   tiny        1.0 draft  " + b + "/old.so   refused: built with SDK build 20200101, this host has build " + std::to_string(NEMO_SDK_BUILD) +
-            ", and a draft ABI needs the same build on both sides; rebuild it with this host's SDK\n" +
-            "searched " + a + " ([plugins].paths)\n" +
-            "searched " + b + " ([plugins].paths)\n" +
-            "missing " + b + "/absent ([plugins].paths): does not exist\n");
+            "KIND    ID          SDK        LIBRARY" + pad + "   STATE\n" + "model   second      " + sdk + "  " + a + "/m.so     ok\n" +
+                "logger  second_log  " + sdk + "  " + a + "/m.so     ok\n" + "-       -           -          " + a +
+                "/text.so  refused: not an ELF file\n" + "model   second      " + sdk + "  " + b + "/n.so     shadowed by " + a +
+                "/m.so\n" + "logger  second_log  " + sdk + "  " + b + "/n.so     shadowed by " + a + "/m.so\n" +
+                "model   tiny        1.0 draft  " + b + "/old.so   refused: built with SDK build 20200101, this host has build " +
+                std::to_string(NEMO_SDK_BUILD) + ", and a draft ABI needs the same build on both sides; rebuild it with this host's SDK\n" +
+                "searched " + a + " ([plugins].paths)\n" + "searched " + b + " ([plugins].paths)\n" + "missing " + b +
+                "/absent ([plugins].paths): does not exist\n");
 }
 
 TEST(render, json_says_the_same) {

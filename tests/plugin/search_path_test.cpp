@@ -14,7 +14,8 @@ namespace fs = std::filesystem;
 std::vector<std::string> lines(const SearchSources& sources) {
   std::vector<std::string> out;
   const SearchPath path(sources);
-  for (const SearchDirectory& d : path.directories()) out.push_back(d.origin + " " + d.path.string() + (d.reason.empty() ? "" : ": " + d.reason));
+  for (const SearchDirectory& d : path.directories())
+    out.push_back(d.origin + " " + d.path.string() + (d.reason.empty() ? "" : ": " + d.reason));
   return out;
 }
 
@@ -26,8 +27,9 @@ TEST(search_path, is_recipe_then_environment_then_install_folder) {
   s.recipe_folder = recipe.path();
   s.environment = a.path().string() + "::" + b.path().string() + ":";
   s.install_folder = install.path();
-  EXPECT_THAT(lines(s), testing::ElementsAre("[plugins].paths " + (recipe.path() / "mine").string(), "NEMO_PLUGIN_PATH " + a.path().string(),
-                                             "NEMO_PLUGIN_PATH " + b.path().string(), "install folder " + install.path().string()));
+  EXPECT_THAT(lines(s),
+              testing::ElementsAre("[plugins].paths " + (recipe.path() / "mine").string(), "NEMO_PLUGIN_PATH " + a.path().string(),
+                                   "NEMO_PLUGIN_PATH " + b.path().string(), "install folder " + install.path().string()));
 }
 
 TEST(search_path, ignores_the_environment_when_privileged) {
@@ -35,7 +37,8 @@ TEST(search_path, ignores_the_environment_when_privileged) {
   SearchSources s;
   s.environment = a.path().string();
   s.privilege = Privilege::kElevated;
-  EXPECT_THAT(lines(s), testing::ElementsAre("NEMO_PLUGIN_PATH " + a.path().string() + ": the environment is ignored in a privileged process"));
+  EXPECT_THAT(lines(s),
+              testing::ElementsAre("NEMO_PLUGIN_PATH " + a.path().string() + ": the environment is ignored in a privileged process"));
 }
 
 TEST(search_path, never_means_the_current_directory) {
@@ -63,7 +66,8 @@ TEST(search_path, refuses_directories_that_everyone_may_write_to) {
   fs::permissions(a.path(), fs::perms::all);
   SearchSources s;
   s.install_folder = a.path();
-  EXPECT_THAT(lines(s), testing::ElementsAre("install folder " + a.path().string() + ": everyone may write to it, so anyone could place a plugin there; chmod o-w"));
+  EXPECT_THAT(lines(s), testing::ElementsAre("install folder " + a.path().string() +
+                                             ": everyone may write to it, so anyone could place a plugin there; chmod o-w"));
 }
 
 TEST(search_path, searches_a_directory_once) {

@@ -1,5 +1,5 @@
-// The layout of every struct and the value of every constant of the C headers, against tests/sdk/abi_layout.txt. A difference is an ABI change: after 1.0
-// only additions at the end of a struct and new constants are allowed. NEMO_REWRITE_GOLDENS=1 rewrites the file.
+// The layout of every struct and the value of every constant of the C headers, against tests/sdk/abi_layout.txt. A difference is an ABI
+// change: after 1.0 only additions at the end of a struct and new constants are allowed. NEMO_REWRITE_GOLDENS=1 rewrites the file.
 #include <gmock/gmock.h>
 
 #include <cstdlib>
@@ -64,14 +64,16 @@ std::string constants() {
 
 // "type.field" of every struct in the headers.
 std::set<std::string> declared_fields() {
-  static const std::regex structure(R"(typedef struct (\w+) \{([^}]*)\} \w+;)"), function(R"(\(\*(\w+)\)\()"), plain(R"((\w+)\s*(\[\d+\])?\s*$)");
+  static const std::regex structure(R"(typedef struct (\w+) \{([^}]*)\} \w+;)"), function(R"(\(\*(\w+)\)\()"),
+      plain(R"((\w+)\s*(\[\d+\])?\s*$)");
   std::set<std::string> out;
   for (const auto& [name, text] : headers())
     for (std::sregex_iterator it(text.begin(), text.end(), structure), end; it != end; ++it) {
       std::istringstream body((*it)[2].str());
       std::smatch found;
       for (std::string statement; std::getline(body, statement, ';');)
-        if (std::regex_search(statement, found, function) || std::regex_search(statement, found, plain)) out.insert((*it)[1].str() + "." + found[1].str());
+        if (std::regex_search(statement, found, function) || std::regex_search(statement, found, plain))
+          out.insert((*it)[1].str() + "." + found[1].str());
     }
   return out;
 }

@@ -1,4 +1,5 @@
-// accept_plugins DIRECTORY KIND:ID...: exits 0 if the host finds, loads and accepts these components in the directory, and refuses no file of it.
+// accept_plugins DIRECTORY KIND:ID...: exits 0 if the host finds, loads and accepts these components in the directory, and refuses no file
+// of it.
 #include <cstdio>
 #include <string>
 

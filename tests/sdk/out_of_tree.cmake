@@ -12,7 +12,8 @@ file(REMOVE_RECURSE ${WORK})
 run(${CMAKE_COMMAND} -DCMAKE_INSTALL_PREFIX=${WORK}/prefix -P ${SDK_BUILD}/cmake_install.cmake)
 # A copy outside the source tree: what it finds, it finds through the installed package.
 file(COPY ${PROJECT}/ DESTINATION ${WORK}/project)
+set(strict "-Wall -Wextra -pedantic -Werror")
 run(${CMAKE_COMMAND} -S ${WORK}/project -B ${WORK}/build -G ${GENERATOR} -DCMAKE_PREFIX_PATH=${WORK}/prefix -DCMAKE_BUILD_TYPE=Release
-    -DCMAKE_C_COMPILER=${C_COMPILER} -DCMAKE_CXX_COMPILER=${CXX_COMPILER} "-DCMAKE_C_FLAGS=-Wall -Wextra -pedantic -Werror" "-DCMAKE_CXX_FLAGS=-Wall -Wextra -pedantic -Werror")
+    -DCMAKE_C_COMPILER=${C_COMPILER} -DCMAKE_CXX_COMPILER=${CXX_COMPILER} "-DCMAKE_C_FLAGS=${strict}" "-DCMAKE_CXX_FLAGS=${strict}")
 run(${CMAKE_COMMAND} --build ${WORK}/build)
 run(${ACCEPT} ${WORK}/build ${COMPONENTS})

@@ -16,8 +16,8 @@ struct Piece {
 };
 
 struct Candidate {
-  int32_t rank, at;         // `at` is the left piece
-  int32_t left, right;      // ids when found: a stale candidate no longer agrees with the list
+  int32_t rank, at;     // `at` is the left piece
+  int32_t left, right;  // ids when found: a stale candidate no longer agrees with the list
   int32_t result;
   bool operator>(const Candidate& o) const { return rank != o.rank ? rank > o.rank : at > o.at; }
 };

@@ -14,7 +14,8 @@ constexpr char32_t kLowEnd = 0x800;
 constexpr size_t kCodeSpace = 0x110000;
 
 [[noreturn]] void throw_not_utf8(const std::string& what, size_t offset) {
-  throw Error(Code::kDataLoss, what + ": byte " + std::to_string(offset) + " is not UTF-8; convert the text, or use the byte or gpt2 tokenizer");
+  throw Error(Code::kDataLoss,
+              what + ": byte " + std::to_string(offset) + " is not UTF-8; convert the text, or use the byte or gpt2 tokenizer");
 }
 
 // Marks the characters of a text that comes in pieces, which may cut characters apart.

@@ -57,7 +57,8 @@ nlohmann::json parse_object(std::string_view json, std::string_view where) {
     fail(place_in_text(where, json, e.byte == 0 ? 0 : e.byte - 1) + ": the vocabulary is no valid JSON" +
          (ended ? ": the file ends early (truncated?)" : ""));
   }
-  if (!parsed.is_object()) fail(std::string(where) + ":1:1: a vocabulary is a JSON object {\"token\": id, ...}, found " + parsed.type_name());
+  if (!parsed.is_object())
+    fail(std::string(where) + ":1:1: a vocabulary is a JSON object {\"token\": id, ...}, found " + parsed.type_name());
   if (parsed.empty()) fail(std::string(where) + ":1:1: the vocabulary is empty");
   return parsed;
 }
@@ -114,7 +115,8 @@ std::vector<Merge> parse_gpt2_merges(std::string_view text, const Gpt2Vocabulary
   const auto bad = [&](const std::string& what) { fail(std::string(where) + ":" + std::to_string(number) + ": " + what); };
   const auto id_of = [&](std::string_view token, const char* what) {
     const auto found = ids.find(token);
-    if (found == ids.end()) bad(std::string(what) + " \"" + std::string(token) + "\" of the merge is not in the vocabulary; do the two files belong together?");
+    if (found == ids.end())
+      bad(std::string(what) + " \"" + std::string(token) + "\" of the merge is not in the vocabulary; do the two files belong together?");
     return found->second;
   };
   for (size_t at = 0; at < text.size();) {

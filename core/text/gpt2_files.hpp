@@ -21,7 +21,8 @@ struct Gpt2Vocabulary {
 // {"token": id, ...} with ids 0..n-1, a token for every byte. Throws Error(kDataLoss) with WHERE:line:column, or the token at fault.
 [[nodiscard]] Gpt2Vocabulary parse_gpt2_vocabulary(std::string_view json, std::string_view where);
 
-// One "left right" a line, best first; a first line that starts with "#version" and empty lines are passed over. Throws Error(kDataLoss) with WHERE:line.
+// One "left right" a line, best first; a first line that starts with "#version" and empty lines are passed over. Throws Error(kDataLoss)
+// with WHERE:line.
 [[nodiscard]] std::vector<Merge> parse_gpt2_merges(std::string_view text, const Gpt2Vocabulary& vocabulary, std::string_view where);
 
 // The inverse of the two.

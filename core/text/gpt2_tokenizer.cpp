@@ -82,8 +82,8 @@ std::string Gpt2Tokenizer::decode_bytes(std::span<const int32_t> ids) const {
 }
 
 std::string Gpt2Tokenizer::to_json() const {
-  return R"({"type":"gpt2","vocab":)" + write_gpt2_vocabulary(vocabulary_) +
-         R"(,"merges":)" + nlohmann::json(write_gpt2_merges(merges_, vocabulary_)).dump() + "}";
+  return R"({"type":"gpt2","vocab":)" + write_gpt2_vocabulary(vocabulary_) + R"(,"merges":)" +
+         nlohmann::json(write_gpt2_merges(merges_, vocabulary_)).dump() + "}";
 }
 
 }  // namespace nemo::text

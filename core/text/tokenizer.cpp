@@ -25,8 +25,8 @@ std::unique_ptr<Tokenizer> load_gpt2(const std::filesystem::path& vocab_file, co
   const std::string nearest = nearest_name(type, known);
   std::string list;
   for (const std::string& name : known) list += (list.empty() ? "" : ", ") + name;
-  throw Error(code, std::string(where) + "unknown tokenizer '" + std::string(type) + "'" + (nearest.empty() ? "" : "; did you mean '" + nearest + "'?") +
-                        " (known: " + list + ")");
+  throw Error(code, std::string(where) + "unknown tokenizer '" + std::string(type) + "'" +
+                        (nearest.empty() ? "" : "; did you mean '" + nearest + "'?") + " (known: " + list + ")");
 }
 
 nlohmann::json parse_tokenizer_json(std::string_view json, std::string_view where) {
@@ -57,8 +57,8 @@ void Tokenizer::save(const std::filesystem::path& dir) const {
 }
 
 void Tokenizer::throw_bad_id(int32_t id, size_t position) const {
-  throw Error(Code::kInvalidArgument, std::string(type()) + " tokenizer: id " + std::to_string(id) + " at position " + std::to_string(position) +
-                                          " is outside the vocabulary of " + std::to_string(vocab_size()));
+  throw Error(Code::kInvalidArgument, std::string(type()) + " tokenizer: id " + std::to_string(id) + " at position " +
+                                          std::to_string(position) + " is outside the vocabulary of " + std::to_string(vocab_size()));
 }
 
 std::vector<std::string> tokenizer_types() { return {"byte", "char", "gpt2"}; }
@@ -67,7 +67,9 @@ std::unique_ptr<Tokenizer> make_tokenizer(std::string_view type, const Tokenizer
   if (type == "byte") return std::make_unique<ByteTokenizer>();
   if (type == "char") {
     if (!corpus)
-      throw Error(Code::kConfig, "the char tokenizer learns its vocabulary from the data, but this datamodule has no text to give; use the text datamodule");
+      throw Error(
+          Code::kConfig,
+          "the char tokenizer learns its vocabulary from the data, but this datamodule has no text to give; use the text datamodule");
     return CharTokenizer::learn(corpus);
   }
   if (type != "gpt2") throw_unknown_type("", type, Code::kConfig);
@@ -99,7 +101,8 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& dir) {
   const std::filesystem::path own = dir / kTokenizerFile, vocab = dir / "vocab.json", merges = dir / "merges.txt";
   if (std::filesystem::exists(own)) return tokenizer_from_json(read_text_file(own, "tokenizer"), own.string());
   if (std::filesystem::exists(vocab) && std::filesystem::exists(merges)) return load_gpt2(vocab, merges);
-  throw Error(Code::kNotFound, dir.string() + ": no tokenizer here; looked for " + std::string(kTokenizerFile) + ", and for vocab.json with merges.txt");
+  throw Error(Code::kNotFound,
+              dir.string() + ": no tokenizer here; looked for " + std::string(kTokenizerFile) + ", and for vocab.json with merges.txt");
 }
 
 }  // namespace nemo::text

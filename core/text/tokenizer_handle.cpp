@@ -7,16 +7,26 @@ namespace {
 
 nemo_code to_nemo_code(Code code) {
   switch (code) {
-    case Code::kInvalidArgument: return NEMO_CODE_INVALID_ARGUMENT;
-    case Code::kConfig: return NEMO_CODE_CONFIG_INVALID;
-    case Code::kNotFound: return NEMO_CODE_NOT_FOUND;
-    case Code::kDataLoss: return NEMO_CODE_DATA_LOSS;
-    case Code::kUnsupported: return NEMO_CODE_UNSUPPORTED;
-    case Code::kOutOfMemory: return NEMO_CODE_OUT_OF_MEMORY;
-    case Code::kCancelled: return NEMO_CODE_CANCELLED;
-    case Code::kDevice: return NEMO_CODE_DEVICE_ERROR;
-    case Code::kPeer: return NEMO_CODE_PEER_FAILED;
-    case Code::kInternal: return NEMO_CODE_INTERNAL;
+    case Code::kInvalidArgument:
+      return NEMO_CODE_INVALID_ARGUMENT;
+    case Code::kConfig:
+      return NEMO_CODE_CONFIG_INVALID;
+    case Code::kNotFound:
+      return NEMO_CODE_NOT_FOUND;
+    case Code::kDataLoss:
+      return NEMO_CODE_DATA_LOSS;
+    case Code::kUnsupported:
+      return NEMO_CODE_UNSUPPORTED;
+    case Code::kOutOfMemory:
+      return NEMO_CODE_OUT_OF_MEMORY;
+    case Code::kCancelled:
+      return NEMO_CODE_CANCELLED;
+    case Code::kDevice:
+      return NEMO_CODE_DEVICE_ERROR;
+    case Code::kPeer:
+      return NEMO_CODE_PEER_FAILED;
+    case Code::kInternal:
+      return NEMO_CODE_INTERNAL;
   }
   return NEMO_CODE_INTERNAL;
 }

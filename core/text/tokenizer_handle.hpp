@@ -18,7 +18,9 @@ class TokenizerHandle {
 
   [[nodiscard]] const nemo_tokenizer* get() const { return reinterpret_cast<const nemo_tokenizer*>(this); }
   [[nodiscard]] const Tokenizer& tokenizer() const { return tokenizer_; }
-  [[nodiscard]] static const TokenizerHandle& from(const nemo_tokenizer* handle) { return *reinterpret_cast<const TokenizerHandle*>(handle); }
+  [[nodiscard]] static const TokenizerHandle& from(const nemo_tokenizer* handle) {
+    return *reinterpret_cast<const TokenizerHandle*>(handle);
+  }
   [[nodiscard]] nemo_error* error(nemo_code code, std::string_view message) const;
 
  private:

@@ -6,7 +6,7 @@ namespace nemo::text {
 namespace {
 
 struct Lead {
-  uint32_t length;  // 0: no lead byte
+  uint32_t length;    // 0: no lead byte
   uint8_t low, high;  // range of the second byte, which excludes overlong forms and surrogates
 };
 

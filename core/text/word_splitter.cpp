@@ -42,8 +42,8 @@ struct MatchData {
   MatchData& operator=(const MatchData&) = delete;
 };
 
-// The length of the longest valid (or, with kBroken, invalid) run at `at`. Validity is settled here once: a check inside pcre2_match would read
-// the rest of the text again for every word.
+// The length of the longest valid (or, with kBroken, invalid) run at `at`. Validity is settled here once: a check inside pcre2_match would
+// read the rest of the text again for every word.
 enum class Run { kValid, kBroken };
 size_t run_length(std::string_view text, size_t at, Run kind) {
   size_t end = at;
@@ -61,7 +61,8 @@ size_t run_length(std::string_view text, size_t at, Run kind) {
 
 void split_valid(const pcre2_code* code, MatchData& match, std::string_view text, const WordSplitter::Word& word) {
   for (size_t at = 0; at < text.size();) {
-    const int found = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, PCRE2_NO_UTF_CHECK, match.data, nullptr);
+    const int found =
+        pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, PCRE2_NO_UTF_CHECK, match.data, nullptr);
     if (found < 0 && found != PCRE2_ERROR_NOMATCH) throw Error(Code::kInternal, "splitting text into words: " + pcre2_message(found));
     const PCRE2_SIZE* span = pcre2_get_ovector_pointer(match.data);
     const size_t begin = found < 0 ? text.size() : span[0];
@@ -78,7 +79,8 @@ void split_valid(const pcre2_code* code, MatchData& match, std::string_view text
 WordSplitter::WordSplitter(std::string_view pattern) : code_(std::make_unique<Code>()) {
   int error = 0;
   PCRE2_SIZE offset = 0;
-  code_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
+  code_->code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
   if (code_->code == nullptr)
     throw Error(nemo::Code::kInternal, "word pattern, character " + std::to_string(offset) + ": " + pcre2_message(error));
   pcre2_jit_compile(code_->code, PCRE2_JIT_COMPLETE);  // without a JIT the interpreter gives the same words, more slowly

@@ -17,7 +17,8 @@ class WordSplitter {
   WordSplitter& operator=(const WordSplitter&) = delete;
 
   using Word = std::function<void(std::string_view)>;
-  // Calls `word` with consecutive non-empty pieces that make up the whole text. Broken UTF-8 is allowed: each run of broken bytes is one word.
+  // Calls `word` with consecutive non-empty pieces that make up the whole text. Broken UTF-8 is allowed: each run of broken bytes is one
+  // word.
   void split(std::string_view text, const Word& word) const;
 
  private:

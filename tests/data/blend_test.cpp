@@ -82,7 +82,12 @@ TEST(BlendPaths, weights_and_prefixes_alternate_or_there_are_only_prefixes) {
   const BlendPaths plain = parse_paths({"/a.idx", "/b"});
   EXPECT_EQ(plain.prefixes, (std::vector<std::string>{"/a", "/b"}));
   EXPECT_TRUE(plain.weights.empty());
-  EXPECT_NE(message_of(NEMO_CODE_CONFIG_INVALID, [] { (void)parse_paths({"0.3", "/a", "/b", "0.7"}); }).find("paths[2] is '/b'"), std::string::npos);
+  EXPECT_NE(message_of(NEMO_CODE_CONFIG_INVALID,
+                       [] {
+                         (void)parse_paths({"0.3", "/a", "/b", "0.7"});
+                       })
+                .find("paths[2] is '/b'"),
+            std::string::npos);
   EXPECT_NE(message_of(NEMO_CODE_CONFIG_INVALID, [] { (void)parse_paths({"0", "/a"}); }).find("paths[0] is '0'"), std::string::npos);
   EXPECT_NE(message_of(NEMO_CODE_CONFIG_INVALID, [] { (void)parse_paths({}); }).find("paths is empty"), std::string::npos);
 }
@@ -119,7 +124,8 @@ TEST(BlendedSource, an_empty_share_of_documents_is_reported) {
   request.split = "999,1";
   request.split_name = "validation";
   request.share = parse_split(request.split)[1];
-  EXPECT_NE(message_of(NEMO_CODE_CONFIG_INVALID, [&] { const BlendedSource s(request); }).find("(validation): split \"999,1\" leaves it none of the 9 documents"),
+  EXPECT_NE(message_of(NEMO_CODE_CONFIG_INVALID, [&] { const BlendedSource s(request); })
+                .find("(validation): split \"999,1\" leaves it none of the 9 documents"),
             std::string::npos);
 }
 

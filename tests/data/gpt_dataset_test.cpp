@@ -23,8 +23,13 @@ Case load(const nlohmann::json& facts) {
   Case c{facts, Safetensors(golden("gpt/gpt_" + facts["name"].get<std::string>() + ".safetensors")), {}, nullptr};
   const auto data = std::make_shared<IndexedDataset>(golden("indexed/" + facts["dataset"].get<std::string>()));
   const DocumentRange range = documents_of(parse_split(facts["split"])[facts["which"].get<size_t>()], data->num_sequences());
-  c.request = {range.begin, range.end, facts["seq_length"], facts["num_samples"].is_null() ? 0 : facts["num_samples"].get<int64_t>(), facts["seed"],
-               facts["add_extra_token"], facts["drop_last_partial"].get<bool>() ? LastSample::kDrop : LastSample::kKeep};
+  c.request = {range.begin,
+               range.end,
+               facts["seq_length"],
+               facts["num_samples"].is_null() ? 0 : facts["num_samples"].get<int64_t>(),
+               facts["seed"],
+               facts["add_extra_token"],
+               facts["drop_last_partial"].get<bool>() ? LastSample::kDrop : LastSample::kKeep};
   c.dataset = std::make_unique<GptDataset>(data, c.request, "golden");
   return c;
 }
@@ -118,13 +123,15 @@ TEST(GptIndex, too_little_data_says_what_was_found_and_needed) {
   request.num_samples = 5;  // several epochs make up for it
   EXPECT_GE(build_gpt_index(request, length, "x").shuffle.size(), 5u);
   request.end_document = 0;
-  EXPECT_NE(message_of(NEMO_CODE_CONFIG_INVALID, [&] { (void)build_gpt_index(request, length, "x"); }).find("has 0 tokens in 0 documents"), std::string::npos);
+  EXPECT_NE(message_of(NEMO_CODE_CONFIG_INVALID, [&] { (void)build_gpt_index(request, length, "x"); }).find("has 0 tokens in 0 documents"),
+            std::string::npos);
 }
 
 TEST(GptIndex, empty_documents_are_passed_over_and_may_end_the_last_sample) {
   for (uint32_t seed = 0; seed < 50; ++seed) {
     const GptIndexRequest request{0, 6, 4, 0, seed, 1, LastSample::kKeep};
-    const GptIndex index = build_gpt_index(request, [](int64_t d) { return d % 2 == 0 ? 0 : 5; }, "x");
+    const GptIndex index = build_gpt_index(
+        request, [](int64_t d) { return d % 2 == 0 ? 0 : 5; }, "x");
     ASSERT_EQ(index.samples.size(), 5u);
     int64_t end = 0;
     for (uint32_t d = 0; d < index.samples.back().document; ++d) end += index.documents[d] % 2 == 0 ? 0 : 5;
@@ -134,7 +141,8 @@ TEST(GptIndex, empty_documents_are_passed_over_and_may_end_the_last_sample) {
 
 TEST(GptIndex, is_built_in_linear_time) {
   const auto start = std::chrono::steady_clock::now();
-  const GptIndex index = build_gpt_index({0, 2000000, 512, 0, 1, 1, LastSample::kDrop}, [](int64_t d) { return static_cast<int32_t>(d % 1000); }, "x");
+  const GptIndex index = build_gpt_index(
+      {0, 2000000, 512, 0, 1, 1, LastSample::kDrop}, [](int64_t d) { return static_cast<int32_t>(d % 1000); }, "x");
   EXPECT_GT(index.shuffle.size(), 1900000u);
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
 }

@@ -12,7 +12,8 @@ std::vector<int64_t> content_of(const nlohmann::json& dataset, int64_t i) {
   if (content.is_array()) return content[static_cast<size_t>(i)].get<std::vector<int64_t>>();
   std::vector<int64_t> out(dataset["lengths"][static_cast<size_t>(i)].get<size_t>());
   const auto vocab = dataset["vocab"].get<int64_t>();
-  for (int64_t j = 0; j < static_cast<int64_t>(out.size()); ++j) out[static_cast<size_t>(j)] = (i * 131 + j * 17 + (i * j) % 29) % (vocab - 1) + 1;
+  for (int64_t j = 0; j < static_cast<int64_t>(out.size()); ++j)
+    out[static_cast<size_t>(j)] = (i * 131 + j * 17 + (i * j) % 29) % (vocab - 1) + 1;
   out.back() = dataset["eod"].get<int64_t>();
   return out;
 }
@@ -25,7 +26,8 @@ TEST(IndexedDataset, reads_every_golden_dataset) {
     ASSERT_EQ(data.num_sequences(), d["sequences"].get<int64_t>());
     EXPECT_EQ(data.num_documents(), d["documents"].get<int64_t>());
     EXPECT_EQ(data.has_modes(), d.contains("modes"));
-    for (int64_t i = 0; i <= data.num_documents(); ++i) EXPECT_EQ(data.document_index(i), d["document_indices"][static_cast<size_t>(i)].get<int64_t>());
+    for (int64_t i = 0; i <= data.num_documents(); ++i)
+      EXPECT_EQ(data.document_index(i), d["document_indices"][static_cast<size_t>(i)].get<int64_t>());
     for (int64_t i = 0; i < data.num_sequences(); ++i) {
       const std::vector<int64_t> expected = content_of(d, i);
       ASSERT_EQ(data.length(i), static_cast<int32_t>(expected.size()));
@@ -86,12 +88,17 @@ TEST(IndexedDataset, a_wide_value_that_is_no_token_id_is_reported) {
   writer.finish();
   const IndexedDataset data(prefix);
   int32_t out[2];
-  EXPECT_NE(message_of(NEMO_CODE_DATA_LOSS, [&] { data.read(0, 0, 2, out); }).find("token 1 of sequence 0 is 1099511627776, which is no token id"), std::string::npos);
+  EXPECT_NE(message_of(NEMO_CODE_DATA_LOSS, [&] { data.read(0, 0, 2, out); })
+                .find("token 1 of sequence 0 is 1099511627776, which is no token id"),
+            std::string::npos);
 }
 
 class BrokenDataset : public ::testing::Test {
  protected:
-  BrokenDataset() : prefix_(fresh_dir("broken") + "/d"), idx_(read_bytes(golden("indexed/small_u16.idx"))), bin_(read_bytes(golden("indexed/small_u16.bin"))) {}
+  BrokenDataset()
+      : prefix_(fresh_dir("broken") + "/d"),
+        idx_(read_bytes(golden("indexed/small_u16.idx"))),
+        bin_(read_bytes(golden("indexed/small_u16.bin"))) {}
   std::string error(const std::string& idx, const std::string& bin, nemo_code code = NEMO_CODE_DATA_LOSS) {
     write_bytes(prefix_ + ".idx", idx);
     write_bytes(prefix_ + ".bin", bin);
@@ -109,13 +116,15 @@ class BrokenDataset : public ::testing::Test {
 TEST_F(BrokenDataset, an_index_cut_anywhere_is_refused) {
   for (size_t n = 0; n < idx_.size(); ++n) EXPECT_NE(error(idx_.substr(0, n), bin_).find(prefix_ + ".idx: "), std::string::npos);
   EXPECT_EQ(error(idx_.substr(0, 20), bin_), prefix_ + ".idx: the header of an index takes 34 bytes, found 20; the file is truncated");
-  EXPECT_EQ(error(idx_.substr(0, 100), bin_),
-            prefix_ + ".idx: the header counts 9 sequences and 10 document indices, which take 222 bytes (231 with modes), found 100; the file is truncated");
+  EXPECT_EQ(error(idx_.substr(0, 100), bin_), prefix_ +
+                                                  ".idx: the header counts 9 sequences and 10 document indices, which take 222 bytes (231 "
+                                                  "with modes), found 100; the file is truncated");
 }
 
 TEST_F(BrokenDataset, a_short_bin_is_refused_with_the_bytes_that_are_missing) {
   EXPECT_EQ(error(idx_, bin_.substr(0, bin_.size() - 1)),
-            prefix_ + ".bin: sequence 8 of 9 takes bytes " + std::to_string(232 - 2 * IndexedDataset(golden("indexed/small_u16")).length(8)) +
+            prefix_ + ".bin: sequence 8 of 9 takes bytes " +
+                std::to_string(232 - 2 * IndexedDataset(golden("indexed/small_u16")).length(8)) +
                 " to 232, but the file has 231; it is truncated, or the .idx belongs to another .bin");
   EXPECT_NE(error(idx_, "").find("but the file has 0"), std::string::npos);
 }
@@ -132,14 +141,16 @@ TEST_F(BrokenDataset, wrong_lengths_offsets_and_documents_are_named) {
   EXPECT_NE(error(patched(34, int32_t{-1}), bin_).find("sequence 0 of 9 has length -1"), std::string::npos);
   EXPECT_NE(error(patched(34, int32_t{0x7fffffff}), bin_).find("sequence 0 of 9 takes bytes 0 to 4294967294"), std::string::npos);
   EXPECT_NE(error(patched(34 + 36, int64_t{-8}), bin_).find("starts at byte -8"), std::string::npos);
-  EXPECT_NE(error(patched(34 + 36, std::numeric_limits<int64_t>::max()), bin_).find("sequence 0 of 9 takes bytes 9223372036854775807"), std::string::npos);
+  EXPECT_NE(error(patched(34 + 36, std::numeric_limits<int64_t>::max()), bin_).find("sequence 0 of 9 takes bytes 9223372036854775807"),
+            std::string::npos);
   EXPECT_NE(error(patched(34 + 108, int64_t{1}), bin_).find("expected document index 0 to be 0, found 1"), std::string::npos);
   EXPECT_NE(error(patched(34 + 108 + 8, int64_t{10}), bin_).find("document index 1 is 10; expected 0 to 9"), std::string::npos);
 }
 
 TEST_F(BrokenDataset, a_missing_file_is_not_found) {
   write_bytes(prefix_ + ".idx", idx_);
-  EXPECT_EQ(message_of(NEMO_CODE_NOT_FOUND, [&] { const IndexedDataset data(prefix_); }), prefix_ + ".bin: cannot be read: No such file or directory");
+  EXPECT_EQ(message_of(NEMO_CODE_NOT_FOUND, [&] { const IndexedDataset data(prefix_); }),
+            prefix_ + ".bin: cannot be read: No such file or directory");
 }
 
 }  // namespace

@@ -42,7 +42,8 @@ TEST(MegatronData, batches_are_the_golden_samples_with_resets_and_masks) {
     Source source = plugin.open(open);
     EXPECT_EQ(source.num_samples(), 184);
     Batch got = source.next({"tokens", "labels", "positions", "segments"});
-    for (auto& [name, rest] : source.next({"tokens", "labels", "positions", "segments"})) got[name].insert(got[name].end(), rest.begin(), rest.end());
+    for (auto& [name, rest] : source.next({"tokens", "labels", "positions", "segments"}))
+      got[name].insert(got[name].end(), rest.begin(), rest.end());
     std::vector<int32_t> labels = expected.at(kind + "labels").as<int32_t>();
     const std::vector<float> mask = expected.at(kind + "loss_mask").as<float>();
     for (size_t i = 0; i < labels.size(); ++i)
@@ -79,7 +80,8 @@ TEST(MegatronData, the_stream_wraps_around_after_an_epoch) {
 }
 
 TEST(MegatronData, a_short_last_validation_sample_is_padded_and_ignored) {
-  DataPlugin plugin("megatron", {{"paths", {data("text_u16")}}, {"split", "80,15,5"}, {"seed", 1238}, {"drop_last_partial_validation_sequence", false}});
+  DataPlugin plugin(
+      "megatron", {{"paths", {data("text_u16")}}, {"split", "80,15,5"}, {"seed", 1238}, {"drop_last_partial_validation_sequence", false}});
   Open open;
   open.split = "validation";
   open.seq_length = 16;
@@ -94,7 +96,8 @@ TEST(MegatronData, a_short_last_validation_sample_is_padded_and_ignored) {
 }
 
 TEST(MegatronData, without_an_extra_token_only_the_last_label_is_ignored) {
-  DataPlugin plugin("megatron", {{"paths", {data("text_i32")}}, {"split", "95,5,0"}, {"seed", 1241}, {"add_extra_token_to_sequence", false}});
+  DataPlugin plugin("megatron",
+                    {{"paths", {data("text_i32")}}, {"split", "95,5,0"}, {"seed", 1241}, {"add_extra_token_to_sequence", false}});
   const auto expected = Safetensors(golden("gpt/gpt_no_extra_token.safetensors")).at("sample_text").as<int32_t>();
   Open open;
   open.seq_length = 32;
@@ -135,7 +138,10 @@ TEST(MegatronData, missing_empty_and_truncated_datasets_are_named) {
   write_bytes(prefix + ".idx", read_bytes(data("text_u16") + ".idx"));
   e = error_of([&] { plugin.open({}); });
   EXPECT_EQ(e.code, NEMO_CODE_DATA_LOSS);
-  EXPECT_EQ(e.message, prefix + ".bin: sequence 36 of 37 takes bytes 2212 to 2310, but the file has 2309; it is truncated, or the .idx belongs to another .bin");
+  EXPECT_EQ(
+      e.message,
+      prefix +
+          ".bin: sequence 36 of 37 takes bytes 2212 to 2310, but the file has 2309; it is truncated, or the .idx belongs to another .bin");
 
   std::string empty = read_bytes(data("text_u16") + ".idx").substr(0, 18);
   const uint64_t counts[] = {0, 1, 0};

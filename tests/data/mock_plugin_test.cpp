@@ -102,11 +102,13 @@ TEST(DataApi, calls_that_break_the_contract_are_refused) {
   EXPECT_EQ(error_of([&] { source.seek(-1); }).code, NEMO_CODE_INVALID_ARGUMENT);
 
   int64_t shape[] = {2, 8}, strides[] = {8, 1};
-  nemo_batch_field wrong{NEMO_STR("tokens"), {sizeof(nemo_tensor), 0, NEMO_DTYPE_I32, 0, {nullptr, {1, 0}, 2, {0, 32, 1}, shape, strides, 0}}};
+  nemo_batch_field wrong{NEMO_STR("tokens"),
+                         {sizeof(nemo_tensor), 0, NEMO_DTYPE_I32, 0, {nullptr, {1, 0}, 2, {0, 32, 1}, shape, strides, 0}}};
   nemo_data* data = nullptr;
   nemo_data_open open{sizeof(nemo_data_open), 0, NEMO_STR("train"), 8, 1, 0, 1, 1, 1, 0, nullptr, nullptr};
   check(plugin.api().open(nullptr, plugin.config(), &open, &data));
-  EXPECT_NE(error_of([&] { check(plugin.api().next(data, &wrong, 1, sizeof wrong)); }).message.find("row-major i32 tensor [1, 8]"), std::string::npos);
+  EXPECT_NE(error_of([&] { check(plugin.api().next(data, &wrong, 1, sizeof wrong)); }).message.find("row-major i32 tensor [1, 8]"),
+            std::string::npos);
   plugin.api().close(data);
   plugin.api().close(nullptr);
 }

@@ -42,7 +42,9 @@ void fill_values(nemo_host_api& api) {
     *out = list_of(c, path)[i].get<double>();
     return nullptr;
   };
-  api.config_list_string = [](const nemo_config* c, nemo_str path, uint64_t i, nemo_str* out) { return read_string(list_of(c, path)[i], out); };
+  api.config_list_string = [](const nemo_config* c, nemo_str path, uint64_t i, nemo_str* out) {
+    return read_string(list_of(c, path)[i], out);
+  };
 }
 
 nemo_host_api make_host_api() {
@@ -51,7 +53,9 @@ nemo_host_api make_host_api() {
   api.abi_minor_max = NEMO_ABI_MINOR;
   api.sdk_build = NEMO_SDK_BUILD;
   api.error_new = [](nemo_host*, nemo_code code, nemo_str m) { return fail(code, std::string(m.ptr, m.len)); };
-  api.error_set = [](nemo_error* e, nemo_str key, nemo_str value) { e->facts[std::string(key.ptr, key.len)] = std::string(value.ptr, value.len); };
+  api.error_set = [](nemo_error* e, nemo_str key, nemo_str value) {
+    e->facts[std::string(key.ptr, key.len)] = std::string(value.ptr, value.len);
+  };
   api.error_code = [](const nemo_error* e) { return e->code; };
   api.error_message = [](const nemo_error* e) { return nemo_str{e->message.data(), e->message.size()}; };
   api.error_free = [](nemo_error* e) { delete e; };
@@ -68,7 +72,8 @@ nlohmann::json with_defaults(const nemo_schema& schema, nlohmann::json settings)
     const nemo_field& f = *reinterpret_cast<const nemo_field*>(reinterpret_cast<const char*>(schema.fields) + i * schema.field_stride);
     const std::string path(f.path.ptr, f.path.len);
     EXPECT_GT(f.doc.len, 0u) << path << " has no doc";
-    if (!settings.contains(path) && f.default_value.len > 0) settings[path] = nlohmann::json::parse(std::string(f.default_value.ptr, f.default_value.len));
+    if (!settings.contains(path) && f.default_value.len > 0)
+      settings[path] = nlohmann::json::parse(std::string(f.default_value.ptr, f.default_value.len));
   }
   return settings;
 }
@@ -94,8 +99,18 @@ DataPlugin::DataPlugin(const std::string& name, nlohmann::json settings) {
 }
 
 Source DataPlugin::open(const Open& o) {
-  nemo_data_open request{sizeof(nemo_data_open), 0,     {o.split.data(), o.split.size()}, o.seq_length,  o.seed,  o.shard,
-                         o.n_shards,             o.micro, o.global,                       o.max_samples, nullptr, nullptr};
+  nemo_data_open request{sizeof(nemo_data_open),
+                         0,
+                         {o.split.data(), o.split.size()},
+                         o.seq_length,
+                         o.seed,
+                         o.shard,
+                         o.n_shards,
+                         o.micro,
+                         o.global,
+                         o.max_samples,
+                         nullptr,
+                         nullptr};
   if (o.tokenizer != nullptr) {
     tokenizers_.push_back(std::make_unique<text::TokenizerHandle>(*o.tokenizer, host_api(), nullptr));
     request.tokenizer_api = &text::tokenizer_api();

@@ -156,7 +156,8 @@ TEST(TextData, a_char_tokenizer_learnt_from_the_corpus_encodes_all_of_it) {
   const std::string file = fresh_dir("text_char") + "/a.txt";
   write_bytes(file, "Übung macht den Meister, 你好!\n");
   DataPlugin plugin("text", {{"files", {file}}, {"split", {1.0}}});
-  const auto tokenizer = text::make_tokenizer("char", {}, [&](const std::function<void(std::string_view)>& sink) { sink(plugin.corpus()); });
+  const auto tokenizer =
+      text::make_tokenizer("char", {}, [&](const std::function<void(std::string_view)>& sink) { sink(plugin.corpus()); });
   EXPECT_EQ(plugin.open(with(*tokenizer)).num_samples(), 3);
 }
 
@@ -187,7 +188,8 @@ TEST(TextData, too_little_text_says_how_many_tokens_were_found_and_needed) {
   const PluginError e = error_of([&] { plugin.open(with(bytes(), "validation")); });
   EXPECT_EQ(e.code, NEMO_CODE_CONFIG_INVALID);
   EXPECT_EQ(e.message,
-            "the validation text has 5 tokens (of 50 in the files), but one window of seq_length + 1 needs 9; give more text, a larger share, or a smaller seq_length");
+            "the validation text has 5 tokens (of 50 in the files), but one window of seq_length + 1 needs 9; give more text, a larger "
+            "share, or a smaller seq_length");
 }
 
 TEST(TextData, faults_of_the_settings_name_the_setting) {

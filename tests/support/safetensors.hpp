@@ -68,7 +68,9 @@ class Safetensors {
       if (name == "__metadata__") continue;
       const auto begin = entry.at("data_offsets").at(0).get<uint64_t>(), end = entry.at("data_offsets").at(1).get<uint64_t>();
       if (begin > end || end > all.size() - data) throw std::runtime_error(file + ": " + name + " lies outside the file");
-      tensors_[name] = {entry.at("dtype"), entry.at("shape"), {all.begin() + static_cast<std::ptrdiff_t>(data + begin), all.begin() + static_cast<std::ptrdiff_t>(data + end)}};
+      tensors_[name] = {entry.at("dtype"),
+                        entry.at("shape"),
+                        {all.begin() + static_cast<std::ptrdiff_t>(data + begin), all.begin() + static_cast<std::ptrdiff_t>(data + end)}};
     }
   }
   [[nodiscard]] bool has(const std::string& name) const { return tensors_.count(name) != 0; }

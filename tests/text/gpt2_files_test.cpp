@@ -31,7 +31,8 @@ TEST(Gpt2Vocabulary, wrong_contents_name_the_token) {
 }
 
 TEST(Gpt2Merges, bad_lines_are_reported_with_their_number) {
-  EXPECT_EQ(merges_error("#version: 0.2\n\u0120 t\nh e x\n"), "merges.txt:3: a merge is two tokens with one space between them, found \"h e x\"");
+  EXPECT_EQ(merges_error("#version: 0.2\n\u0120 t\nh e x\n"),
+            "merges.txt:3: a merge is two tokens with one space between them, found \"h e x\"");
   EXPECT_NE(merges_error("the\n").find("merges.txt:1: a merge is two tokens"), std::string::npos);
   EXPECT_NE(merges_error("\u0120 t\n\u0120 t\n").find("merges.txt:2: this merge occurs twice"), std::string::npos);
   EXPECT_NE(merges_error("zq a\n").find("merges.txt:1: left side \"zq\" of the merge is not in the vocabulary"), std::string::npos);
@@ -46,9 +47,16 @@ TEST(Gpt2Merges, windows_line_ends_and_a_missing_version_line_are_read) {
 }
 
 TEST(Gpt2Files, missing_files_are_named) {
-  const std::string missing = message_of(Code::kNotFound, [] { (void)make_tokenizer("gpt2", {"/nowhere/vocab.json", "/nowhere/merges.txt"}, {}); });
+  const std::string missing = message_of(Code::kNotFound, [] {
+    (void)make_tokenizer("gpt2", {"/nowhere/vocab.json", "/nowhere/merges.txt"}, {});
+  });
   EXPECT_EQ(missing, "/nowhere/vocab.json: cannot read the vocabulary file: No such file or directory");
-  EXPECT_NE(message_of(Code::kNotFound, [] { (void)make_tokenizer("gpt2", {golden("vocab.json"), NEMO_SOURCE_DIR}, {}); }).find("it is a folder"), std::string::npos);
+  EXPECT_NE(message_of(Code::kNotFound,
+                       [] {
+                         (void)make_tokenizer("gpt2", {golden("vocab.json"), NEMO_SOURCE_DIR}, {});
+                       })
+                .find("it is a folder"),
+            std::string::npos);
   EXPECT_NE(message_of(Code::kConfig, [] { (void)make_tokenizer("gpt2", {}, {}); }).find("vocab_file"), std::string::npos);
 }
 

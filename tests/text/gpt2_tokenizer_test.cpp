@@ -40,7 +40,8 @@ TEST(Gpt2Tokenizer, decodes_arbitrary_ids_as_the_tokenizers_library_does) {
   const auto t = small();
   const auto rows = json_lines("decode.jsonl");
   ASSERT_GT(rows.size(), 20u);
-  for (const auto& row : rows) ASSERT_EQ(t->decode(row["ids"].get<std::vector<int32_t>>()), row["decoded"].get<std::string>()) << row["ids"];
+  for (const auto& row : rows)
+    ASSERT_EQ(t->decode(row["ids"].get<std::vector<int32_t>>()), row["decoded"].get<std::string>()) << row["ids"];
 }
 
 TEST(Gpt2Tokenizer, the_real_vocabulary_gives_the_real_ids) {
@@ -94,7 +95,9 @@ TEST(BytePairMerger, agrees_with_the_definition_on_random_merges_and_words) {
   for (int round = 0; round < 50; ++round) {
     std::vector<Merge> merges;
     int32_t next = 256;
-    const auto symbol = [&] { return random() % 2 || next == 256 ? static_cast<int32_t>('a' + random() % 3) : static_cast<int32_t>(256 + random() % (next - 256)); };
+    const auto symbol = [&] {
+      return random() % 2 || next == 256 ? static_cast<int32_t>('a' + random() % 3) : static_cast<int32_t>(256 + random() % (next - 256));
+    };
     for (int i = 0; i < 30; ++i) {
       const Merge m{symbol(), symbol(), next};
       const bool known = std::any_of(merges.begin(), merges.end(), [&](const Merge& o) { return o.left == m.left && o.right == m.right; });

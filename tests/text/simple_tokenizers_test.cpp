@@ -51,14 +51,21 @@ TEST(CharTokenizer, characters_may_be_cut_apart_between_pieces_of_the_corpus) {
 TEST(CharTokenizer, an_unknown_character_is_named_with_its_byte_offset) {
   const auto t = make_tokenizer("char", {}, corpus_of({"ab\u4f60"}));
   EXPECT_EQ(message_of(Code::kDataLoss, [&] { (void)t->encode("\u4f60a\u00e9"); }),
-            "char tokenizer: character '\u00e9' (U+00E9) at byte 4 is not among the 3 that the training text has; leave it out, or use the byte or gpt2 "
+            "char tokenizer: character '\u00e9' (U+00E9) at byte 4 is not among the 3 that the training text has; leave it out, or use the "
+            "byte or gpt2 "
             "tokenizer");
   EXPECT_NE(message_of(Code::kDataLoss, [&] { (void)t->encode("a\t"); }).find("character U+0009 at byte 1"), std::string::npos);
 }
 
 TEST(CharTokenizer, text_that_is_not_utf8_is_refused_with_its_offset) {
-  EXPECT_NE(message_of(Code::kDataLoss, [] { (void)make_tokenizer("char", {}, corpus_of({"abc", "d\xFF"})); }).find("byte 4 is not UTF-8"), std::string::npos);
-  EXPECT_NE(message_of(Code::kDataLoss, [] { (void)make_tokenizer("char", {}, corpus_of({"ab\xE2"})); }).find("byte 2 is not UTF-8"), std::string::npos);
+  EXPECT_NE(message_of(Code::kDataLoss,
+                       [] {
+                         (void)make_tokenizer("char", {}, corpus_of({"abc", "d\xFF"}));
+                       })
+                .find("byte 4 is not UTF-8"),
+            std::string::npos);
+  EXPECT_NE(message_of(Code::kDataLoss, [] { (void)make_tokenizer("char", {}, corpus_of({"ab\xE2"})); }).find("byte 2 is not UTF-8"),
+            std::string::npos);
   const auto t = make_tokenizer("char", {}, corpus_of({"abc"}));
   EXPECT_NE(message_of(Code::kDataLoss, [&] { (void)t->encode("ab\xC3"); }).find("byte 2 is not UTF-8"), std::string::npos);
 }
@@ -85,7 +92,8 @@ TEST(Tokenizer, every_type_survives_saving_and_loading) {
 }
 
 TEST(Tokenizer, an_unknown_type_names_the_nearest) {
-  EXPECT_EQ(message_of(Code::kConfig, [] { (void)make_tokenizer("gtp2", {}, {}); }), "unknown tokenizer 'gtp2'; did you mean 'gpt2'? (known: byte, char, gpt2)");
+  EXPECT_EQ(message_of(Code::kConfig, [] { (void)make_tokenizer("gtp2", {}, {}); }),
+            "unknown tokenizer 'gtp2'; did you mean 'gpt2'? (known: byte, char, gpt2)");
 }
 
 TEST(Tokenizer, broken_saved_files_name_the_place) {
@@ -105,7 +113,8 @@ TEST(Tokenizer, broken_saved_files_name_the_place) {
 
 TEST(Tokenizer, saving_into_a_missing_folder_is_an_error) {
   const auto t = make_tokenizer("byte", {}, {});
-  EXPECT_NE(message_of(Code::kDevice, [&] { t->save("/nonexistent/folder"); }).find("/nonexistent/folder/nemo_tokenizer.json"), std::string::npos);
+  EXPECT_NE(message_of(Code::kDevice, [&] { t->save("/nonexistent/folder"); }).find("/nonexistent/folder/nemo_tokenizer.json"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -20,10 +20,10 @@ TEST(Utf8, every_character_survives_encoding_and_decoding) {
 TEST(Utf8, each_maximal_broken_part_becomes_one_replacement_character) {
   const std::string r = "\xEF\xBF\xBD";
   EXPECT_EQ(replace_invalid_utf8("a\x80z"), "a" + r + "z");
-  EXPECT_EQ(replace_invalid_utf8("\xC0\xAF"), r + r);                  // overlong
-  EXPECT_EQ(replace_invalid_utf8("\xED\xA0\x80"), r + r + r);          // surrogate
-  EXPECT_EQ(replace_invalid_utf8("\xF4\x90\x80\x80"), r + r + r + r);  // above U+10FFFF
-  EXPECT_EQ(replace_invalid_utf8("\xE2\x82"), r);                      // truncated: one maximal part
+  EXPECT_EQ(replace_invalid_utf8("\xC0\xAF"), r + r);                                            // overlong
+  EXPECT_EQ(replace_invalid_utf8("\xED\xA0\x80"), r + r + r);                                    // surrogate
+  EXPECT_EQ(replace_invalid_utf8("\xF4\x90\x80\x80"), r + r + r + r);                            // above U+10FFFF
+  EXPECT_EQ(replace_invalid_utf8("\xE2\x82"), r);                                                // truncated: one maximal part
   EXPECT_EQ(replace_invalid_utf8("\xE1\x80\xE2\xF0\x91\x92\xF1\xBF\x41"), r + r + r + r + "A");  // The Unicode Standard, table 3-8
 }
 

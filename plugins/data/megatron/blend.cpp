@@ -8,7 +8,9 @@ namespace nemo::megatron {
 namespace {
 
 // How far dataset d lags behind its weight before sample `step`.
-double lag(double weight, int64_t step, int64_t given) { return weight * std::max(static_cast<double>(step), 1.0) - static_cast<double>(given); }
+double lag(double weight, int64_t step, int64_t given) {
+  return weight * std::max(static_cast<double>(step), 1.0) - static_cast<double>(given);
+}
 
 void give(Blend& blend, size_t dataset, std::vector<int64_t>& given) {
   blend.dataset.push_back(static_cast<int16_t>(dataset));
@@ -40,7 +42,9 @@ Blend blend_exhaustively(std::span<const int64_t> sizes) {
   std::vector<size_t> open;
   for (size_t d = 0; d < sizes.size(); ++d)
     if (sizes[d] > 0) open.push_back(d);
-  const auto lag_of = [&](size_t d, int64_t step) { return lag(static_cast<double>(sizes[d]) / static_cast<double>(total), step, given[d]); };
+  const auto lag_of = [&](size_t d, int64_t step) {
+    return lag(static_cast<double>(sizes[d]) / static_cast<double>(total), step, given[d]);
+  };
   for (int64_t step = 0; step < total; ++step) {
     size_t best = open.front();
     for (const size_t d : open)

@@ -12,7 +12,8 @@ struct Blend {
   std::vector<uint32_t> sample;  // within that dataset
 };
 
-// At each step the dataset that lags furthest behind its weight gives the next sample; the first of equals. Weights sum to 1. O(size x datasets).
+// At each step the dataset that lags furthest behind its weight gives the next sample; the first of equals. Weights sum to 1. O(size x
+// datasets).
 [[nodiscard]] Blend blend_by_weight(std::span<const double> weights, int64_t size);
 
 // The same by size, until every dataset is used up exactly once.

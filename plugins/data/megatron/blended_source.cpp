@@ -16,7 +16,8 @@ std::optional<double> parse_weight(const std::string& word) {
 
 std::string prefix_of(std::string path) {
   for (const std::string_view suffix : {".bin", ".idx"})
-    if (path.size() > suffix.size() && std::string_view(path).substr(path.size() - suffix.size()) == suffix) path.resize(path.size() - suffix.size());
+    if (path.size() > suffix.size() && std::string_view(path).substr(path.size() - suffix.size()) == suffix)
+      path.resize(path.size() - suffix.size());
   return path;
 }
 
@@ -24,7 +25,8 @@ std::unique_ptr<GptDataset> build(const BlendRequest& request, const std::shared
   const DocumentRange documents = documents_of(request.share, dataset->num_sequences());
   const std::string name = dataset->prefix() + " (" + request.split_name + ")";
   if (documents.end <= documents.begin)
-    sdk::config_fault("split", name + ": split \"" + request.split + "\" leaves it none of the " + std::to_string(dataset->num_sequences()) + " documents");
+    sdk::config_fault("split", name + ": split \"" + request.split + "\" leaves it none of the " +
+                                   std::to_string(dataset->num_sequences()) + " documents");
   GptIndexRequest index = request.index;
   index.first_document = documents.begin;
   index.end_document = documents.end;
@@ -36,7 +38,8 @@ std::vector<std::shared_ptr<const IndexedDataset>> open_all(const BlendRequest& 
   std::vector<std::shared_ptr<const IndexedDataset>> out;
   for (const std::string& prefix : request.paths.prefixes) {
     out.push_back(std::make_shared<IndexedDataset>(prefix));
-    if (out.back()->num_sequences() == 0) throw sdk::Error(NEMO_CODE_NOT_FOUND, prefix + ".idx: the dataset is empty").with("file", prefix + ".idx");
+    if (out.back()->num_sequences() == 0)
+      throw sdk::Error(NEMO_CODE_NOT_FOUND, prefix + ".idx: the dataset is empty").with("file", prefix + ".idx");
   }
   return out;
 }
@@ -54,7 +57,8 @@ BlendPaths parse_paths(const std::vector<std::string>& words) {
     }
     const std::optional<double> weight = parse_weight(words[i]);
     if (!weight || !(*weight > 0))
-      sdk::config_fault("paths", "paths[" + std::to_string(i) + "] is '" + words[i] + "': with weights, paths alternates weight and prefix, and weights are above 0");
+      sdk::config_fault("paths", "paths[" + std::to_string(i) + "] is '" + words[i] +
+                                     "': with weights, paths alternates weight and prefix, and weights are above 0");
     out.weights.push_back(*weight);
     out.prefixes.push_back(prefix_of(words[i + 1]));
   }

@@ -19,7 +19,8 @@ struct BlendPaths {
   std::vector<std::string> prefixes;
   std::vector<double> weights;  // empty, or one for each prefix, as written
 };
-// ["w1", "p1", "w2", "p2" ...] or ["p1", "p2" ...]; a .bin or .idx at the end of a prefix is dropped. Throws NEMO_CODE_CONFIG_INVALID (path "paths").
+// ["w1", "p1", "w2", "p2" ...] or ["p1", "p2" ...]; a .bin or .idx at the end of a prefix is dropped. Throws NEMO_CODE_CONFIG_INVALID (path
+// "paths").
 [[nodiscard]] BlendPaths parse_paths(const std::vector<std::string>& words);
 
 struct BlendRequest {

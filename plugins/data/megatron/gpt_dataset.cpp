@@ -6,7 +6,8 @@ namespace nemo::megatron {
 
 GptDataset::GptDataset(std::shared_ptr<const IndexedDataset> dataset, const GptIndexRequest& request, const std::string& name)
     : dataset_(std::move(dataset)),
-      index_(build_gpt_index(request, [this](int64_t d) { return dataset_->length(d); }, name)),
+      index_(build_gpt_index(
+          request, [this](int64_t d) { return dataset_->length(d); }, name)),
       extra_token_(request.extra_token) {}
 
 void GptDataset::read(int64_t i, std::span<int32_t> text) const {

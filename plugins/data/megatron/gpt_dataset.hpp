@@ -1,4 +1,5 @@
-// plugins/data/megatron/gpt_dataset.hpp - samples of one indexed dataset, and what a model gets of them (Megatron-Core's GPTDataset.__getitem__).
+// plugins/data/megatron/gpt_dataset.hpp - samples of one indexed dataset, and what a model gets of them (Megatron-Core's
+// GPTDataset.__getitem__).
 #pragma once
 
 #include <memory>
@@ -29,9 +30,9 @@ class GptDataset {
 };
 
 struct MaskOptions {
-  bool reset_position_ids = false;   // positions start again after each end of document
-  bool reset_attention_mask = false; // tokens attend within their document only: segments count the documents
-  bool eod_mask_loss = false;        // no loss where the input is an end of document
+  bool reset_position_ids = false;    // positions start again after each end of document
+  bool reset_attention_mask = false;  // tokens attend within their document only: segments count the documents
+  bool eod_mask_loss = false;         // no loss where the input is an end of document
   int32_t eod_token = -1;
 };
 

@@ -32,7 +32,8 @@ void check(const GptIndexRequest& r, const GptIndex& index, const std::string& n
   const int64_t least = r.last_sample == LastSample::kKeep ? r.extra_token + 1 : needed;
   if (index.tokens_per_epoch * index.epochs < least || index.tokens_per_epoch == 0)
     sdk::config_fault("paths", name + " has " + std::to_string(index.tokens_per_epoch) + " tokens in " + std::to_string(documents) +
-                                   " documents, but one sample needs " + std::to_string(needed) + "; give more data, another split, or a smaller seq_length");
+                                   " documents, but one sample needs " + std::to_string(needed) +
+                                   "; give more data, another split, or a smaller seq_length");
   if (documents * index.epochs > kMostEntries || count_samples(r, index.tokens_per_epoch * index.epochs, r.last_sample) > kMostEntries)
     throw Error(NEMO_CODE_UNSUPPORTED, name + ": " + std::to_string(index.epochs) + " epochs of " + std::to_string(documents) +
                                            " documents make more than 2^32 index entries; ask for fewer samples");

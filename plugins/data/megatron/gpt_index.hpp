@@ -1,7 +1,9 @@
-// plugins/data/megatron/gpt_index.hpp - the document, sample and shuffle index of Megatron-Core's GPTDataset (megatron/core/datasets/gpt_dataset.py).
+// plugins/data/megatron/gpt_index.hpp - the document, sample and shuffle index of Megatron-Core's GPTDataset
+// (megatron/core/datasets/gpt_dataset.py).
 //
-// Documents are shuffled, laid end to end, and cut into samples of seq_length tokens that overlap by extra_token; then the samples are shuffled. If the last
-// epoch is needed for less than 80 % of its samples, it is shuffled apart, so that the other epochs are seen whole first.
+// Documents are shuffled, laid end to end, and cut into samples of seq_length tokens that overlap by extra_token; then the samples are
+// shuffled. If the last epoch is needed for less than 80 % of its samples, it is shuffled apart, so that the other epochs are seen whole
+// first.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +41,7 @@ struct GptIndex {
 
 // length(d) is the number of tokens of document d. Linear in epochs x documents + samples. `name` is the dataset, for messages. Throws
 // NEMO_CODE_CONFIG_INVALID where there is not one whole sample, NEMO_CODE_UNSUPPORTED above 2^32 samples or document repetitions.
-[[nodiscard]] GptIndex build_gpt_index(const GptIndexRequest& request, const std::function<int32_t(int64_t)>& length, const std::string& name);
+[[nodiscard]] GptIndex build_gpt_index(const GptIndexRequest& request, const std::function<int32_t(int64_t)>& length,
+                                       const std::string& name);
 
 }  // namespace nemo::megatron

@@ -10,13 +10,17 @@ using sdk::Error;
 int64_t token_bytes(TokenType type) {
   switch (type) {
     case TokenType::kU8:
-    case TokenType::kI8: return 1;
+    case TokenType::kI8:
+      return 1;
     case TokenType::kI16:
-    case TokenType::kU16: return 2;
+    case TokenType::kU16:
+      return 2;
     case TokenType::kI32:
-    case TokenType::kF32: return 4;
+    case TokenType::kF32:
+      return 4;
     case TokenType::kI64:
-    case TokenType::kF64: return 8;
+    case TokenType::kF64:
+      return 8;
   }
   return 0;
 }
@@ -42,8 +46,10 @@ void IndexedDataset::corrupt_index(const std::string& what) const { data_loss(pr
 void IndexedDataset::read_header() {
   const auto found = static_cast<int64_t>(index_.size());
   if (found < kIndexHeaderBytes)
-    corrupt_index("the header of an index takes " + number(kIndexHeaderBytes) + " bytes, found " + number(found) + "; the file is truncated");
-  if (std::memcmp(index_.data(), kIndexMagic, sizeof kIndexMagic) != 0) corrupt_index("expected \"MMIDIDX\" at the start, found something else; this is no Megatron index");
+    corrupt_index("the header of an index takes " + number(kIndexHeaderBytes) + " bytes, found " + number(found) +
+                  "; the file is truncated");
+  if (std::memcmp(index_.data(), kIndexMagic, sizeof kIndexMagic) != 0)
+    corrupt_index("expected \"MMIDIDX\" at the start, found something else; this is no Megatron index");
   const auto version = load<uint64_t>(index_.data() + 9);
   if (version != 1) corrupt_index("expected format version 1, found " + std::to_string(version));
   type_ = static_cast<TokenType>(index_.data()[17]);
@@ -54,9 +60,10 @@ void IndexedDataset::read_header() {
   const int64_t expected = plausible ? kIndexHeaderBytes + static_cast<int64_t>(sequences * 12 + documents * 8) : -1;
   const int64_t with_modes = plausible ? expected + static_cast<int64_t>(sequences) : -1;
   if (!plausible || (found != expected && found != with_modes))
-    corrupt_index("the header counts " + std::to_string(sequences) + " sequences and " + std::to_string(documents) + " document indices, which take " +
-                  (plausible ? number(expected) + " bytes (" + number(with_modes) + " with modes)" : "more than any disk holds") + ", found " + number(found) +
-                  (found < expected ? "; the file is truncated" : ""));
+    corrupt_index("the header counts " + std::to_string(sequences) + " sequences and " + std::to_string(documents) +
+                  " document indices, which take " +
+                  (plausible ? number(expected) + " bytes (" + number(with_modes) + " with modes)" : "more than any disk holds") +
+                  ", found " + number(found) + (found < expected ? "; the file is truncated" : ""));
   sequences_ = static_cast<int64_t>(sequences);
   document_indices_ = static_cast<int64_t>(documents);
   lengths_ = index_.data() + kIndexHeaderBytes;
@@ -74,8 +81,8 @@ void IndexedDataset::check_sequences() const {
     if (at < 0) corrupt_index("sequence " + number(i) + " of " + number(sequences_) + " starts at byte " + number(at) + " of the .bin");
     if (at > bytes || tokens * width > bytes - at)
       data_loss(prefix_ + ".bin", "sequence " + number(i) + " of " + number(sequences_) + " takes bytes " + number(at) + " to " +
-                                      std::to_string(static_cast<uint64_t>(at) + static_cast<uint64_t>(tokens * width)) + ", but the file has " + number(bytes) +
-                                      "; it is truncated, or the .idx belongs to another .bin");
+                                      std::to_string(static_cast<uint64_t>(at) + static_cast<uint64_t>(tokens * width)) +
+                                      ", but the file has " + number(bytes) + "; it is truncated, or the .idx belongs to another .bin");
   }
 }
 
@@ -84,7 +91,8 @@ void IndexedDataset::check_documents() const {
   if (document_index(0) != 0) corrupt_index("expected document index 0 to be 0, found " + number(document_index(0)));
   for (int64_t i = 1; i < document_indices_; ++i)
     if (document_index(i) < document_index(i - 1) || document_index(i) > sequences_)
-      corrupt_index("document index " + number(i) + " is " + number(document_index(i)) + "; expected " + number(document_index(i - 1)) + " to " + number(sequences_));
+      corrupt_index("document index " + number(i) + " is " + number(document_index(i)) + "; expected " + number(document_index(i - 1)) +
+                    " to " + number(sequences_));
 }
 
 template <class T>
@@ -94,7 +102,8 @@ void IndexedDataset::convert(const char* at, int64_t sequence, int64_t offset, i
     if constexpr (std::is_floating_point_v<T> || sizeof(T) > 4) {
       const bool fits = value >= static_cast<T>(std::numeric_limits<int32_t>::min()) && static_cast<double>(value) <= 2147483647.0;
       if (!fits)
-        data_loss(prefix_ + ".bin", "token " + number(offset + i) + " of sequence " + number(sequence) + " is " + std::to_string(value) + ", which is no token id");
+        data_loss(prefix_ + ".bin", "token " + number(offset + i) + " of sequence " + number(sequence) + " is " + std::to_string(value) +
+                                        ", which is no token id");
     }
     out[i] = static_cast<int32_t>(value);
   }
@@ -103,14 +112,22 @@ void IndexedDataset::convert(const char* at, int64_t sequence, int64_t offset, i
 void IndexedDataset::read(int64_t sequence, int64_t offset, int64_t n, int32_t* out) const {
   const char* at = tokens_.data() + load<int64_t>(pointers_ + sequence * 8) + offset * token_bytes(type_);
   switch (type_) {
-    case TokenType::kU8: return convert<uint8_t>(at, sequence, offset, n, out);
-    case TokenType::kI8: return convert<int8_t>(at, sequence, offset, n, out);
-    case TokenType::kI16: return convert<int16_t>(at, sequence, offset, n, out);
-    case TokenType::kU16: return convert<uint16_t>(at, sequence, offset, n, out);
-    case TokenType::kI32: return convert<int32_t>(at, sequence, offset, n, out);
-    case TokenType::kF32: return convert<float>(at, sequence, offset, n, out);
-    case TokenType::kI64: return convert<int64_t>(at, sequence, offset, n, out);
-    case TokenType::kF64: return convert<double>(at, sequence, offset, n, out);
+    case TokenType::kU8:
+      return convert<uint8_t>(at, sequence, offset, n, out);
+    case TokenType::kI8:
+      return convert<int8_t>(at, sequence, offset, n, out);
+    case TokenType::kI16:
+      return convert<int16_t>(at, sequence, offset, n, out);
+    case TokenType::kU16:
+      return convert<uint16_t>(at, sequence, offset, n, out);
+    case TokenType::kI32:
+      return convert<int32_t>(at, sequence, offset, n, out);
+    case TokenType::kF32:
+      return convert<float>(at, sequence, offset, n, out);
+    case TokenType::kI64:
+      return convert<int64_t>(at, sequence, offset, n, out);
+    case TokenType::kF64:
+      return convert<double>(at, sequence, offset, n, out);
   }
 }
 

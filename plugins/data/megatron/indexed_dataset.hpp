@@ -1,8 +1,8 @@
 // plugins/data/megatron/indexed_dataset.hpp - Megatron's .bin/.idx pair, memory-mapped.
 //
-// .idx, little endian: "MMIDIDX\0\0", u64 version 1, u8 dtype, u64 sequences S, u64 document indices D, i32[S] lengths in tokens, i64[S] byte offsets
-// into the .bin, i64[D] document indices (0 first; then the sequence number at which each document ends), and for multimodal data i8[S] modes.
-// .bin: the tokens of all sequences.
+// .idx, little endian: "MMIDIDX\0\0", u64 version 1, u8 dtype, u64 sequences S, u64 document indices D, i32[S] lengths in tokens, i64[S]
+// byte offsets into the .bin, i64[D] document indices (0 first; then the sequence number at which each document ends), and for multimodal
+// data i8[S] modes. .bin: the tokens of all sequences.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,8 @@ inline constexpr int64_t kIndexHeaderBytes = 34;
 // Immutable; any thread may read.
 class IndexedDataset {
  public:
-  // `prefix` is the path without .bin/.idx. Both files are checked against each other in one pass over the index. Throws NEMO_CODE_NOT_FOUND, or
-  // NEMO_CODE_DATA_LOSS that names the file, what was expected and what was found.
+  // `prefix` is the path without .bin/.idx. Both files are checked against each other in one pass over the index. Throws
+  // NEMO_CODE_NOT_FOUND, or NEMO_CODE_DATA_LOSS that names the file, what was expected and what was found.
   explicit IndexedDataset(std::string prefix);
 
   [[nodiscard]] const std::string& prefix() const { return prefix_; }

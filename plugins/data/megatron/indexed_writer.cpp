@@ -15,14 +15,22 @@ void put_all(std::ofstream& out, const std::vector<T>& values) {
 
 void put_token(std::ofstream& out, TokenType type, int64_t v) {
   switch (type) {
-    case TokenType::kU8: return put(out, static_cast<uint8_t>(v));
-    case TokenType::kI8: return put(out, static_cast<int8_t>(v));
-    case TokenType::kI16: return put(out, static_cast<int16_t>(v));
-    case TokenType::kU16: return put(out, static_cast<uint16_t>(v));
-    case TokenType::kI32: return put(out, static_cast<int32_t>(v));
-    case TokenType::kF32: return put(out, static_cast<float>(v));
-    case TokenType::kI64: return put(out, v);
-    case TokenType::kF64: return put(out, static_cast<double>(v));
+    case TokenType::kU8:
+      return put(out, static_cast<uint8_t>(v));
+    case TokenType::kI8:
+      return put(out, static_cast<int8_t>(v));
+    case TokenType::kI16:
+      return put(out, static_cast<int16_t>(v));
+    case TokenType::kU16:
+      return put(out, static_cast<uint16_t>(v));
+    case TokenType::kI32:
+      return put(out, static_cast<int32_t>(v));
+    case TokenType::kF32:
+      return put(out, static_cast<float>(v));
+    case TokenType::kI64:
+      return put(out, v);
+    case TokenType::kF64:
+      return put(out, static_cast<double>(v));
   }
 }
 
@@ -33,7 +41,8 @@ void close(std::ofstream& out, const std::string& file) {
 
 }  // namespace
 
-IndexedWriter::IndexedWriter(std::string prefix, TokenType type) : prefix_(std::move(prefix)), type_(type), tokens_(prefix_ + ".bin", std::ios::binary) {}
+IndexedWriter::IndexedWriter(std::string prefix, TokenType type)
+    : prefix_(std::move(prefix)), type_(type), tokens_(prefix_ + ".bin", std::ios::binary) {}
 
 void IndexedWriter::add_sequence(std::span<const int64_t> tokens) {
   for (const int64_t v : tokens) put_token(tokens_, type_, v);

@@ -61,7 +61,9 @@ std::vector<double> normalise(std::span<const double> weights) {
 std::array<Share, 3> parse_split(const std::string& text) {
   std::vector<double> numbers = parse_numbers(text);
   if (numbers.empty() || numbers.size() > 3 || !(pairwise_sum(numbers) > 0))
-    sdk::config_fault("split", "split = \"" + text + "\": expected one to three numbers >= 0 for train, validation, test, not all 0, for example \"900,50,50\"");
+    sdk::config_fault(
+        "split",
+        "split = \"" + text + "\": expected one to three numbers >= 0 for train, validation, test, not all 0, for example \"900,50,50\"");
   numbers.resize(3);
   const std::vector<double> shares = normalise(numbers);
   std::array<Share, 3> out;

@@ -9,7 +9,10 @@ using namespace nemo::sdk;
 
 const Schema& schema() {
   static const Schema instance({
-      integer("vocab_size", "0", "ids are drawn from 0 to this, exclusive; 0: the tokenizer's vocabulary").min(0).max(2147483647).unit("tokens"),
+      integer("vocab_size", "0", "ids are drawn from 0 to this, exclusive; 0: the tokenizer's vocabulary")
+          .min(0)
+          .max(2147483647)
+          .unit("tokens"),
       integer("num_samples", "0", "samples in one epoch, after which the same samples come again; 0: endless").min(0).unit("samples"),
       choice("pattern", "\"random\"",
              {{"random", "uniform and independent: no model can do better than ln(vocab_size)"},

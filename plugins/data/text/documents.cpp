@@ -11,7 +11,7 @@ namespace {
 using sdk::Error;
 
 struct stat file_status(const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   if (::stat(path.c_str(), &status) != 0) status.st_mode = 0;
   return status;
 }
@@ -47,14 +47,18 @@ std::vector<std::string> find_files(const std::vector<std::string>& patterns, co
   std::vector<std::string> files;
   for (const std::string& pattern : patterns) {
     const mode_t mode = file_status(pattern).st_mode;
-    if (S_ISDIR(mode)) throw Error(NEMO_CODE_NOT_FOUND, "'" + pattern + "' is a folder; name its files, as in '" + pattern + "/*.txt'").with("path", setting);
+    if (S_ISDIR(mode))
+      throw Error(NEMO_CODE_NOT_FOUND, "'" + pattern + "' is a folder; name its files, as in '" + pattern + "/*.txt'")
+          .with("path", setting);
     const size_t before = files.size();
     if (mode != 0)
       files.push_back(pattern);
     else
       add_matches(pattern, files);
     if (files.size() == before)
-      throw Error(NEMO_CODE_NOT_FOUND, "no file matches '" + pattern + "' (relative paths start at the current folder)").with("path", setting).with("file", pattern);
+      throw Error(NEMO_CODE_NOT_FOUND, "no file matches '" + pattern + "' (relative paths start at the current folder)")
+          .with("path", setting)
+          .with("file", pattern);
   }
   if (files.empty()) throw Error(NEMO_CODE_NOT_FOUND, "the list of text files is empty").with("path", setting);
   return files;
@@ -69,8 +73,9 @@ void for_each_text(const std::vector<std::string>& files, const std::function<vo
     if (mapped.size() > 0) take(mapped.view());
   }
   if (bytes > 0) return;
-  throw Error(NEMO_CODE_NOT_FOUND, files.size() == 1 ? "'" + files[0] + "' is empty" : "all " + std::to_string(files.size()) + " text files are empty, '" +
-                                                                                          files[0] + "' the first of them")
+  throw Error(NEMO_CODE_NOT_FOUND,
+              files.size() == 1 ? "'" + files[0] + "' is empty"
+                                : "all " + std::to_string(files.size()) + " text files are empty, '" + files[0] + "' the first of them")
       .with("file", files[0]);
 }
 

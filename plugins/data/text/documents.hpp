@@ -10,8 +10,8 @@
 
 namespace nemo::text_data {
 
-// The files that the paths and globs name, each pattern's in order of name. A pattern that names none is NEMO_CODE_NOT_FOUND; `setting` is its
-// setting.
+// The files that the paths and globs name, each pattern's in order of name. A pattern that names none is NEMO_CODE_NOT_FOUND; `setting` is
+// its setting.
 [[nodiscard]] std::vector<std::string> find_files(const std::vector<std::string>& patterns, const std::string& setting);
 
 // Calls take(whole text) for each file. All files empty is NEMO_CODE_NOT_FOUND.
@@ -31,7 +31,8 @@ class TokenRow {
   std::vector<int32_t> large_;
 };
 
-// Documents (a file each, or what `separator` cuts files into, where it is not empty) end to end, each followed by the tokenizer's eos if it has one.
+// Documents (a file each, or what `separator` cuts files into, where it is not empty) end to end, each followed by the tokenizer's eos if
+// it has one.
 [[nodiscard]] TokenRow tokenize(const std::vector<std::string>& files, const sdk::TokenizerView& tokenizer, const std::string& separator);
 
 }  // namespace nemo::text_data

@@ -9,7 +9,7 @@ namespace nemo::text_data {
 // (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002). O(1) per element, immutable.
 class Permutation {
  public:
-  Permutation(uint64_t n, uint64_t key);  // n >= 1
+  Permutation(uint64_t n, uint64_t key);                // n >= 1
   [[nodiscard]] uint64_t operator()(uint64_t i) const;  // requires i < n
 
  private:

@@ -13,16 +13,21 @@ using namespace nemo::sdk;
 
 const Schema& schema() {
   static const Schema instance({
-      list("files", NEMO_FIELD_PATH, "", "text files or globs, UTF-8; the training text, and the rest of the split where validation_files is empty").required(),
-      list("validation_files", NEMO_FIELD_PATH, "[]", "text files or globs for validation; if set, `split` is not used and all of `files` is for training"),
+      list("files", NEMO_FIELD_PATH, "",
+           "text files or globs, UTF-8; the training text, and the rest of the split where validation_files is empty")
+          .required(),
+      list("validation_files", NEMO_FIELD_PATH, "[]",
+           "text files or globs for validation; if set, `split` is not used and all of `files` is for training"),
       list("split", NEMO_FIELD_FLOAT, "[0.9, 0.1]",
-           "shares of train, validation and test (one to three numbers, scaled to sum 1): consecutive parts of the row of tokens").min(0),
+           "shares of train, validation and test (one to three numbers, scaled to sum 1): consecutive parts of the row of tokens")
+          .min(0),
       choice("sampling", "\"shuffled_windows\"",
              {{"shuffled_windows", "windows seq_length apart, each once per epoch, in a new random order each epoch"},
               {"random", "windows that start at any token, drawn anew for each sample; endless"}},
              "order of the training samples; validation and test always go through their windows in order"),
       string("document_separator", "\"\"",
-             "text between documents within a file, left out of the tokens; empty: each file is one document. Documents are joined with the tokenizer's end-of-text token"),
+             "text between documents within a file, left out of the tokens; empty: each file is one document. Documents are joined with "
+             "the tokenizer's end-of-text token"),
   });
   return instance;
 }
@@ -41,7 +46,9 @@ Range part_of(const std::vector<double>& shares, const std::string& split, int64
   double before = 0;
   for (size_t i = 0; i < shares.size(); ++i) {
     const double after = before + shares[i];
-    const auto boundary = [&](double share) { return share == sum ? tokens : static_cast<int64_t>(static_cast<double>(tokens) * (share / sum)); };
+    const auto boundary = [&](double share) {
+      return share == sum ? tokens : static_cast<int64_t>(static_cast<double>(tokens) * (share / sum));
+    };
     if (kSplits[i] == split && shares[i] > 0) return {boundary(before), boundary(after), true};
     before = after;
   }
@@ -66,7 +73,8 @@ std::unique_ptr<SampleSource> open(const Config& config, const DataRequest& requ
   if (!request.tokenizer) config_fault("files", "text data needs a tokenizer; choose byte, char or gpt2");
   const std::string separator = config.string("document_separator");
   if (!separator.empty() && request.tokenizer.eos() < 0)
-    config_fault("document_separator", "document_separator needs a tokenizer with an end-of-text token (gpt2), or documents would run into each other");
+    config_fault("document_separator",
+                 "document_separator needs a tokenizer with an end-of-text token (gpt2), or documents would run into each other");
 
   const std::vector<std::string> validation_patterns = config.strings("validation_files");
   const bool separate = !validation_patterns.empty();
@@ -80,7 +88,9 @@ std::unique_ptr<SampleSource> open(const Config& config, const DataRequest& requ
   const int64_t tokens = row.size();
   const Range range = separate ? Range{0, tokens, true} : part_of(config.numbers("split"), request.split, tokens);
   check_length(range, request, tokens, setting);
-  const Sampling sampling = !train ? Sampling::kInOrder : config.string("sampling") == "random" ? Sampling::kRandom : Sampling::kShuffledWindows;
+  const Sampling sampling = !train                                  ? Sampling::kInOrder
+                            : config.string("sampling") == "random" ? Sampling::kRandom
+                                                                    : Sampling::kShuffledWindows;
   return std::make_unique<TextSource>(std::move(row), range.begin, range.end, request.seq_length, sampling, stream_key(request));
 }
 
@@ -97,5 +107,6 @@ constexpr nemo_data_api kApi = data_api<open, nullptr, corpus>();
 }  // namespace
 }  // namespace nemo::text_data
 
-NEMO_PLUGIN("data:text\0", nemo::sdk::component(NEMO_KIND_DATA, "text", "1.0.0", "plain text files, tokenised when opened and cut into windows",
-                                                &nemo::text_data::kApi, nemo::text_data::schema().get()))
+NEMO_PLUGIN("data:text\0",
+            nemo::sdk::component(NEMO_KIND_DATA, "text", "1.0.0", "plain text files, tokenised when opened and cut into windows",
+                                 &nemo::text_data::kApi, nemo::text_data::schema().get()))

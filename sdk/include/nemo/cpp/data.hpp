@@ -1,4 +1,5 @@
-// nemo/cpp/data.hpp - a datamodule as one question: what is sample i? Sharding, micro-batches, seeking and the C table follow from the answer.
+// nemo/cpp/data.hpp - a datamodule as one question: what is sample i? Sharding, micro-batches, seeking and the C table follow from the
+// answer.
 //
 //   class Squares final : public SampleSource { ... int64_t num_samples() const; void read(int64_t index, const SampleRow&) const; };
 //   std::unique_ptr<SampleSource> open(const Config&, const DataRequest&);
@@ -17,7 +18,8 @@ inline namespace v1 {
 
 inline constexpr int32_t kIgnoredLabel = -100;
 
-// Pseudo-random word of a counter: the SplitMix64 finaliser (Steele et al., OOPSLA 2014) over key and counter. Stateless, so any position is O(1).
+// Pseudo-random word of a counter: the SplitMix64 finaliser (Steele et al., OOPSLA 2014) over key and counter. Stateless, so any position
+// is O(1).
 inline uint64_t mix64(uint64_t x) {
   x += 0x9e3779b97f4a7c15u;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -80,13 +82,17 @@ class SampleSource {
   virtual void read(int64_t index, const SampleRow& row) const = 0;
 };
 
-// One shard of a stream. Global batch i covers global_batch_size samples from the position given to seek; within it shard r takes the r-th of n_shards
-// equal contiguous parts, micro-batch by micro-batch. The union over shards is therefore the same stream for every n_shards.
+// One shard of a stream. Global batch i covers global_batch_size samples from the position given to seek; within it shard r takes the r-th
+// of n_shards equal contiguous parts, micro-batch by micro-batch. The union over shards is therefore the same stream for every n_shards.
 class ShardedReader {
  public:
   ShardedReader(std::unique_ptr<SampleSource> source, const nemo_data_open& open)
-      : source_(std::move(source)), seq_(open.seq_length), micro_(open.micro_batch_size), global_(open.global_batch_size),
-        part_(global_ / open.n_shards), shard_(open.shard) {}
+      : source_(std::move(source)),
+        seq_(open.seq_length),
+        micro_(open.micro_batch_size),
+        global_(open.global_batch_size),
+        part_(global_ / open.n_shards),
+        shard_(open.shard) {}
 
   void seek(int64_t consumed) {
     if (consumed < 0) throw Error(NEMO_CODE_INVALID_ARGUMENT, "seek: consumed_samples is " + std::to_string(consumed));
@@ -97,7 +103,8 @@ class ShardedReader {
 
   void next(const nemo_batch_field* fields, uint64_t n, uint64_t stride) {
     SampleRow row;
-    for (uint64_t i = 0; i < n; ++i) bind(*reinterpret_cast<const nemo_batch_field*>(reinterpret_cast<const char*>(fields) + i * stride), row);
+    for (uint64_t i = 0; i < n; ++i)
+      bind(*reinterpret_cast<const nemo_batch_field*>(reinterpret_cast<const char*>(fields) + i * stride), row);
     for (int64_t b = 0; b < micro_; ++b) {
       source_->read(batch_start_ + shard_ * part_ + within_ + b, row);
       for (int32_t** field : {&row.tokens, &row.labels, &row.positions, &row.segments})
@@ -112,15 +119,18 @@ class ShardedReader {
  private:
   void bind(const nemo_batch_field& field, SampleRow& row) const {
     const std::string_view name = to_view(field.name);
-    int32_t** slot = name == "tokens" ? &row.tokens : name == "labels" ? &row.labels : name == "positions" ? &row.positions
-                     : name == "segments" ? &row.segments : nullptr;
+    int32_t** slot = name == "tokens"      ? &row.tokens
+                     : name == "labels"    ? &row.labels
+                     : name == "positions" ? &row.positions
+                     : name == "segments"  ? &row.segments
+                                           : nullptr;
     if (slot == nullptr) throw Error(NEMO_CODE_INVALID_ARGUMENT, "next: unknown batch field '" + std::string(name) + "'");
     const DLTensor& t = field.tensor.t;
     const bool fits = field.tensor.dtype == NEMO_DTYPE_I32 && t.ndim == 2 && t.shape[0] == micro_ && t.shape[1] == seq_ &&
                       (t.strides == nullptr || (t.strides[1] == 1 && (micro_ == 1 || t.strides[0] == seq_)));
     if (!fits)
-      throw Error(NEMO_CODE_INVALID_ARGUMENT, "next: field '" + std::string(name) + "' must be a row-major i32 tensor [" + std::to_string(micro_) +
-                                                  ", " + std::to_string(seq_) + "] in host memory");
+      throw Error(NEMO_CODE_INVALID_ARGUMENT, "next: field '" + std::string(name) + "' must be a row-major i32 tensor [" +
+                                                  std::to_string(micro_) + ", " + std::to_string(seq_) + "] in host memory");
     *slot = reinterpret_cast<int32_t*>(static_cast<char*>(t.data) + t.byte_offset);
   }
 
@@ -133,8 +143,10 @@ class ShardedReader {
 inline void check_open(const nemo_data_open& open) {
   const auto bad = [](const std::string& what) { throw Error(NEMO_CODE_INVALID_ARGUMENT, "data open: " + what); };
   if (open.struct_size < sizeof(nemo_data_open)) bad("the struct is shorter than version 1");
-  for (const char *p = reinterpret_cast<const char*>(&open + 1), *end = reinterpret_cast<const char*>(&open) + open.struct_size; p < end; ++p)
-    if (*p != 0) throw Error(NEMO_CODE_UNSUPPORTED_FIELD, "data open: the host set a field that this plugin does not know; rebuild the plugin");
+  for (const char *p = reinterpret_cast<const char*>(&open + 1), *end = reinterpret_cast<const char*>(&open) + open.struct_size; p < end;
+       ++p)
+    if (*p != 0)
+      throw Error(NEMO_CODE_UNSUPPORTED_FIELD, "data open: the host set a field that this plugin does not know; rebuild the plugin");
   if (open.seq_length < 1) bad("seq_length is " + std::to_string(open.seq_length));
   if (open.n_shards < 1 || open.shard < 0 || open.shard >= open.n_shards)
     bad("shard " + std::to_string(open.shard) + " of " + std::to_string(open.n_shards));
@@ -156,7 +168,8 @@ constexpr nemo_data_api data_api() {
     return guard([&] {
       *out = nullptr;
       check_open(*open);
-      const DataRequest request{to_string(open->split), open->seq_length, open->seed, open->max_samples, {open->tokenizer_api, open->tokenizer}};
+      const DataRequest request{
+          to_string(open->split), open->seq_length, open->seed, open->max_samples, {open->tokenizer_api, open->tokenizer}};
       std::unique_ptr<SampleSource> source = Open(Config(config), request);
       if (source != nullptr) *out = reinterpret_cast<nemo_data*>(new ShardedReader(std::move(source), *open));
     });

@@ -23,12 +23,14 @@ class MappedFile {
   explicit MappedFile(const std::string& path) {
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) fail(path, std::strerror(errno));
-    struct stat status{};
+    struct stat status {};
     int error = ::fstat(fd, &status) != 0 ? errno : S_ISDIR(status.st_mode) ? EISDIR : 0;
     if (error == 0 && status.st_size > 0) {
       void* memory = ::mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
-      if (memory == MAP_FAILED) error = errno;
-      else data_ = static_cast<const char*>(memory), size_ = static_cast<size_t>(status.st_size);
+      if (memory == MAP_FAILED)
+        error = errno;
+      else
+        data_ = static_cast<const char*>(memory), size_ = static_cast<size_t>(status.st_size);
     }
     ::close(fd);
     if (error != 0) fail(path, std::strerror(error));

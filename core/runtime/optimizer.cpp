@@ -16,6 +16,9 @@ Optimizer::Optimizer(Device& device, State& state, const OptimizerSettings& sett
               {scalars_.data()}};
   norm_.push_back(std::move(norm));
   for (const passes::Segment& s : state.layout().segments) updates_.push_back(prepare_segment(s));
+  int64_t workspace = norm_[0].prepared.workspace_bytes;
+  for (const Launch& l : updates_) workspace = std::max(workspace, l.prepared.workspace_bytes);
+  workspace_ = device.allocate(workspace, "optimizer workspace");
 }
 
 Optimizer::Launch Optimizer::prepare_segment(const passes::Segment& segment) {
@@ -42,6 +45,7 @@ void Optimizer::launch(Launch& l) {
   raw.struct_size = sizeof raw;
   raw.inputs = l.inputs.data();
   raw.outputs = l.outputs.data();
+  raw.workspace = workspace_.data();
   device_.launch(l.prepared.kernel.get(), raw);
 }
 

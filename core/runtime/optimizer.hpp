@@ -46,6 +46,7 @@ class Optimizer {
   State& state_;
   OptimizerSettings settings_;
   Buffer scalars_;  // f64: [0] sum of squares, [8..16) hyper
+  Buffer workspace_;
   std::vector<Launch> norm_, updates_;
 };
 

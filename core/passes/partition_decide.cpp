@@ -153,12 +153,15 @@ class Decider {
   void claim_reduced(const Op& op, Letters& letters) {
     for (size_t f = 0; f < letters.count(); ++f)
       for (int m = 0; m < rules_.axes() && !letters.factor(f).on_output; ++m)
-        if (carriers(op, letters, static_cast<int>(f), m) == Carriers::kAll && !carried_by_weight(op, letters, static_cast<int>(f))) claim(&letters.factor(f), m);
+        if (carriers(op, letters, static_cast<int>(f), m) == Carriers::kAll && !carried_by_weight(op, letters, static_cast<int>(f)))
+          claim(&letters.factor(f), m);
   }
 
   [[nodiscard]] bool carried_by_weight(const Op& op, const Letters& letters, int factor) const {
-    for (size_t i = 0; i < op.inputs.size(); ++i)
-      if (op.inputs[i] != 0 && is_weight(op.inputs[i]) && std::find(letters.of_input(i).begin(), letters.of_input(i).end(), factor) != letters.of_input(i).end()) return true;
+    for (size_t i = 0; i < op.inputs.size(); ++i) {
+      const std::vector<int>& ids = letters.of_input(i);
+      if (op.inputs[i] != 0 && is_weight(op.inputs[i]) && std::find(ids.begin(), ids.end(), factor) != ids.end()) return true;
+    }
     return false;
   }
 
@@ -193,7 +196,8 @@ class Decider {
 
   static OpForm vocabulary_loss(const Op& op) {
     if (op.float_attr("label_smoothing") != 0)
-      throw Error(Code::kUnsupported, place_of(op) + ": label_smoothing with a split vocabulary is not supported; set it to 0 or leave 'vocab' out of the strategy's rules");
+      throw Error(Code::kUnsupported,
+                  place_of(op) + ": label_smoothing with a split vocabulary is not supported; set it to 0 or leave 'vocab' out of the strategy's rules");
     return OpForm::kVocabularyLoss;
   }
 
@@ -252,7 +256,8 @@ class Decider {
       if (weights) out_.roots[v].assign(roots.begin(), roots.end());
     }
     for (size_t i = 0; i < op.inputs.size(); ++i)
-      if (op.inputs[i] != 0 && out_.differentiable[op.inputs[i]] && (!weights || decision.inputs[i].partial != 0)) note_use(op.inputs[i], decision.inputs[i].partial);
+      if (op.inputs[i] != 0 && out_.differentiable[op.inputs[i]] && (!weights || decision.inputs[i].partial != 0))
+        note_use(op.inputs[i], decision.inputs[i].partial);
   }
 
   void note_use(ValueId value, MeshMask partial) {

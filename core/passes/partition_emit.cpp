@@ -103,8 +103,9 @@ class Emitter {
     for (const uint32_t p : used) {
       const Parameter& parameter = graph_.parameters[p];
       if (parameter.trainable && (decisions_.gradient_partial[p] & bit(m)) == 0)
-        throw Error(Code::kConfig, "shard_parameters = '" + rules_.name(m) + "': parameter '" + parameter.name + "' is used alike by all ranks of mesh axis '" + rules_.name(m) +
-                                       "', so that gathering it would count its gradient " + std::to_string(rules_.size(m)) + " times; add the rule 'batch -> " + rules_.name(m) + "'");
+        throw Error(Code::kConfig, "shard_parameters = '" + rules_.name(m) + "': parameter '" + parameter.name +
+                                       "' is used alike by all ranks of mesh axis '" + rules_.name(m) + "', so that gathering it would count its gradient " +
+                                       std::to_string(rules_.size(m)) + " times; add the rule 'batch -> " + rules_.name(m) + "'");
       const ValueId whole = result_like(parameter.value, whole_[p]);
       append("all_gather", {parameter.value}, {{"mesh", rules_.name(m)}, {"dim", int64_t{0}}}, like, whole);
       current_[parameter.value] = whole;

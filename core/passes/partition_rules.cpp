@@ -18,7 +18,8 @@ using graph::Graph;
 using graph::Value;
 
 // The words of docs/architecture.md, and the two that name no logical axis.
-const std::vector<std::string> kGlossary{"batch", "seq", "embed", "heads", "kv_heads", "head_dim", "mlp", "vocab", "positions", "experts", "state", "fused", ""};
+const std::vector<std::string> kGlossary{"batch", "seq",       "embed",   "heads", "kv_heads", "head_dim", "mlp",
+                                         "vocab", "positions", "experts", "state", "fused",    ""};
 
 bool in_glossary(const std::string& axis) { return std::find(kGlossary.begin(), kGlossary.end(), axis) != kGlossary.end(); }
 
@@ -130,9 +131,9 @@ Dims Rules::local(const Dims& global, const Placement& placement, const std::fun
   for (size_t d = 0; d < dims.size(); ++d)
     for (const int m : placement[d]) {
       if (dims[d].size % size(m) != 0)
-        throw Error(Code::kConfig, owner() + ": axis '" + dims[d].axis + "' of size " + std::to_string(global[d].size) + " cannot be split over mesh axis '" + name(m) +
-                                       "' of size " + std::to_string(size(m)) + "; make " + std::string(setting_of(dims[d].axis)) + " a multiple of it or " + name(m) +
-                                       " smaller");
+        throw Error(Code::kConfig, owner() + ": axis '" + dims[d].axis + "' of size " + std::to_string(global[d].size) +
+                                       " cannot be split over mesh axis '" + name(m) + "' of size " + std::to_string(size(m)) + "; make " +
+                                       std::string(setting_of(dims[d].axis)) + " a multiple of it or " + name(m) + " smaller");
       dims[d].size /= size(m);
       dims[d].mesh.push_back(name(m));
     }

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/graph/shape.hpp"
+#include "core/passes/differentiate.hpp"
 #include "core/passes/partition.hpp"
 #include "tests/passes/partition_models.hpp"
 
@@ -71,6 +72,34 @@ TEST(Partition, sequence_parallel_norms_and_row_parallel_biases_have_partial_gra
     EXPECT_EQ(parameter(graph, name).gradient_partial, tp) << name;
   for (const char* name : {"embedding.word.weight", "layers.0.attention.q.weight", "layers.0.attention.q.bias", "layers.1.mlp.down.weight"})
     EXPECT_TRUE(parameter(graph, name).gradient_partial.empty()) << name;
+}
+
+// Without the vocabulary, whose loss is not part of what is counted.
+Plan layers_only(Plan plan) {
+  std::erase_if(plan.rules, [](const auto& rule) { return rule.first == "vocab"; });
+  return plan;
+}
+
+Counts backward_collectives(Graph graph, int32_t block) {
+  differentiate(graph, Recompute::kNone);
+  graph::verify(graph, "differentiate");
+  Counts counts;
+  for (const Op& op : graph.ops)
+    if (is_collective(op) && op.block == block && op.phase == graph::Phase::kBackward) ++counts[std::string(op.name())];
+  return counts;
+}
+
+TEST(Partition, gradients_of_a_layer_communicate_as_its_forward_does) {
+  for (auto* model : {gpt, llama}) {
+    EXPECT_EQ(backward_collectives(partitioned(model({}), layers_only(testing::tensor_parallel(2))), 1), (Counts{{"all_reduce", 2}}));
+    EXPECT_EQ(backward_collectives(partitioned(model({}), layers_only(testing::sequence_parallel(2))), 1),
+              (Counts{{"all_gather", 2}, {"reduce_scatter", 2}}));
+    EXPECT_EQ(backward_collectives(partitioned(model({}), testing::data_parallel(2)), 1), Counts{});
+    Graph whole = model({});
+    for (Parameter& p : whole.parameters) p.trainable = p.block >= 0;
+    const auto owned = std::count_if(whole.parameters.begin(), whole.parameters.end(), [](const Parameter& p) { return p.block == 1; });
+    EXPECT_EQ(backward_collectives(partitioned(whole, testing::fully_sharded(4)), 1), (Counts{{"reduce_scatter", owned}}));
+  }
 }
 
 TEST(Partition, data_parallel_has_no_collective_but_that_of_the_loss) {

@@ -66,6 +66,17 @@ TEST_P(PartitionNumeric, ranks_together_get_loss_and_gradients_of_one_rank) {
   }
 }
 
+// One bias read by a row-parallel linear, where its gradient is partial, and by a norm, where it is complete.
+graph::Graph gpt_with_shared_bias(const ModelSize& size) {
+  graph::Graph model = gpt(size);
+  const auto find = [&](const std::string& name) {
+    return std::find_if(model.parameters.begin(), model.parameters.end(), [&](const graph::Parameter& p) { return p.name == name; })->value;
+  };
+  const graph::ValueId own = find("final_norm.bias"), shared = find("layers.0.mlp.down.bias");
+  for (graph::Op& op : model.ops) std::replace(op.inputs.begin(), op.inputs.end(), own, shared);
+  return model;
+}
+
 // A plan that leaves the vocabulary whole, so that tokens are sliced under sequence parallelism.
 Plan without_vocabulary(Plan plan) {
   std::erase_if(plan.rules, [](const auto& rule) { return rule.first == "vocab"; });
@@ -92,6 +103,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"gpt_tp2_sp_whole_vocabulary", gpt, without_vocabulary(testing::sequence_parallel(2))},
                       Case{"llama_tp2_whole_vocabulary", llama, without_vocabulary(testing::tensor_parallel(2))},
                       Case{"llama_tp2_no_kv_heads_rule", llama, without_kv_heads(testing::tensor_parallel(2))},
+                      Case{"gpt_tp2_shared_bias", gpt_with_shared_bias, testing::tensor_parallel(2)},
                       Case{"llama_fsdp3_padded", llama, testing::fully_sharded(3), ModelSize{.layers = 1, .batch = 3, .embed = 10, .heads = 5, .kv_heads = 1}}),
     [](const auto& info) { return info.param.name; });
 

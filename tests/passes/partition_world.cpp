@@ -20,7 +20,6 @@ int Tape::node(double value, Parents parents) {
 }
 
 void Tape::backward(const std::vector<int>& seeds) {
-  // A copy_to's parents include later ranks' nodes, so sweep order is op order; every parent is older than its child by construction.
   gradients_.assign(values_.size(), 0);
   for (const int seed : seeds) gradients_[static_cast<size_t>(seed)] += 1;
   for (size_t i = values_.size(); i-- > 0;)

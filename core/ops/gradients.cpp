@@ -25,7 +25,10 @@ void give_one(Backward& b, size_t i, std::string_view name, std::vector<ValueId>
 void embedding(Backward& b) {
   Attrs attrs = attrs_of(b.op(), {"shard_offset"});
   attrs["rows"] = b.graph().value(b.op().inputs[1]).dims[0].size;
-  give_one(b, 1, "embedding_grad", {b.dout(0), b.in(0)}, attrs);
+  if (!b.needs(1)) return;
+  const ValueId buffer = b.buffer(1);
+  const ValueId out = buffer != 0 ? buffer : b.result_like(1, b.graph().gradient_dtype);
+  b.give(1, b.emit({"embedding_grad", {b.dout(0), b.in(0)}, attrs, {out}})[0]);
 }
 
 void linear(Backward& b) {
@@ -98,7 +101,8 @@ void all_reduce(Backward& b) { b.give(0, b.dout(0)); }
 
 // Gather and scatter are each other's gradient; the result has the shape of the forward input.
 void exchange(Backward& b, std::string_view name) {
-  b.give(0, b.emit({name, {b.dout(0)}, attrs_of(b.op(), {"mesh", "dim"})})[0]);
+  const ValueId dy = b.dout(0), out = b.result_like(0, b.graph().value(dy).dtype);
+  b.give(0, b.emit({name, {dy}, attrs_of(b.op(), {"mesh", "dim"}), {out}})[0]);
 }
 void all_gather(Backward& b) { exchange(b, "reduce_scatter"); }
 void reduce_scatter(Backward& b) { exchange(b, "all_gather"); }

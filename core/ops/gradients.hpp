@@ -32,6 +32,8 @@ class Backward {
   // Says that `gradient` is that of the part of input i that the slice op took.
   virtual void give_slice(graph::ValueId gradient) = 0;
   virtual std::vector<graph::ValueId> emit(graph::OpRequest request) = 0;
+  // A new value with the dimensions of input i, for results whose shape their row does not tell.
+  virtual graph::ValueId result_like(size_t i, graph::DType dtype) = 0;
 };
 
 using GradientRule = void (*)(Backward&);

@@ -63,12 +63,16 @@ class Differentiator final : public ops::Backward {
   }
 
   std::vector<ValueId> emit(OpRequest request) override {
-    complete_collective(request);
     Op made = make_op(graph_, std::move(request), op().scope);
     made.block = op().block;
     made.phase = Phase::kBackward;
     graph_.ops.push_back(made);
     return made.outputs;
+  }
+
+  ValueId result_like(size_t i, DType dtype) override {
+    Dims dims = graph_.value(op().inputs[i]).dims;
+    return graph_.add_value({ValueKind::kResult, "", dtype, std::move(dims), {}});
   }
 
  private:
@@ -126,14 +130,6 @@ class Differentiator final : public ops::Backward {
     Value joined{ValueKind::kResult, "", graph_.value(inputs[0]).dtype, graph_.value(v).dims, {}};
     const ValueId out = graph_.add_value(std::move(joined));
     return emit({"concat", inputs, {{"dim", static_cast<int64_t>(graph_.value(v).dims.size()) - 1}}, {out}})[0];
-  }
-
-  // Gather and scatter cannot tell their result's shape from their row: it is that of the forward op's input.
-  void complete_collective(OpRequest& request) {
-    if ((request.name != "all_gather" && request.name != "reduce_scatter") || !request.preset_outputs.empty()) return;
-    Value result = graph_.value(op().inputs[0]);
-    result = {ValueKind::kResult, "", graph_.value(request.inputs[0]).dtype, result.dims, {}};
-    request.preset_outputs = {graph_.add_value(std::move(result))};
   }
 
   [[nodiscard]] bool recomputed(ValueId v) const {

@@ -34,6 +34,12 @@ const double* find(const Metrics& metrics, std::string_view name) {
   return nullptr;
 }
 
+int64_t parameter_count(const graph::Graph& graph) {
+  int64_t n = 0;
+  for (const graph::Parameter& p : graph.parameters) n += element_count(p.global_dims);
+  return n;
+}
+
 EngineOptions engine_options(const Setup& setup, const RunContext& context, const text::Tokenizer* tokenizer) {
   EngineOptions options;
   options.purposes = {Purpose::kTrain};
@@ -100,6 +106,8 @@ Outcome TrainLoop::run() {
   engine_->check_fits(setup_);
   open_sources();
   prepare_folder();
+  context_.info("training " + setup_.model->id + ", " + std::to_string(parameter_count(engine_->compiled(Purpose::kTrain).graph)) + " parameters, on " +
+                engine_->device().name() + "; planned memory " + gib(engine_->report().total()));
   engine_->allocate();
   optimizer_ = std::make_unique<Optimizer>(engine_->device(), engine_->state(), optimizer_settings(setup_.section("optim")));
   resume();

@@ -48,7 +48,7 @@ uint16_t to_bf16(double x) {
   return down;
 }
 
-} // namespace
+}  // namespace
 
 Array::Array(nemo_dtype dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)), strides_(dense_strides(shape_)) {
   bytes_.resize(static_cast<size_t>(product(shape_) * width(dtype)));
@@ -70,22 +70,32 @@ int64_t Array::offset(int64_t i) const {
 double Array::get(int64_t i) const {
   const char* p = data() + offset(i) * width(dtype_);
   switch (dtype_) {
-    case NEMO_DTYPE_F32: return read<float>(p);
-    case NEMO_DTYPE_F64: return read<double>(p);
-    case NEMO_DTYPE_BF16: return std::bit_cast<float>(static_cast<uint32_t>(read<uint16_t>(p)) << 16);
-    case NEMO_DTYPE_I64: return static_cast<double>(read<int64_t>(p));
-    default: return read<int32_t>(p);
+    case NEMO_DTYPE_F32:
+      return read<float>(p);
+    case NEMO_DTYPE_F64:
+      return read<double>(p);
+    case NEMO_DTYPE_BF16:
+      return std::bit_cast<float>(static_cast<uint32_t>(read<uint16_t>(p)) << 16);
+    case NEMO_DTYPE_I64:
+      return static_cast<double>(read<int64_t>(p));
+    default:
+      return read<int32_t>(p);
   }
 }
 
 void Array::set(int64_t i, double v) {
   char* p = data() + offset(i) * width(dtype_);
   switch (dtype_) {
-    case NEMO_DTYPE_F32: return write(p, static_cast<float>(v));
-    case NEMO_DTYPE_F64: return write(p, v);
-    case NEMO_DTYPE_BF16: return write(p, to_bf16(v));
-    case NEMO_DTYPE_I64: return write(p, static_cast<int64_t>(v));
-    default: return write(p, static_cast<int32_t>(v));
+    case NEMO_DTYPE_F32:
+      return write(p, static_cast<float>(v));
+    case NEMO_DTYPE_F64:
+      return write(p, v);
+    case NEMO_DTYPE_BF16:
+      return write(p, to_bf16(v));
+    case NEMO_DTYPE_I64:
+      return write(p, static_cast<int64_t>(v));
+    default:
+      return write(p, static_cast<int32_t>(v));
   }
 }
 
@@ -113,14 +123,15 @@ Array Array::strided() const {
   out.dtype_ = dtype_;
   out.shape_ = shape_;
   out.strides_ = dense_strides(shape_);
-  const size_t rows = shape_.size() >= 4 ? shape_.size() - 2 : shape_.size() - 1; // [b s h d]: the token's h*d elements stay together
+  const size_t rows = shape_.size() >= 4 ? shape_.size() - 2 : shape_.size() - 1;  // [b s h d]: the token's h*d elements stay together
   int64_t stride = 1;
   for (size_t i = rows; i < shape_.size(); ++i) stride *= shape_[i];
   stride += 5;
   for (size_t i = rows; i-- > 0; stride *= shape_[i]) out.strides_[i] = stride;
   out.bytes_.assign(static_cast<size_t>((stride + 8) * width(dtype_)), '\x7f');
   out.base_ = 2 * width(dtype_);
-  for (int64_t i = 0; i < size(); ++i) std::memcpy(out.data() + out.offset(i) * width(dtype_), data() + offset(i) * width(dtype_), static_cast<size_t>(width(dtype_)));
+  for (int64_t i = 0; i < size(); ++i)
+    std::memcpy(out.data() + out.offset(i) * width(dtype_), data() + offset(i) * width(dtype_), static_cast<size_t>(width(dtype_)));
   return out;
 }
 
@@ -147,4 +158,4 @@ Array normal_array(nemo_dtype dtype, const Shape& shape, uint64_t seed, double d
   return Array(dtype, shape, normal(product(shape), seed, deviation));
 }
 
-} // namespace nemo::backend_cpu
+}  // namespace nemo::backend_cpu

@@ -41,10 +41,10 @@ class Guarded {
   std::vector<char> storage_;
 };
 
-} // namespace
+}  // namespace
 
-Device::Device(int64_t threads) : api_(&load()) {
-  const nemo_config config{threads};
+Device::Device(int64_t threads, const std::string& kernels) : api_(&load()) {
+  const nemo_config config{threads, kernels};
   check(api_->open(nullptr, &config, 0, &backend_));
 }
 
@@ -126,4 +126,4 @@ const Device& device() {
   return shared;
 }
 
-} // namespace nemo::backend_cpu
+}  // namespace nemo::backend_cpu

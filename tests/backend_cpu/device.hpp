@@ -14,7 +14,7 @@ using Arrays = std::vector<Array>;
 
 class Device {
  public:
-  explicit Device(int64_t threads); // 0: the backend's choice
+  explicit Device(int64_t threads, const std::string& kernels = "auto");  // threads 0: the backend's choice
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -41,4 +41,4 @@ class Device {
 // Two threads; shared by the tests of a program.
 const Device& device();
 
-} // namespace nemo::backend_cpu
+}  // namespace nemo::backend_cpu

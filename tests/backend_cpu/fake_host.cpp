@@ -21,8 +21,13 @@ nemo_error* config_int(const nemo_config* config, nemo_str path, int64_t* out) {
   *out = config->threads;
   return nullptr;
 }
+nemo_error* config_string(const nemo_config* config, nemo_str path, nemo_str* out) {
+  if (text(path) != "kernels") return error_new(nullptr, NEMO_CODE_INVALID_ARGUMENT, NEMO_STR("no such setting"));
+  *out = {config->kernels.data(), config->kernels.size()};
+  return nullptr;
+}
 
-} // namespace
+}  // namespace
 
 const nemo_host_api& fake_host_api() {
   static const nemo_host_api api = [] {
@@ -38,6 +43,7 @@ const nemo_host_api& fake_host_api() {
     a.log = log;
     a.cancelled = cancelled;
     a.config_int = config_int;
+    a.config_string = config_string;
     return a;
   }();
   return api;
@@ -49,4 +55,4 @@ void check(nemo_error* error) {
   throw std::runtime_error(owned->message);
 }
 
-} // namespace nemo::backend_cpu
+}  // namespace nemo::backend_cpu

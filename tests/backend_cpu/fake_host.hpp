@@ -12,6 +12,7 @@ struct nemo_error {
 
 struct nemo_config {
   int64_t threads = 0;
+  std::string kernels = "auto";
 };
 
 namespace nemo::backend_cpu {
@@ -21,4 +22,4 @@ const nemo_host_api& fake_host_api();
 // Throws std::runtime_error with the message, and frees the error.
 void check(nemo_error* error);
 
-} // namespace nemo::backend_cpu
+}  // namespace nemo::backend_cpu

@@ -45,8 +45,9 @@ inline void expect_close(const Array& a, const Array& b, Tolerance t, const std:
   const double s = largest(y);
   for (size_t i = 0; i < x.size(); ++i) {
     if (x[i] == y[i]) continue;
-    ASSERT_LE(std::fabs(x[i] - y[i]), t.scaled * s + t.relative * std::fabs(y[i])) << what << " at element " << i << ": " << x[i] << " for " << y[i];
+    ASSERT_LE(std::fabs(x[i] - y[i]), t.scaled * s + t.relative * std::fabs(y[i]))
+        << what << " at element " << i << ": " << x[i] << " for " << y[i];
   }
 }
 
-} // namespace nemo::backend_cpu
+}  // namespace nemo::backend_cpu

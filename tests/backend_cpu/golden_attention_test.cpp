@@ -41,13 +41,15 @@ TEST_P(Attention, output_lse_and_gradients_equal_the_golden_file) {
 
 constexpr double kScale32 = 0.1767766952966369;
 INSTANTIATE_TEST_SUITE_P(golden, Attention,
-                         ::testing::Values(AttentionCase{"attn_causal_mha", kScale32}, AttentionCase{"attn_causal_gqa", 0.25}, AttentionCase{"attn_causal_mqa", 0.125},
-                                           AttentionCase{"attn_full", kScale32, 0}, AttentionCase{"attn_long", 0.125}, AttentionCase{"attn_sliding", kScale32, 1, 8},
-                                           AttentionCase{"attn_softcap", kScale32, 1, 0, 2.0}, AttentionCase{"attn_softcap_sliding", kScale32, 1, 9, 3.0},
-                                           AttentionCase{"attn_scale", 0.3}, AttentionCase{"attn_mla_dims", 0.2041241452319315},
-                                           AttentionCase{"attn_decode", kScale32}, AttentionCase{"attn_chunk_decode", kScale32},
-                                           AttentionCase{"attn_packed_causal", kScale32}, AttentionCase{"attn_packed_full", kScale32, 0},
+                         ::testing::Values(AttentionCase{"attn_causal_mha", kScale32}, AttentionCase{"attn_causal_gqa", 0.25},
+                                           AttentionCase{"attn_causal_mqa", 0.125}, AttentionCase{"attn_full", kScale32, 0},
+                                           AttentionCase{"attn_long", 0.125}, AttentionCase{"attn_sliding", kScale32, 1, 8},
+                                           AttentionCase{"attn_softcap", kScale32, 1, 0, 2.0},
+                                           AttentionCase{"attn_softcap_sliding", kScale32, 1, 9, 3.0}, AttentionCase{"attn_scale", 0.3},
+                                           AttentionCase{"attn_mla_dims", 0.2041241452319315}, AttentionCase{"attn_decode", kScale32},
+                                           AttentionCase{"attn_chunk_decode", kScale32}, AttentionCase{"attn_packed_causal", kScale32},
+                                           AttentionCase{"attn_packed_full", kScale32, 0},
                                            AttentionCase{"attn_packed_sliding", kScale32, 1, 6}));
 
-} // namespace
-} // namespace nemo::backend_cpu
+}  // namespace
+}  // namespace nemo::backend_cpu

@@ -56,7 +56,8 @@ TEST(Optimizer, sgd_with_momentum_follows_torch_over_five_steps) {
     const int64_t n = state[0].size();
     state[2] = Array(F32, {n});
     for (int step = 0; step < 5; ++step) {
-      device().run("sgd", {at_step(g, "grads." + k, step, n), hyper(0.01, 0, 0, 0, 1, 1)}, state, {{"weight_decay", 0.01}, {"momentum", 0.9}});
+      device().run("sgd", {at_step(g, "grads." + k, step, n), hyper(0.01, 0, 0, 0, 1, 1)}, state,
+                   {{"weight_decay", 0.01}, {"momentum", 0.9}});
       expect_close(state[0], at_step(g, "sgd_momentum.params." + k, step, n), kOptimizer, k);
     }
   }
@@ -72,7 +73,7 @@ TEST(Optimizer, sgd_without_buffer_is_the_plain_step) {
 TEST(Optimizer, nesterov_looks_ahead_by_the_momentum) {
   Arrays state{Array(F64, {1}, {1}), Array(), Array(F64, {1}, {2})};
   device().run("sgd", {Array(F64, {1}, {3}), hyper(0.1, 0, 0, 0, 1, 1)}, state, {{"momentum", 0.5}, {"nesterov", 1}});
-  EXPECT_DOUBLE_EQ(state[2].get(0), 4);              // 0.5 * 2 + 3
+  EXPECT_DOUBLE_EQ(state[2].get(0), 4);  // 0.5 * 2 + 3
   EXPECT_DOUBLE_EQ(state[0].get(0), 1 - 0.1 * (3 + 0.5 * 4));
 }
 
@@ -90,5 +91,5 @@ TEST(Optimizer, norm_over_buffers_clips_like_torch) {
   }
 }
 
-} // namespace
-} // namespace nemo::backend_cpu
+}  // namespace
+}  // namespace nemo::backend_cpu

@@ -20,9 +20,10 @@ TEST_P(Rms, norm_and_gradient_equal_the_golden_file) {
     expect_close(grad[1], g.get("din.w", d), kReduction, "dw");
   }
 }
-INSTANTIATE_TEST_SUITE_P(golden, Rms, ::testing::Values(std::tuple{"rmsnorm_h64_eps1e-05", 1e-5, 0}, std::tuple{"rmsnorm_h64_eps1e-06", 1e-6, 0},
-                                                        std::tuple{"rmsnorm1p_h64_eps1e-06", 1e-6, 1}, std::tuple{"rmsnorm_h1000_eps1e-05", 1e-5, 0},
-                                                        std::tuple{"rmsnorm1p_h1000_eps1e-06", 1e-6, 1}, std::tuple{"rmsnorm_extremes", 1e-6, 0}));
+INSTANTIATE_TEST_SUITE_P(golden, Rms,
+                         ::testing::Values(std::tuple{"rmsnorm_h64_eps1e-05", 1e-5, 0}, std::tuple{"rmsnorm_h64_eps1e-06", 1e-6, 0},
+                                           std::tuple{"rmsnorm1p_h64_eps1e-06", 1e-6, 1}, std::tuple{"rmsnorm_h1000_eps1e-05", 1e-5, 0},
+                                           std::tuple{"rmsnorm1p_h1000_eps1e-06", 1e-6, 1}, std::tuple{"rmsnorm_extremes", 1e-6, 0}));
 
 class Layer : public ::testing::TestWithParam<std::tuple<const char*, int>> {};
 TEST_P(Layer, norm_and_gradient_equal_the_golden_file) {
@@ -33,15 +34,16 @@ TEST_P(Layer, norm_and_gradient_equal_the_golden_file) {
     const Array stat(d, rows_of(x));
     const Arrays y = device().apply("layer_norm", {x, w, b}, {like(x), stat, stat}, {{"eps", 1e-5}, {"zero_centered", centered}});
     expect_close(y[0], g.get("out.y", d), kReduction, "y");
-    const Arrays grad =
-        device().apply("layer_norm_grad", {dy, x, w, y[1], y[2]}, {like(x), like(w), b.present() ? like(w) : Array()}, {{"zero_centered", centered}});
+    const Arrays grad = device().apply("layer_norm_grad", {dy, x, w, y[1], y[2]}, {like(x), like(w), b.present() ? like(w) : Array()},
+                                       {{"zero_centered", centered}});
     expect_close(grad[0], g.get("din.x", d), kReduction, "dx");
     expect_close(grad[1], g.get("din.w", d), kReduction, "dw");
     if (b.present()) expect_close(grad[2], g.get("din.b", d), kReduction, "db");
   }
 }
-INSTANTIATE_TEST_SUITE_P(golden, Layer, ::testing::Values(std::tuple{"layernorm_h64_eps1e-05", 0}, std::tuple{"layernorm_nobias_h64_eps1e-05", 0},
-                                                          std::tuple{"layernorm1p_h64_eps1e-05", 1}, std::tuple{"layernorm1p_h1000_eps1e-05", 1}));
+INSTANTIATE_TEST_SUITE_P(golden, Layer,
+                         ::testing::Values(std::tuple{"layernorm_h64_eps1e-05", 0}, std::tuple{"layernorm_nobias_h64_eps1e-05", 0},
+                                           std::tuple{"layernorm1p_h64_eps1e-05", 1}, std::tuple{"layernorm1p_h1000_eps1e-05", 1}));
 
 TEST(Golden, add_rms_norm_and_its_gradient_equal_the_golden_file) {
   const Golden g("norms/add_rmsnorm");
@@ -49,7 +51,8 @@ TEST(Golden, add_rms_norm_and_its_gradient_equal_the_golden_file) {
   const Arrays y = device().apply("add_rms_norm", {x, res, w}, {like(x), like(x), Array(F32, rows_of(x))}, {{"eps", 1e-5}});
   expect_close(y[0], g.get("out.y", F32), kReduction, "y");
   expect_close(y[1], g.get("out.sum", F32), kElementwise, "sum");
-  const Arrays grad = device().apply("rms_norm_grad_add", {g.get("dout.y", F32), y[1], w, y[2], g.get("dout.sum", F32)}, {like(x), like(w)});
+  const Arrays grad =
+      device().apply("rms_norm_grad_add", {g.get("dout.y", F32), y[1], w, y[2], g.get("dout.sum", F32)}, {like(x), like(w)});
   expect_close(grad[0], g.get("din.x", F32), kReduction, "dx");
   expect_close(grad[0], g.get("din.residual", F32), kReduction, "dresidual");
   expect_close(grad[1], g.get("din.w", F32), kReduction, "dw");
@@ -65,13 +68,15 @@ TEST_P(Rope, turn_and_its_inverse_equal_the_golden_file) {
     const Array x = g.get("in.x", d), pos = g.get("const.pos", I32);
     Arrays y = device().apply("rope", {x, pos}, {like(x)}, {{"inv_freq", inv_freq}, {"interleaved", interleaved}});
     expect_close(y[0], g.get("out.y", d), kElementwise, "y");
-    y = device().apply("rope", {g.get("dout.y", d), pos}, {like(x)}, {{"inv_freq", inv_freq}, {"interleaved", interleaved}, {"inverse", 1}});
+    y = device().apply("rope", {g.get("dout.y", d), pos}, {like(x)},
+                       {{"inv_freq", inv_freq}, {"interleaved", interleaved}, {"inverse", 1}});
     expect_close(y[0], g.get("din.x", d), kElementwise, "dx");
   }
 }
-INSTANTIATE_TEST_SUITE_P(golden, Rope, ::testing::Values(std::tuple{"rope_half_d32_r16", 16, 0}, std::tuple{"rope_half_d32_r32", 32, 0},
-                                                         std::tuple{"rope_half_d64_r64", 64, 0}, std::tuple{"rope_interleaved_d32_r16", 16, 1},
-                                                         std::tuple{"rope_interleaved_d32_r32", 32, 1}, std::tuple{"rope_interleaved_d64_r64", 64, 1}));
+INSTANTIATE_TEST_SUITE_P(golden, Rope,
+                         ::testing::Values(std::tuple{"rope_half_d32_r16", 16, 0}, std::tuple{"rope_half_d32_r32", 32, 0},
+                                           std::tuple{"rope_half_d64_r64", 64, 0}, std::tuple{"rope_interleaved_d32_r16", 16, 1},
+                                           std::tuple{"rope_interleaved_d32_r32", 32, 1}, std::tuple{"rope_interleaved_d64_r64", 64, 1}));
 
 class Activation : public ::testing::TestWithParam<const char*> {};
 TEST_P(Activation, value_and_slope_equal_the_golden_file) {
@@ -83,7 +88,8 @@ TEST_P(Activation, value_and_slope_equal_the_golden_file) {
     expect_close(grad[0], g.get("din.x", d), kElementwise, "dx");
   }
 }
-INSTANTIATE_TEST_SUITE_P(golden, Activation, ::testing::Values("gelu_erf", "gelu_tanh", "silu", "relu", "relu2", "quick_gelu", "tanh", "sigmoid", "softplus"));
+INSTANTIATE_TEST_SUITE_P(golden, Activation,
+                         ::testing::Values("gelu_erf", "gelu_tanh", "silu", "relu", "relu2", "quick_gelu", "tanh", "sigmoid", "softplus"));
 
 class Glu : public ::testing::TestWithParam<std::pair<const char*, const char*>> {};
 TEST_P(Glu, value_and_gradient_equal_the_golden_file) {
@@ -100,8 +106,9 @@ TEST_P(Glu, value_and_gradient_equal_the_golden_file) {
   const Array joined = device().apply("concat", {grad[0], grad[1]}, {like(x)}, {{"dim", 1}})[0];
   expect_close(joined, g.get("din.x", F32), kElementwise, "dx");
 }
-INSTANTIATE_TEST_SUITE_P(golden, Glu, ::testing::Values(std::pair{"glu_swiglu", "silu"}, std::pair{"glu_geglu_tanh", "gelu_tanh"},
-                                                        std::pair{"glu_geglu_erf", "gelu_erf"}, std::pair{"glu_reglu", "relu"}));
+INSTANTIATE_TEST_SUITE_P(golden, Glu,
+                         ::testing::Values(std::pair{"glu_swiglu", "silu"}, std::pair{"glu_geglu_tanh", "gelu_tanh"},
+                                           std::pair{"glu_geglu_erf", "gelu_erf"}, std::pair{"glu_reglu", "relu"}));
 
 TEST(Golden, linear_with_bias_and_its_gradients_equal_the_golden_file) {
   const Golden g("activations/linear_bias");
@@ -150,21 +157,24 @@ TEST_P(CrossEntropy, loss_and_gradient_equal_the_golden_file) {
     for (double loss : y[0].values()) total += loss;
     const double divisor = p.mean ? counted : 1;
     const bool each = golden.size() > 1;
-    if (each) expect_close(y[0], golden, kReduction, "loss");
-    else expect_close(Array(d, {}, {total / divisor}), golden, kReduction, "loss");
-    Array dloss = each ? g.get("dout.loss", d) : Array(d, labels.shape(), std::vector<double>(static_cast<size_t>(labels.size()), 1 / divisor));
+    if (each)
+      expect_close(y[0], golden, kReduction, "loss");
+    else
+      expect_close(Array(d, {}, {total / divisor}), golden, kReduction, "loss");
+    Array dloss =
+        each ? g.get("dout.loss", d) : Array(d, labels.shape(), std::vector<double>(static_cast<size_t>(labels.size()), 1 / divisor));
     const Arrays grad = device().apply("cross_entropy_grad", {dloss, logits, labels, y[1]}, {like(logits)}, attrs);
     expect_close(grad[0], g.get("din.logits", d), kReduction, "dlogits");
   }
 }
-INSTANTIATE_TEST_SUITE_P(golden, CrossEntropy,
-                         ::testing::Values(LossCase{"cross_entropy_ls0_mean", 0, 0, true}, LossCase{"cross_entropy_ls0_sum", 0, 0, false},
-                                           LossCase{"cross_entropy_ls0_none", 0, 0, false}, LossCase{"cross_entropy_ls0.1_mean", 0.1, 0, true},
-                                           LossCase{"cross_entropy_ls0.1_sum", 0.1, 0, false}, LossCase{"cross_entropy_ls0.1_none", 0.1, 0, false},
-                                           LossCase{"cross_entropy_large_ls0_mean", 0, 0, true}, LossCase{"cross_entropy_large_ls0_sum", 0, 0, false},
-                                           LossCase{"cross_entropy_large_ls0_none", 0, 0, false}, LossCase{"cross_entropy_large_ls0.1_mean", 0.1, 0, true},
-                                           LossCase{"cross_entropy_large_ls0.1_sum", 0.1, 0, false},
-                                           LossCase{"cross_entropy_large_ls0.1_none", 0.1, 0, false}));
+INSTANTIATE_TEST_SUITE_P(
+    golden, CrossEntropy,
+    ::testing::Values(LossCase{"cross_entropy_ls0_mean", 0, 0, true}, LossCase{"cross_entropy_ls0_sum", 0, 0, false},
+                      LossCase{"cross_entropy_ls0_none", 0, 0, false}, LossCase{"cross_entropy_ls0.1_mean", 0.1, 0, true},
+                      LossCase{"cross_entropy_ls0.1_sum", 0.1, 0, false}, LossCase{"cross_entropy_ls0.1_none", 0.1, 0, false},
+                      LossCase{"cross_entropy_large_ls0_mean", 0, 0, true}, LossCase{"cross_entropy_large_ls0_sum", 0, 0, false},
+                      LossCase{"cross_entropy_large_ls0_none", 0, 0, false}, LossCase{"cross_entropy_large_ls0.1_mean", 0.1, 0, true},
+                      LossCase{"cross_entropy_large_ls0.1_sum", 0.1, 0, false}, LossCase{"cross_entropy_large_ls0.1_none", 0.1, 0, false}));
 
 TEST(Golden, casts_to_bf16_equal_the_golden_bits) {
   const Golden g("casts/casts");
@@ -182,5 +192,5 @@ TEST(Golden, casts_to_bf16_equal_the_golden_bits) {
   }
 }
 
-} // namespace
-} // namespace nemo::backend_cpu
+}  // namespace
+}  // namespace nemo::backend_cpu

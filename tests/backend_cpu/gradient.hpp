@@ -10,9 +10,9 @@ namespace nemo::backend_cpu {
 // A function of some arrays and the gradient that the backend's ops give for it.
 struct Differentiable {
   std::string name;
-  Arrays variables;                                                       // f64
-  std::function<Arrays(const Arrays& variables)> forward;                 // f64 results
-  std::function<Arrays(const Arrays& variables, const Arrays& douts)> backward; // one gradient per variable
+  Arrays variables;                                                              // f64
+  std::function<Arrays(const Arrays& variables)> forward;                        // f64 results
+  std::function<Arrays(const Arrays& variables, const Arrays& douts)> backward;  // one gradient per variable
 };
 
 // Expects <gradient, direction> = d/dh <forward(variables + h direction), douts> to 1e-6 relative for each variable.
@@ -41,10 +41,10 @@ inline void expect_gradient(const Differentiable& f) {
     for (uint64_t seed = 0; seed < 2; ++seed) {
       const Array direction = normal_array(F64, f.variables[at].shape(), 900 + 10 * at + seed);
       auto slope = [&](double h) { return (objective(shifted(at, direction, h)) - objective(shifted(at, direction, -h))) / (2 * h); };
-      const double h = 2e-4, numeric = (4 * slope(h / 2) - slope(h)) / 3; // Richardson: the h^2 term cancels
+      const double h = 2e-4, numeric = (4 * slope(h / 2) - slope(h)) / 3;  // Richardson: the h^2 term cancels
       const double analytic = dot(gradients[at], direction);
       EXPECT_NEAR(analytic, numeric, 1e-6 * std::max(1.0, std::fabs(numeric))) << f.name << ", variable " << at;
     }
 }
 
-} // namespace nemo::backend_cpu
+}  // namespace nemo::backend_cpu

@@ -1,7 +1,7 @@
 #include <cstring>
 
-#include "tests/backend_cpu/golden.hpp"
 #include "tests/backend_cpu/fake_host.hpp"
+#include "tests/backend_cpu/golden.hpp"
 
 namespace nemo::backend_cpu {
 namespace {
@@ -29,8 +29,9 @@ TEST_P(Shapes, linear_equals_the_plain_sum_in_every_dtype_and_thread_count) {
     expect_close(on->apply("linear", {x, w}, {Array(BF16, {m, n})})[0], want, kBf16, "bf16");
   }
 }
-INSTANTIATE_TEST_SUITE_P(odd, Shapes, ::testing::Values(std::tuple{1, 1, 1}, std::tuple{1, 700, 65}, std::tuple{700, 1, 65}, std::tuple{17, 31, 1},
-                                                        std::tuple{129, 257, 33}, std::tuple{400, 390, 520}, std::tuple{2, 3, 1100}));
+INSTANTIATE_TEST_SUITE_P(odd, Shapes,
+                         ::testing::Values(std::tuple{1, 1, 1}, std::tuple{1, 700, 65}, std::tuple{700, 1, 65}, std::tuple{17, 31, 1},
+                                           std::tuple{129, 257, 33}, std::tuple{400, 390, 520}, std::tuple{2, 3, 1100}));
 
 TEST(Memory, is_aligned_and_copies_come_back) {
   const auto& api = device().api();
@@ -64,5 +65,5 @@ TEST(DeviceInfo, tells_processor_memory_and_threads) {
   EXPECT_EQ(info.threads, 2);
 }
 
-} // namespace
-} // namespace nemo::backend_cpu
+}  // namespace
+}  // namespace nemo::backend_cpu

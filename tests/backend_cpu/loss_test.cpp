@@ -3,7 +3,9 @@
 namespace nemo::backend_cpu {
 namespace {
 
-Arrays op(const std::string& name, const Arrays& in, Arrays out, const Attrs& attrs = {}) { return device().apply(name, in, std::move(out), attrs); }
+Arrays op(const std::string& name, const Arrays& in, Arrays out, const Attrs& attrs = {}) {
+  return device().apply(name, in, std::move(out), attrs);
+}
 
 Array labels(int64_t n, int64_t v) {
   Array a(I32, {n});
@@ -15,7 +17,8 @@ TEST(LinearCrossEntropy, equals_linear_then_loss_and_their_gradients) {
   const int64_t n = 600, d = 24, v = 61;
   const Attrs attrs{{"label_smoothing", 0.1}, {"z_loss", 0.01}};
   for (nemo_dtype t : {F32, F64}) {
-    const Array x = normal_array(t, {n, d}, 1), w = normal_array(t, {v, d}, 2, 0.3), y = labels(n, v), dloss = normal_array(t, {n}, 3), per_row(t, {n});
+    const Array x = normal_array(t, {n, d}, 1), w = normal_array(t, {v, d}, 2, 0.3), y = labels(n, v), dloss = normal_array(t, {n}, 3),
+                per_row(t, {n});
     const Array logits = op("linear", {x, w}, {Array(t, {n, v})})[0];
     const Arrays loss = op("cross_entropy", {logits, y}, {per_row, per_row}, attrs);
     const Array dlogits = op("cross_entropy_grad", {dloss, logits, y, loss[1]}, {Array(t, {n, v})}, attrs)[0];
@@ -52,8 +55,8 @@ TEST(ShardedLoss, two_shards_equal_the_whole) {
     expect_close(joined[0], whole[0], kReduction, "loss");
     expect_close(joined[1], whole[1], kReduction, "lse");
     for (int r = 0; r < 2; ++r) {
-      const Array grad =
-          op("cross_entropy_shard_grad", {dloss, half[r], y, joined[1]}, {Array(t, half[r].shape())}, {{"z_loss", 0.02}, {"shard_offset", offset[r]}})[0];
+      const Array grad = op("cross_entropy_shard_grad", {dloss, half[r], y, joined[1]}, {Array(t, half[r].shape())},
+                            {{"z_loss", 0.02}, {"shard_offset", offset[r]}})[0];
       expect_close(grad, shard(dwhole, r == 0 ? 0 : cut, r == 0 ? cut : v), kReduction, "dlogits");
     }
   }
@@ -75,5 +78,5 @@ TEST(Labels, outside_the_vocabulary_are_an_error) {
   EXPECT_THROW(op("cross_entropy", {logits, bad}, {per_row, per_row}), std::runtime_error);
 }
 
-} // namespace
-} // namespace nemo::backend_cpu
+}  // namespace
+}  // namespace nemo::backend_cpu

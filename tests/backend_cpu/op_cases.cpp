@@ -22,11 +22,19 @@ const std::vector<double>& frequencies() {
 
 void add_linear(std::vector<OpCase>& c) {
   c.push_back({"linear", "linear", {x({3, 7, 33}), x({19, 33}, 0.2), none()}, {x({3, 7, 19})}, {}, false, true});
-  c.push_back({"linear_bias_heads", "linear", {x({3, 7, 40}), dense({4, 12, 40}, 0.2), dense({4, 12})}, {x({3, 7, 4, 12})}, {}, false, true});
-  c.push_back({"linear_contract_2", "linear", {x({2, 5, 4, 12}), dense({24, 4, 12}, 0.2), none()}, {x({2, 5, 24})}, {{"contract", 2}}, false, true});
+  c.push_back(
+      {"linear_bias_heads", "linear", {x({3, 7, 40}), dense({4, 12, 40}, 0.2), dense({4, 12})}, {x({3, 7, 4, 12})}, {}, false, true});
+  c.push_back({"linear_contract_2",
+               "linear",
+               {x({2, 5, 4, 12}), dense({24, 4, 12}, 0.2), none()},
+               {x({2, 5, 24})},
+               {{"contract", 2}},
+               false,
+               true});
   c.push_back({"linear_large", "linear", {x({150, 530}), x({410, 530}, 0.05), x({410})}, {x({150, 410})}, {}, false, true});
   c.push_back({"linear_dgrad", "linear_dgrad", {x({3, 7, 19}), x({19, 33}, 0.2)}, {x({3, 7, 33})}, {}, false, true});
-  c.push_back({"linear_dgrad_2", "linear_dgrad", {x({2, 5, 24}), dense({24, 4, 12}, 0.2)}, {x({2, 5, 4, 12})}, {{"contract", 2}}, false, true});
+  c.push_back(
+      {"linear_dgrad_2", "linear_dgrad", {x({2, 5, 24}), dense({24, 4, 12}, 0.2)}, {x({2, 5, 4, 12})}, {{"contract", 2}}, false, true});
   c.push_back({"linear_wgrad", "linear_wgrad", {x({3, 7, 19}, 0.3), x({3, 7, 33})}, {grad({19, 33})}, {}, true, true});
   c.push_back({"linear_wgrad_heads", "linear_wgrad", {x({2, 9, 4, 12}, 0.3), x({2, 9, 40})}, {grad({4, 12, 40})}, {}, true, true});
   c.push_back({"bias_grad", "bias_grad", {x({300, 60}, 0.1)}, {grad({60})}, {}, true, true});
@@ -41,9 +49,22 @@ void add_norms(std::vector<OpCase>& c) {
   c.push_back({"add_rms_norm", "add_rms_norm", {x(a), x(a), x(d)}, {x(a), x(a), acc(r)}, {}, false, true});
   c.push_back({"add_layer_norm", "add_layer_norm", {x(a), x(a), x(d), x(d)}, {x(a), x(a), acc(r), acc(r)}, {}, false, true});
   c.push_back({"rms_norm_grad", "rms_norm_grad", {x(a, 0.1), x(a), x(d), scale(r)}, {x(a), grad(d)}, {}, true, true});
-  c.push_back({"rms_norm_grad_add", "rms_norm_grad_add", {x(a, 0.1), x(a), x(d), scale(r), x(a)}, {x(a), grad(d)}, {{"zero_centered", 1}}, true, true});
-  c.push_back({"layer_norm_grad", "layer_norm_grad", {x(a, 0.1), x(a), x(d), acc(r, 0.1), scale(r)}, {x(a), grad(d), grad(d)}, {}, true, true});
-  c.push_back({"layer_norm_grad_add", "layer_norm_grad_add", {x(a, 0.1), x(a), x(d), acc(r, 0.1), scale(r), x(a)}, {x(a), grad(d), grad(d)}, {}, true, true});
+  c.push_back({"rms_norm_grad_add",
+               "rms_norm_grad_add",
+               {x(a, 0.1), x(a), x(d), scale(r), x(a)},
+               {x(a), grad(d)},
+               {{"zero_centered", 1}},
+               true,
+               true});
+  c.push_back(
+      {"layer_norm_grad", "layer_norm_grad", {x(a, 0.1), x(a), x(d), acc(r, 0.1), scale(r)}, {x(a), grad(d), grad(d)}, {}, true, true});
+  c.push_back({"layer_norm_grad_add",
+               "layer_norm_grad_add",
+               {x(a, 0.1), x(a), x(d), acc(r, 0.1), scale(r), x(a)},
+               {x(a), grad(d), grad(d)},
+               {},
+               true,
+               true});
 }
 
 void add_attention(std::vector<OpCase>& c) {
@@ -51,11 +72,34 @@ void add_attention(std::vector<OpCase>& c) {
   const Shape q{2, 150, 6, 12}, kv{2, 150, 2, 12}, wide{2, 150, 2, 20}, o{2, 150, 6, 20}, lse{2, 6, 150};
   c.push_back({"attention", "attention", {x(q), x(kv), x(wide), none()}, {x(o), acc(lse)}, plain, false, true});
   c.push_back({"attention_segments", "attention", {x(q), x(kv), x(wide), ids({2, 150}, 3)}, {x(o), acc(lse)}, special, false, true});
-  c.push_back({"attention_grad", "attention_grad", {x(o, 0.1), x(q), x(kv), x(wide), x(o, 0.1), scale(lse), none()}, {x(q), x(kv), x(wide)}, plain, false, true});
-  c.push_back({"attention_grad_segments", "attention_grad", {x(o, 0.1), x(q), x(kv), x(wide), x(o, 0.1), scale(lse), ids({2, 150}, 3)},
-               {x(q), x(kv), x(wide)}, special, false, true});
-  c.push_back({"rope", "rope", {x({2, 9, 3, 10}), ids({2, 9}, 1000)}, {x({2, 9, 3, 10})}, {{"inv_freq", frequencies()}, {"scale", 1.2}}, false, true});
-  c.push_back({"rope_interleaved", "rope", {x({2, 9, 3, 10}), ids({2, 9}, 1000)}, {x({2, 9, 3, 10})}, {{"inv_freq", frequencies()}, {"interleaved", 1}}, false, true});
+  c.push_back({"attention_grad",
+               "attention_grad",
+               {x(o, 0.1), x(q), x(kv), x(wide), x(o, 0.1), scale(lse), none()},
+               {x(q), x(kv), x(wide)},
+               plain,
+               false,
+               true});
+  c.push_back({"attention_grad_segments",
+               "attention_grad",
+               {x(o, 0.1), x(q), x(kv), x(wide), x(o, 0.1), scale(lse), ids({2, 150}, 3)},
+               {x(q), x(kv), x(wide)},
+               special,
+               false,
+               true});
+  c.push_back({"rope",
+               "rope",
+               {x({2, 9, 3, 10}), ids({2, 9}, 1000)},
+               {x({2, 9, 3, 10})},
+               {{"inv_freq", frequencies()}, {"scale", 1.2}},
+               false,
+               true});
+  c.push_back({"rope_interleaved",
+               "rope",
+               {x({2, 9, 3, 10}), ids({2, 9}, 1000)},
+               {x({2, 9, 3, 10})},
+               {{"inv_freq", frequencies()}, {"interleaved", 1}},
+               false,
+               true});
 }
 
 void add_elementwise(std::vector<OpCase>& c) {
@@ -79,7 +123,13 @@ void add_elementwise(std::vector<OpCase>& c) {
   c.push_back({"sum", "sum", {acc(a)}, {acc({})}, {}, false, false});
   c.push_back({"broadcast", "broadcast", {acc({}), x(a)}, {acc(a)}, {}, false, false});
   c.push_back({"embedding", "embedding", {ids({3, 40}, 30), x({25, 48})}, {x({3, 40, 48})}, {{"shard_offset", 2}}, false, true});
-  c.push_back({"embedding_grad", "embedding_grad", {x({3, 40, 48}), ids({3, 40}, 30)}, {grad({25, 48})}, {{"rows", 25}, {"shard_offset", 2}}, true, true});
+  c.push_back({"embedding_grad",
+               "embedding_grad",
+               {x({3, 40, 48}), ids({3, 40}, 30)},
+               {grad({25, 48})},
+               {{"rows", 25}, {"shard_offset", 2}},
+               true,
+               true});
 }
 
 void add_losses(std::vector<OpCase>& c) {
@@ -87,12 +137,30 @@ void add_losses(std::vector<OpCase>& c) {
   const Attrs attrs{{"label_smoothing", 0.1}, {"z_loss", 0.01}, {"ignore_index", 3}}, shard{{"ignore_index", 3}, {"shard_offset", 100}};
   c.push_back({"cross_entropy", "cross_entropy", {x(a), ids(r, 530)}, {acc(r), acc(r)}, attrs, false, true});
   c.push_back({"cross_entropy_grad", "cross_entropy_grad", {acc(r), x(a), ids(r, 530), scale(r)}, {x(a)}, attrs, false, true});
-  c.push_back({"linear_cross_entropy", "linear_cross_entropy", {x({300, 40}), x({53, 40}, 0.2), ids({300}, 53)}, {acc({300})}, attrs, false, true});
-  c.push_back({"linear_cross_entropy_train", "linear_cross_entropy_train", {x({300, 40}), x({53, 40}, 0.2), ids({300}, 53), acc({300}, 0.3)},
-               {acc({300}), x({300, 40}), grad({53, 40})}, attrs, true, true});
+  c.push_back(
+      {"linear_cross_entropy", "linear_cross_entropy", {x({300, 40}), x({53, 40}, 0.2), ids({300}, 53)}, {acc({300})}, attrs, false, true});
+  c.push_back({"linear_cross_entropy_train",
+               "linear_cross_entropy_train",
+               {x({300, 40}), x({53, 40}, 0.2), ids({300}, 53), acc({300}, 0.3)},
+               {acc({300}), x({300, 40}), grad({53, 40})},
+               attrs,
+               true,
+               true});
   c.push_back({"row_max", "row_max", {x(a)}, {acc(r)}, {}, false, true});
-  c.push_back({"cross_entropy_parts", "cross_entropy_parts", {x(a), ids(r, 700), scale(r)}, {acc(r), acc(r)}, {{"shard_offset", 100}}, false, true});
-  c.push_back({"cross_entropy_join", "cross_entropy_join", {scale(r), acc(r), acc(r), ids(r, 700)}, {acc(r), acc(r)}, {{"z_loss", 0.01}}, false, false});
+  c.push_back({"cross_entropy_parts",
+               "cross_entropy_parts",
+               {x(a), ids(r, 700), scale(r)},
+               {acc(r), acc(r)},
+               {{"shard_offset", 100}},
+               false,
+               true});
+  c.push_back({"cross_entropy_join",
+               "cross_entropy_join",
+               {scale(r), acc(r), acc(r), ids(r, 700)},
+               {acc(r), acc(r)},
+               {{"z_loss", 0.01}},
+               false,
+               false});
   c.push_back({"cross_entropy_shard_grad", "cross_entropy_shard_grad", {acc(r), x(a), ids(r, 700), scale(r)}, {x(a)}, shard, false, true});
 }
 
@@ -111,9 +179,11 @@ Array make(const Operand& o, nemo_dtype compute, uint64_t seed) {
   auto random = [&](nemo_dtype dtype) { return normal_array(NEMO_DTYPE_BF16, o.shape, seed, o.deviation).as(dtype); };
   switch (o.role) {
     case Role::compute:
-    case Role::dense: return random(compute);
+    case Role::dense:
+      return random(compute);
     case Role::acc:
-    case Role::grad: return random(wide);
+    case Role::grad:
+      return random(wide);
     case Role::positive:
     case Role::positive_acc:
     case Role::state: {
@@ -123,17 +193,22 @@ Array make(const Operand& o, nemo_dtype compute, uint64_t seed) {
     }
     case Role::ids: {
       Array a(NEMO_DTYPE_I32, o.shape);
-      for (int64_t i = 0; i < a.size(); ++i) a.set(i, static_cast<double>((i * 7919 + static_cast<int64_t>(seed) * 104729) % 1000003 % o.limit));
+      for (int64_t i = 0; i < a.size(); ++i)
+        a.set(i, static_cast<double>((i * 7919 + static_cast<int64_t>(seed) * 104729) % 1000003 % o.limit));
       return a;
     }
-    case Role::rng: return Array(NEMO_DTYPE_I64, o.shape, {1234, 5});
-    case Role::hyper: return Array(NEMO_DTYPE_F64, o.shape, {0.01, 0.9, 0.95, 1e-8, 0.1, 0.05, 0.5, 0});
-    case Role::total: return Array(NEMO_DTYPE_F64, o.shape, {2.5});
-    default: return {};
+    case Role::rng:
+      return Array(NEMO_DTYPE_I64, o.shape, {1234, 5});
+    case Role::hyper:
+      return Array(NEMO_DTYPE_F64, o.shape, {0.01, 0.9, 0.95, 1e-8, 0.1, 0.05, 0.5, 0});
+    case Role::total:
+      return Array(NEMO_DTYPE_F64, o.shape, {2.5});
+    default:
+      return {};
   }
 }
 
-} // namespace
+}  // namespace
 
 const std::vector<OpCase>& op_cases() {
   static const std::vector<OpCase> cases = [] {
@@ -161,4 +236,4 @@ Arrays make_outputs(const OpCase& c, nemo_dtype compute) {
   return a;
 }
 
-} // namespace nemo::backend_cpu
+}  // namespace nemo::backend_cpu

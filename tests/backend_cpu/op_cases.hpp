@@ -15,7 +15,7 @@ enum class Role { compute, dense, positive, acc, positive_acc, grad, ids, rng, h
 struct Operand {
   Role role = Role::absent;
   Shape shape;
-  int64_t limit = 0;     // ids are drawn from [0, limit)
+  int64_t limit = 0;  // ids are drawn from [0, limit)
   double deviation = 1;
 };
 
@@ -23,8 +23,8 @@ struct OpCase {
   std::string name, op;
   std::vector<Operand> inputs, outputs;
   Attrs attrs;
-  bool accumulates = false; // has outputs marked `+` that obey NEMO_LAUNCH_ACCUMULATE
-  bool strided = false;     // takes rows with a stride
+  bool accumulates = false;  // has outputs marked `+` that obey NEMO_LAUNCH_ACCUMULATE
+  bool strided = false;      // takes rows with a stride
 };
 
 inline void PrintTo(const OpCase& c, std::ostream* out) { *out << c.name; }
@@ -35,4 +35,4 @@ const std::vector<OpCase>& op_cases();
 Arrays make_inputs(const OpCase& c, nemo_dtype compute);
 Arrays make_outputs(const OpCase& c, nemo_dtype compute);
 
-} // namespace nemo::backend_cpu
+}  // namespace nemo::backend_cpu

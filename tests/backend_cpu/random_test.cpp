@@ -12,7 +12,8 @@ Array dropped(int64_t n, double seed, double step, int64_t key, double p) {
 std::vector<uint32_t> philox(uint32_t k0, uint32_t k1, std::vector<uint32_t> c) {
   for (int i = 0; i < 10; ++i) {
     const uint64_t a = 0xD2511F53ull * c[0], b = 0xCD9E8D57ull * c[2];
-    c = {static_cast<uint32_t>(b >> 32) ^ c[1] ^ k0, static_cast<uint32_t>(b), static_cast<uint32_t>(a >> 32) ^ c[3] ^ k1, static_cast<uint32_t>(a)};
+    c = {static_cast<uint32_t>(b >> 32) ^ c[1] ^ k0, static_cast<uint32_t>(b), static_cast<uint32_t>(a >> 32) ^ c[3] ^ k1,
+         static_cast<uint32_t>(a)};
     k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
   }
   return c;
@@ -46,5 +47,5 @@ TEST(Dropout, keeps_the_stated_share_and_depends_on_seed_step_and_key) {
   EXPECT_EQ(dropped(100, 1, 2, 3, 1).values(), std::vector<double>(100, 0));
 }
 
-} // namespace
-} // namespace nemo::backend_cpu
+}  // namespace
+}  // namespace nemo::backend_cpu

@@ -22,10 +22,12 @@ TEST(Refusal, names_op_scope_dtypes_and_shapes) {
   EXPECT_THAT(message_of("add", {half, half}, {half}), AllOf(HasSubstr("add"), HasSubstr("test.scope"), HasSubstr("f16[2 3]")));
 }
 TEST(Refusal, collectives_have_no_kernel) {
-  EXPECT_THAT(message_of("all_reduce", {Array(F32, {2})}, {Array(F32, {2})}, {{"mesh", "tp"}}), AllOf(HasSubstr("all_reduce"), HasSubstr("no kernel")));
+  EXPECT_THAT(message_of("all_reduce", {Array(F32, {2})}, {Array(F32, {2})}, {{"mesh", "tp"}}),
+              AllOf(HasSubstr("all_reduce"), HasSubstr("no kernel")));
 }
 TEST(Refusal, sizes_that_contradict_the_row) {
-  EXPECT_THAT(message_of("linear", {Array(F32, {2, 3}), Array(F32, {4, 5})}, {Array(F32, {2, 4})}), AllOf(HasSubstr("linear"), HasSubstr("disagrees")));
+  EXPECT_THAT(message_of("linear", {Array(F32, {2, 3}), Array(F32, {4, 5})}, {Array(F32, {2, 4})}),
+              AllOf(HasSubstr("linear"), HasSubstr("disagrees")));
   EXPECT_THAT(message_of("rms_norm", {Array(F32, {2, 3})}, {Array(F32, {2, 3})}), HasSubstr("rstd is missing"));
 }
 TEST(Refusal, mixed_dtypes) {
@@ -43,5 +45,5 @@ TEST(Refusal, heads_that_do_not_divide) {
   EXPECT_THAT(message_of("attention", {q, kv, kv}, {q, Array(F32, {1, 3, 4})}, {{"scale", 1.0}}), HasSubstr("multiple"));
 }
 
-} // namespace
-} // namespace nemo::backend_cpu
+}  // namespace
+}  // namespace nemo::backend_cpu

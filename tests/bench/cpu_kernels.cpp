@@ -19,7 +19,8 @@ struct Row {
 Array zeros(nemo_dtype d, Shape s) { return Array(d, std::move(s)); }
 
 void add_linear(std::vector<Row>& rows, nemo_dtype d, int64_t m, int64_t n, int64_t k) {
-  const std::string size = std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k) + (d == NEMO_DTYPE_BF16 ? " bf16" : " f32");
+  const std::string size =
+      std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k) + (d == NEMO_DTYPE_BF16 ? " bf16" : " f32");
   const double flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
   rows.push_back({"linear " + size, "linear", {zeros(d, {m, k}), zeros(d, {n, k})}, {zeros(d, {m, n})}, {}, flops, 0});
   rows.push_back({"dgrad  " + size, "linear_dgrad", {zeros(d, {m, n}), zeros(d, {n, k})}, {zeros(d, {m, k})}, {}, flops, 0});
@@ -30,17 +31,20 @@ void add_attention(std::vector<Row>& rows, nemo_dtype d, int64_t b, int64_t s, i
   const Array q = normal_array(d, {b, s, h, e}, 1), lse(NEMO_DTYPE_F32, {b, h, s});
   const double pairs = static_cast<double>(b * h) * static_cast<double>(s * s) / 2 * static_cast<double>(e);
   const Attrs attrs{{"scale", 1 / std::sqrt(static_cast<double>(e))}};
-  const std::string size = " b" + std::to_string(b) + " s" + std::to_string(s) + " h" + std::to_string(h) + (d == NEMO_DTYPE_BF16 ? " bf16" : " f32");
+  const std::string size =
+      " b" + std::to_string(b) + " s" + std::to_string(s) + " h" + std::to_string(h) + (d == NEMO_DTYPE_BF16 ? " bf16" : " f32");
   rows.push_back({"attention" + size, "attention", {q, q, q}, {q, lse}, attrs, 4 * pairs, 0});
   rows.push_back({"attention_grad" + size, "attention_grad", {q, q, q, q, q, lse}, {q, q, q}, attrs, 10 * pairs, 0});
 }
 
 void add_rows(std::vector<Row>& rows, nemo_dtype d, int64_t tokens, int64_t e) {
-  const Array a = normal_array(d, {tokens, e}, 1), wide = normal_array(d, {tokens, 4 * e}, 2), w = normal_array(d, {e}, 3), r(NEMO_DTYPE_F32, {tokens});
+  const Array a = normal_array(d, {tokens, e}, 1), wide = normal_array(d, {tokens, 4 * e}, 2), w = normal_array(d, {e}, 3),
+              r(NEMO_DTYPE_F32, {tokens});
   const double width = d == NEMO_DTYPE_BF16 ? 2 : 4, bytes = width * static_cast<double>(tokens * e);
   const std::string t = d == NEMO_DTYPE_BF16 ? " bf16" : " f32";
   rows.push_back({"layer_norm" + t, "layer_norm", {a, w, w}, {a, r, r}, {}, 0, 2 * bytes});
-  rows.push_back({"layer_norm_grad" + t, "layer_norm_grad", {a, a, w, r, r}, {a, w.as(NEMO_DTYPE_F32), w.as(NEMO_DTYPE_F32)}, {}, 0, 3 * bytes});
+  rows.push_back(
+      {"layer_norm_grad" + t, "layer_norm_grad", {a, a, w, r, r}, {a, w.as(NEMO_DTYPE_F32), w.as(NEMO_DTYPE_F32)}, {}, 0, 3 * bytes});
   rows.push_back({"add_rms_norm" + t, "add_rms_norm", {a, a, w}, {a, a, r}, {}, 0, 4 * bytes});
   rows.push_back({"add" + t, "add", {a, a}, {a}, {}, 0, 3 * bytes});
   for (const char* kind : {"gelu_tanh", "gelu_erf", "silu"}) {
@@ -57,7 +61,8 @@ void add_whole_model(std::vector<Row>& rows) {
   const int64_t tokens = 256, v = 50304, e = 768;
   const nemo_dtype f = NEMO_DTYPE_F32;
   const Array x = normal_array(f, {tokens, e}, 1), w(f, {v, e}), labels(NEMO_DTYPE_I32, {tokens}), r(f, {tokens}), logits(f, {tokens, v});
-  const double product = 2.0 * static_cast<double>(tokens) * static_cast<double>(v) * static_cast<double>(e), bytes = 4.0 * static_cast<double>(tokens * v);
+  const double product = 2.0 * static_cast<double>(tokens) * static_cast<double>(v) * static_cast<double>(e),
+               bytes = 4.0 * static_cast<double>(tokens * v);
   rows.push_back({"linear_cross_entropy", "linear_cross_entropy", {x, w, labels}, {r}, {}, product, 0});
   rows.push_back({"linear_cross_entropy_train", "linear_cross_entropy_train", {x, w, labels, r}, {r, x, w}, {}, 3 * product, 0});
   rows.push_back({"cross_entropy", "cross_entropy", {logits, labels}, {r, r}, {}, 0, bytes});
@@ -69,8 +74,8 @@ void add_whole_model(std::vector<Row>& rows) {
   rows.push_back({"sum_squares", "sum_squares", {p}, {Array(NEMO_DTYPE_F64, {})}, {}, 0, 4.0 * static_cast<double>(n)});
 }
 
-} // namespace
-} // namespace nemo::backend_cpu
+}  // namespace
+}  // namespace nemo::backend_cpu
 
 int main(int argc, char** argv) {
   using namespace nemo::backend_cpu;
@@ -79,7 +84,9 @@ int main(int argc, char** argv) {
   std::vector<Row> rows;
   for (nemo_dtype d : {NEMO_DTYPE_F32, NEMO_DTYPE_BF16}) {
     add_linear(rows, d, 2048, 2048, 2048);
-    for (const auto& [n, k] : {std::pair{2304, 768}, std::pair{768, 768}, std::pair{3072, 768}, std::pair{768, 3072}, std::pair{50304, 768}}) add_linear(rows, d, 256, n, k);
+    for (const auto& [n, k] :
+         {std::pair{2304, 768}, std::pair{768, 768}, std::pair{3072, 768}, std::pair{768, 3072}, std::pair{50304, 768}})
+      add_linear(rows, d, 256, n, k);
     add_linear(rows, d, 768, 384, 128);
     add_linear(rows, d, 768, 512, 128);
     add_attention(rows, d, 1, 256, 12, 64);

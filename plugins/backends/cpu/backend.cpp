@@ -18,12 +18,12 @@ std::string processor_name() {
 
 // OpenBLAS' packing buffer per calling thread; 32 MiB of address space each, of which the kernels touch about this much.
 constexpr uint64_t kBlasBytesPerThread = uint64_t{8} << 20;
-constexpr uint64_t kLibraryBytes = uint64_t{24} << 20; // code and tables of OpenBLAS and this plugin
+constexpr uint64_t kLibraryBytes = uint64_t{24} << 20;  // code and tables of OpenBLAS and this plugin
 
-} // namespace
+}  // namespace
 
-nemo_backend::nemo_backend(int threads)
-    : arch(nemo::cpu::native_arch()), name(processor_name()), pool(threads > 0 ? threads : nemo::cpu::usable_cores()) {
+nemo_backend::nemo_backend(nemo::cpu::Arch kernels, int threads)
+    : arch(kernels), name(processor_name()), pool(threads > 0 ? threads : nemo::cpu::usable_cores()) {
   memory_bytes = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
@@ -47,8 +47,8 @@ void* nemo_backend::allocate(uint64_t bytes, std::string_view tag) {
   const uint64_t size = std::max<uint64_t>((bytes + page - 1) / page * page, page);
   void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED)
-    throw nemo::sdk::Error(NEMO_CODE_OUT_OF_MEMORY,
-                           "cpu backend: cannot map " + std::to_string(bytes) + " bytes for " + std::string(tag) + ": " + std::strerror(errno));
+    throw nemo::sdk::Error(NEMO_CODE_OUT_OF_MEMORY, "cpu backend: cannot map " + std::to_string(bytes) + " bytes for " + std::string(tag) +
+                                                        ": " + std::strerror(errno));
   madvise(memory, size, MADV_HUGEPAGE);
   const std::lock_guard lock(mutex_);
   mapped_[memory] = size;

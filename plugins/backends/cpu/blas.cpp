@@ -41,7 +41,8 @@ const char* core_type(Arch arch) {
 template <class F>
 void find(void* library, const char* name, F& out) {
   out = reinterpret_cast<F>(dlsym(library, name));
-  if (out == nullptr) throw sdk::Error(NEMO_CODE_DEVICE_ERROR, std::string("cpu backend: ") + kLibrary + " has no symbol " + name + "; it is not OpenBLAS");
+  if (out == nullptr)
+    throw sdk::Error(NEMO_CODE_DEVICE_ERROR, std::string("cpu backend: ") + kLibrary + " has no symbol " + name + "; it is not OpenBLAS");
 }
 
 // C = A B^T on odd sizes against the plain sum: wrong kernels for the machine must be an error, not a strange loss curve.
@@ -57,17 +58,19 @@ void check_product(const Blas& blas, double tolerance) {
       double sum = 0;
       for (int p = 0; p < k; ++p) sum += static_cast<double>(a[i * k + p]) * static_cast<double>(b[j * k + p]);
       if (!(std::fabs(sum - static_cast<double>(c[i * n + j])) <= tolerance))
-        throw sdk::Error(NEMO_CODE_DEVICE_ERROR, "cpu backend: OpenBLAS (" + blas.core_name() + " kernels) computes wrong products on this machine; set " +
+        throw sdk::Error(NEMO_CODE_DEVICE_ERROR, "cpu backend: OpenBLAS (" + blas.core_name() +
+                                                     " kernels) computes wrong products on this machine; set " +
                                                      "OPENBLAS_CORETYPE to kernels that fit it");
     }
 }
 
-} // namespace
+}  // namespace
 
 Arch native_arch() {
   __builtin_cpu_init();
   auto all = [](auto... has) { return (has && ...); };
-  const bool v3 = all(__builtin_cpu_supports("avx2"), __builtin_cpu_supports("fma"), __builtin_cpu_supports("bmi"), __builtin_cpu_supports("bmi2"));
+  const bool v3 =
+      all(__builtin_cpu_supports("avx2"), __builtin_cpu_supports("fma"), __builtin_cpu_supports("bmi"), __builtin_cpu_supports("bmi2"));
   const bool v4 = all(v3, __builtin_cpu_supports("avx512f"), __builtin_cpu_supports("avx512bw"), __builtin_cpu_supports("avx512dq"),
                       __builtin_cpu_supports("avx512vl"));
   return v4 ? Arch::v4 : v3 ? Arch::v3 : Arch::v2;
@@ -80,7 +83,8 @@ Blas::Blas() {
   const ScopedEnvironment threads("OPENBLAS_NUM_THREADS", "1");
   void* library = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr)
-    throw sdk::Error(NEMO_CODE_DEVICE_ERROR, std::string("cpu backend: cannot load OpenBLAS: ") + dlerror() + "; install libopenblas0-pthread");
+    throw sdk::Error(NEMO_CODE_DEVICE_ERROR,
+                     std::string("cpu backend: cannot load OpenBLAS: ") + dlerror() + "; install libopenblas0-pthread");
   find(library, "cblas_sgemm", sgemm);
   find(library, "cblas_dgemm", dgemm);
   char* (*corename)() = nullptr;
@@ -93,4 +97,4 @@ Blas::Blas() {
   check_product<double>(*this, 1e-10);
 }
 
-} // namespace nemo::cpu
+}  // namespace nemo::cpu

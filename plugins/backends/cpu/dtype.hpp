@@ -51,27 +51,41 @@ inline bool is_floating(nemo_dtype d) { return d == NEMO_DTYPE_F32 || d == NEMO_
 constexpr int64_t size_of(nemo_dtype d) {
   switch (d) {
     case NEMO_DTYPE_F64:
-    case NEMO_DTYPE_I64: return 8;
+    case NEMO_DTYPE_I64:
+      return 8;
     case NEMO_DTYPE_F32:
-    case NEMO_DTYPE_I32: return 4;
+    case NEMO_DTYPE_I32:
+      return 4;
     case NEMO_DTYPE_BF16:
-    case NEMO_DTYPE_F16: return 2;
-    default: return 1;
+    case NEMO_DTYPE_F16:
+      return 2;
+    default:
+      return 1;
   }
 }
 
 constexpr std::string_view name_of(nemo_dtype d) {
   switch (d) {
-    case NEMO_DTYPE_F32: return "f32";
-    case NEMO_DTYPE_F64: return "f64";
-    case NEMO_DTYPE_BF16: return "bf16";
-    case NEMO_DTYPE_F16: return "f16";
-    case NEMO_DTYPE_I32: return "i32";
-    case NEMO_DTYPE_I64: return "i64";
-    case NEMO_DTYPE_U8: return "u8";
-    case NEMO_DTYPE_E4M3: return "e4m3";
-    case NEMO_DTYPE_E5M2: return "e5m2";
-    default: return "none";
+    case NEMO_DTYPE_F32:
+      return "f32";
+    case NEMO_DTYPE_F64:
+      return "f64";
+    case NEMO_DTYPE_BF16:
+      return "bf16";
+    case NEMO_DTYPE_F16:
+      return "f16";
+    case NEMO_DTYPE_I32:
+      return "i32";
+    case NEMO_DTYPE_I64:
+      return "i64";
+    case NEMO_DTYPE_U8:
+      return "u8";
+    case NEMO_DTYPE_E4M3:
+      return "e4m3";
+    case NEMO_DTYPE_E5M2:
+      return "e5m2";
+    default:
+      return "none";
   }
 }
 

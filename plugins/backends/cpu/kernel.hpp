@@ -25,36 +25,42 @@ class Launch {
  public:
   Launch(const nemo_launch& raw, Write write) : raw_(raw), write_(write) {}
   template <class T>
-  const T* in(int i) const { return static_cast<const T*>(raw_.inputs[i]); }
+  const T* in(int i) const {
+    return static_cast<const T*>(raw_.inputs[i]);
+  }
   template <class T>
-  T* out(int i) const { return static_cast<T*>(raw_.outputs[i]); }
+  T* out(int i) const {
+    return static_cast<T*>(raw_.outputs[i]);
+  }
   const void* in(int i) const { return raw_.inputs[i]; }
   void* out(int i) const { return raw_.outputs[i]; }
   // Of the outputs marked `+`.
   Write write() const { return write_; }
   // The workspace from byte `offset` on.
   template <class T>
-  T* workspace(uint64_t offset = 0) const { return reinterpret_cast<T*>(static_cast<char*>(raw_.workspace) + offset); }
+  T* workspace(uint64_t offset = 0) const {
+    return reinterpret_cast<T*>(static_cast<char*>(raw_.workspace) + offset);
+  }
 
  private:
   const nemo_launch& raw_;
   Write write_;
 };
 
-} // namespace nemo::cpu
+}  // namespace nemo::cpu
 
 // One prepared node. run throws sdk::Error only where the data is wrong (an id out of range).
 struct nemo_kernel {
   virtual ~nemo_kernel() = default;
   virtual void run(const nemo::cpu::Launch&) const = 0;
-  bool always_accumulates = false; // attribute accumulate = 1
+  bool always_accumulates = false;  // attribute accumulate = 1
 };
 
 namespace nemo::cpu {
 
 struct Prepared {
   std::unique_ptr<nemo_kernel> kernel;
-  uint64_t workspace = 0; // bytes
+  uint64_t workspace = 0;  // bytes
 };
 
 template <class F>
@@ -85,11 +91,12 @@ class Fault {
     at_.compare_exchange_strong(none, at);
   }
   void raise(const char* what) const {
-    if (at_ >= 0) throw sdk::Error(NEMO_CODE_INVALID_ARGUMENT, std::string("cpu backend: ") + what + ", at element " + std::to_string(at_.load()));
+    if (at_ >= 0)
+      throw sdk::Error(NEMO_CODE_INVALID_ARGUMENT, std::string("cpu backend: ") + what + ", at element " + std::to_string(at_.load()));
   }
 
  private:
   std::atomic<int64_t> at_{-1};
 };
 
-} // namespace nemo::cpu
+}  // namespace nemo::cpu

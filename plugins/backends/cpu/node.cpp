@@ -44,7 +44,8 @@ Tensor to_tensor(const nemo_tensor& raw) {
   return t;
 }
 
-// The view [dims 0..split) x [dims split..): nothing where the strides do not allow it. Dimensions of size 1 have no stride worth looking at.
+// The view [dims 0..split) x [dims split..): nothing where the strides do not allow it. Dimensions of size 1 have no stride worth looking
+// at.
 std::optional<Matrix> collapse(const Tensor& t, int split) {
   Matrix m;
   int64_t expected = 1;
@@ -74,7 +75,7 @@ std::string shape_text(const Tensor& t) {
   return s + ']';
 }
 
-} // namespace
+}  // namespace
 
 int64_t Tensor::size() const {
   int64_t n = 1;
@@ -84,7 +85,7 @@ int64_t Tensor::size() const {
 
 struct Node::Slot {
   std::string_view name, mark;
-  std::vector<std::string_view> factors; // "d" or "*a"
+  std::vector<std::string_view> factors;  // "d" or "*a"
   bool optional = false, output = false;
   size_t index = 0;
 };
@@ -204,7 +205,8 @@ std::vector<Node::Slot> Node::parse_signature() const {
     for (std::string_view text : split(sides[side], ",")) {
       text = trim(text);
       const size_t open = text.find('['), close = text.find(']');
-      Slot slot{.name = text.substr(0, open), .mark = {}, .factors = {}, .optional = text.ends_with('?'), .output = side == 1, .index = index++};
+      Slot slot{
+          .name = text.substr(0, open), .mark = {}, .factors = {}, .optional = text.ends_with('?'), .output = side == 1, .index = index++};
       for (std::string_view f : split(text.substr(open + 1, close - open - 1), " "))
         if (!f.empty()) slot.factors.push_back(f);
       std::string_view rest = text.substr(close + 1);
@@ -229,9 +231,12 @@ void Node::bind_groups(const std::vector<Slot>& slots) {
       int left = tensor(slot).rank(), unknown = 0;
       char letter = 0;
       for (std::string_view f : slot.factors) {
-        if (f[0] != '*') --left;
-        else if (auto it = ranks.find(f[1]); it != ranks.end()) left -= it->second;
-        else ++unknown, letter = f[1];
+        if (f[0] != '*')
+          --left;
+        else if (auto it = ranks.find(f[1]); it != ranks.end())
+          left -= it->second;
+        else
+          ++unknown, letter = f[1];
       }
       if (left < 0 || (unknown == 0 && left != 0)) contradict("tensor " + std::string(slot.name) + " has the wrong number of dimensions");
       if (unknown == 1) ranks[letter] = left, progress = true;
@@ -275,10 +280,14 @@ void Node::check_dtypes(const std::vector<Slot>& slots) {
     const Tensor& t = tensor(slot);
     if (!t.present()) continue;
     bool ok = true;
-    if (slot.mark.empty()) ok = t.dtype == compute_;
-    else if (slot.mark == "acc") ok = t.dtype == acc;
-    else if (slot.mark == "grad") ok = is_floating(t.dtype);
-    else if (slot.mark != "any") ok = name_of(t.dtype) == slot.mark;
+    if (slot.mark.empty())
+      ok = t.dtype == compute_;
+    else if (slot.mark == "acc")
+      ok = t.dtype == acc;
+    else if (slot.mark == "grad")
+      ok = is_floating(t.dtype);
+    else if (slot.mark != "any")
+      ok = name_of(t.dtype) == slot.mark;
     if (!ok) refuse("tensor " + std::string(slot.name) + " has dtype " + std::string(name_of(t.dtype)));
   }
 }
@@ -297,4 +306,4 @@ void Node::check_signature() {
   check_dtypes(slots);
 }
 
-} // namespace nemo::cpu
+}  // namespace nemo::cpu

@@ -1,5 +1,5 @@
-// A node as the kernels see it: the row of nemo/ops.def applied to the tensors that the host gave. The constructor checks ranks, sizes and dtypes
-// against the row, so that a kernel only has to refuse layouts that it cannot do.
+// A node as the kernels see it: the row of nemo/ops.def applied to the tensors that the host gave. The constructor checks ranks, sizes and
+// dtypes against the row, so that a kernel only has to refuse layouts that it cannot do.
 #pragma once
 
 #include <map>
@@ -19,9 +19,9 @@ struct OpRow {
 };
 
 struct Tensor {
-  nemo_dtype dtype = 0; // 0: absent
+  nemo_dtype dtype = 0;  // 0: absent
   std::vector<int64_t> shape;
-  std::vector<int64_t> strides; // in elements
+  std::vector<int64_t> strides;  // in elements
 
   bool present() const { return dtype != 0; }
   int rank() const { return static_cast<int>(shape.size()); }
@@ -56,7 +56,7 @@ class Node {
   double number(std::string_view name) const;
   std::string_view string(std::string_view name) const;
   std::span<const double> numbers(std::string_view name) const;
-  bool has_attribute(std::string_view name) const; // in the row
+  bool has_attribute(std::string_view name) const;  // in the row
 
   // The first `split` dimensions as rows, the others as columns. Refuses what has no such view.
   Matrix matrix(const Tensor& t, int split) const;
@@ -84,7 +84,7 @@ class Node {
   OpRow row_;
   std::string_view scope_;
   std::vector<Tensor> inputs_, outputs_;
-  std::vector<nemo_attr> attrs_; // views into the host's memory: valid during prepare
+  std::vector<nemo_attr> attrs_;  // views into the host's memory: valid during prepare
   std::map<char, std::vector<int64_t>> groups_;
   std::map<char, int64_t> letters_;
   nemo_dtype compute_ = 0;

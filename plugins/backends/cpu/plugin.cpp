@@ -14,8 +14,23 @@ using nemo::sdk::to_view;
 const nemo::sdk::Schema& schema() {
   static const nemo::sdk::Schema s{{
       nemo::sdk::integer("threads", "0", "worker threads; 0: one per core that the process may run on").min(0).max(1024),
+      nemo::sdk::choice("kernels", "\"auto\"",
+                        {{"auto", "the newest that the processor has"},
+                         {"v2", "x86-64-v2 (SSE4.2)"},
+                         {"v3", "x86-64-v3 (AVX2)"},
+                         {"v4", "x86-64-v4 (AVX-512)"}},
+                        "instruction set of the backend's own kernels"),
   }};
   return s;
+}
+
+nemo::cpu::Arch chosen_kernels(const std::string& name) {
+  using nemo::cpu::Arch;
+  const Arch native = nemo::cpu::native_arch();
+  if (name == "auto") return native;
+  const Arch wanted = name == "v4" ? Arch::v4 : name == "v3" ? Arch::v3 : Arch::v2;
+  if (wanted > native) nemo::sdk::config_fault("kernels", "this processor cannot run the kernels " + name + "; \"auto\" takes what it has");
+  return wanted;
 }
 
 nemo_error* device_count(nemo_host*, const nemo_config*, int64_t* out, nemo_str*) {
@@ -25,9 +40,10 @@ nemo_error* device_count(nemo_host*, const nemo_config*, int64_t* out, nemo_str*
 
 nemo_error* open(nemo_host*, const nemo_config* config, int64_t device, nemo_backend** out) {
   return guard([&] {
-    if (device != 0) throw nemo::sdk::Error(NEMO_CODE_INVALID_ARGUMENT, "cpu backend: there is one device, 0, not " + std::to_string(device));
-    const int64_t threads = config != nullptr ? nemo::sdk::Config(config).integer("threads") : 0;
-    *out = new nemo_backend(static_cast<int>(threads));
+    if (device != 0)
+      throw nemo::sdk::Error(NEMO_CODE_INVALID_ARGUMENT, "cpu backend: there is one device, 0, not " + std::to_string(device));
+    const nemo::sdk::Config settings(config);
+    *out = new nemo_backend(chosen_kernels(settings.string("kernels")), static_cast<int>(settings.integer("threads")));
   });
 }
 
@@ -88,9 +104,23 @@ nemo_error* launch(nemo_kernel* kernel, const nemo_launch* launch) {
 
 const void* get_extension(nemo_backend*, nemo_str) { return nullptr; }
 
-const nemo_backend_api kApi = {sizeof(nemo_backend_api), 0,     device_count, open,        close,    device_info, allocate, release,
-                               copy_in,                  copy_out, synchronize,  supports,    prepare,  kernel_free, launch,   get_extension};
+const nemo_backend_api kApi = {sizeof(nemo_backend_api),
+                               0,
+                               device_count,
+                               open,
+                               close,
+                               device_info,
+                               allocate,
+                               release,
+                               copy_in,
+                               copy_out,
+                               synchronize,
+                               supports,
+                               prepare,
+                               kernel_free,
+                               launch,
+                               get_extension};
 
-} // namespace
+}  // namespace
 
 NEMO_PLUGIN("backend:cpu\0", nemo::sdk::component(NEMO_KIND_BACKEND, "cpu", "1.0.0", "CPU kernels and OpenBLAS", &kApi, schema().get()))

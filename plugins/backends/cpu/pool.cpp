@@ -8,7 +8,8 @@ namespace nemo::cpu {
 
 namespace {
 
-// About 10 us before a futex sleep: kernels of one step follow each other closely, but a machine shared with others should get its cores back.
+// About 10 us before a futex sleep: kernels of one step follow each other closely, but a machine shared with others should get its cores
+// back.
 constexpr int kSpins = 400;
 
 template <class Ready>
@@ -20,7 +21,7 @@ bool spin(const Ready& ready) {
   return false;
 }
 
-} // namespace
+}  // namespace
 
 Pool::Pool(int threads) {
   for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
@@ -66,4 +67,4 @@ int usable_cores() {
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
-} // namespace nemo::cpu
+}  // namespace nemo::cpu

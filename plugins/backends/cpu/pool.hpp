@@ -1,4 +1,5 @@
-// A small persistent thread pool with static partitions: which thread does which part follows from the sizes alone, so two runs give the same bits.
+// A small persistent thread pool with static partitions: which thread does which part follows from the sizes alone, so two runs give the
+// same bits.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +12,7 @@ namespace nemo::cpu {
 
 class Pool {
  public:
-  explicit Pool(int threads); // >= 1; the calling thread is one of them
+  explicit Pool(int threads);  // >= 1; the calling thread is one of them
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
@@ -64,4 +65,4 @@ class Pool {
 // Cores that this process may run on (sched affinity).
 int usable_cores();
 
-} // namespace nemo::cpu
+}  // namespace nemo::cpu

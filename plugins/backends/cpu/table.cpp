@@ -8,4 +8,4 @@ const Entry* find_entry(Arch arch, std::string_view op) {
   return v2::find_entry(op);
 }
 
-} // namespace nemo::cpu
+}  // namespace nemo::cpu

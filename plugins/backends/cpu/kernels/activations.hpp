@@ -1,19 +1,25 @@
-// The pointwise functions that `kind` names, with their slopes. Included after kernels/math.hpp.
+// The pointwise functions that `kind` names, with their slopes. Included after kernels/arch.hpp.
 #pragma once
+
+#include "kernels/math.hpp"
 
 namespace nemo::cpu::NEMO_CPU_NS {
 
-struct GeluErf { // x Phi(x)
+struct GeluErf {  // x Phi(x)
   template <class C>
-  static C value(C x) { return C(0.5) * x * (C(1) + erf_(x * C(0.70710678118654752440))); }
+  static C value(C x) {
+    return C(0.5) * x * (C(1) + erf_(x * C(0.70710678118654752440)));
+  }
   template <class C>
   static C slope(C x) {
     return C(0.5) * (C(1) + erf_(x * C(0.70710678118654752440))) + x * C(0.39894228040143267794) * exp_(C(-0.5) * x * x);
   }
 };
-struct GeluTanh { // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+struct GeluTanh {  // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
   template <class C>
-  static C value(C x) { return C(0.5) * x * (C(1) + tanh_(C(0.79788456080286535588) * (x + C(0.044715) * x * x * x))); }
+  static C value(C x) {
+    return C(0.5) * x * (C(1) + tanh_(C(0.79788456080286535588) * (x + C(0.044715) * x * x * x)));
+  }
   template <class C>
   static C slope(C x) {
     const C t = tanh_(C(0.79788456080286535588) * (x + C(0.044715) * x * x * x));
@@ -22,7 +28,9 @@ struct GeluTanh { // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
 };
 struct Silu {
   template <class C>
-  static C value(C x) { return x / (C(1) + exp_(-x)); }
+  static C value(C x) {
+    return x / (C(1) + exp_(-x));
+  }
   template <class C>
   static C slope(C x) {
     const C s = sigmoid_(x);
@@ -31,19 +39,29 @@ struct Silu {
 };
 struct Relu {
   template <class C>
-  static C value(C x) { return x < C(0) ? C(0) : x; }
+  static C value(C x) {
+    return x < C(0) ? C(0) : x;
+  }
   template <class C>
-  static C slope(C x) { return x > C(0) ? C(1) : C(0); }
+  static C slope(C x) {
+    return x > C(0) ? C(1) : C(0);
+  }
 };
 struct Relu2 {
   template <class C>
-  static C value(C x) { return x < C(0) ? C(0) : x * x; }
+  static C value(C x) {
+    return x < C(0) ? C(0) : x * x;
+  }
   template <class C>
-  static C slope(C x) { return x > C(0) ? C(2) * x : C(0); }
+  static C slope(C x) {
+    return x > C(0) ? C(2) * x : C(0);
+  }
 };
-struct QuickGelu { // x sigmoid(1.702 x)
+struct QuickGelu {  // x sigmoid(1.702 x)
   template <class C>
-  static C value(C x) { return x * sigmoid_(C(1.702) * x); }
+  static C value(C x) {
+    return x * sigmoid_(C(1.702) * x);
+  }
   template <class C>
   static C slope(C x) {
     const C s = sigmoid_(C(1.702) * x);
@@ -52,7 +70,9 @@ struct QuickGelu { // x sigmoid(1.702 x)
 };
 struct Tanh {
   template <class C>
-  static C value(C x) { return tanh_(x); }
+  static C value(C x) {
+    return tanh_(x);
+  }
   template <class C>
   static C slope(C x) {
     const C t = tanh_(x);
@@ -61,7 +81,9 @@ struct Tanh {
 };
 struct Sigmoid {
   template <class C>
-  static C value(C x) { return sigmoid_(x); }
+  static C value(C x) {
+    return sigmoid_(x);
+  }
   template <class C>
   static C slope(C x) {
     const C s = sigmoid_(x);
@@ -70,9 +92,13 @@ struct Sigmoid {
 };
 struct Softplus {
   template <class C>
-  static C value(C x) { return softplus_(x); }
+  static C value(C x) {
+    return softplus_(x);
+  }
   template <class C>
-  static C slope(C x) { return sigmoid_(x); }
+  static C slope(C x) {
+    return sigmoid_(x);
+  }
 };
 
 template <class F>
@@ -90,4 +116,4 @@ Prepared with_activation(const Node& node, F&& f) {
   node.refuse("unknown kind \"" + std::string(kind) + "\"");
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS

@@ -1,6 +1,6 @@
-// Included last by every kernel source, which is compiled three times, with NEMO_CPU_ARCH = 2, 3 and 4 (x86-64 levels), into namespace v2, v3 or v4.
-// The target is a pragma and not a compiler flag so that inline functions of the headers above, of which the linker keeps one copy for all
-// three, stay baseline code. Each source ends with arch_end.hpp.
+// Included last by every kernel source, which is compiled three times, with NEMO_CPU_ARCH = 2, 3 and 4 (x86-64 levels), into namespace v2,
+// v3 or v4. The target is a pragma and not a compiler flag so that inline functions of the headers above, of which the linker keeps one
+// copy for all three, stay baseline code. Each source ends with arch_end.hpp.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -26,9 +26,9 @@ namespace nemo::cpu::NEMO_CPU_NS {
 #define NEMO_OP(name, signature, whole, attributes) Prepared prepare_##name(const Node& node, Device& device) __attribute__((weak));
 #include "nemo/ops.def"
 #undef NEMO_OP
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS
 
 // The definition of an op's prepare function.
-#define NEMO_CPU_KERNEL(name)                 \
+#define NEMO_CPU_KERNEL(name)                     \
   static_assert(static_cast<int>(Op::name) >= 0); \
   Prepared prepare_##name([[maybe_unused]] const Node& node, [[maybe_unused]] Device& device)

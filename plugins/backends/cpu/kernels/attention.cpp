@@ -1,9 +1,10 @@
 // attention forward: tiles of queries against tiles of keys with a running maximum and sum (Dao et al. 2022, Milakov & Gimelshein 2018).
 // 4 s t d flops per head (half where causal); scores never leave a tile of 64 x 128. Tasks are (batch, head, query tile).
 #include "kernels/arch.hpp"
+
+#include "kernels/attention_tile.hpp"
 #include "kernels/block.hpp"
 #include "kernels/math.hpp"
-#include "kernels/attention_tile.hpp"
 
 namespace nemo::cpu::NEMO_CPU_NS {
 
@@ -32,7 +33,7 @@ void softmax_step(C* score, int64_t n, C& top, C& sum, C* out, int64_t e) {
   C now = top;
 #pragma omp simd reduction(max : now)
   for (int64_t j = 0; j < n; ++j) now = score[j] > now ? score[j] : now;
-  if (now == -std::numeric_limits<C>::infinity()) { // nothing visible yet
+  if (now == -std::numeric_limits<C>::infinity()) {  // nothing visible yet
     std::fill(score, score + n, C(0));
     return;
   }
@@ -75,8 +76,8 @@ struct Forward {
       int64_t ldk = 0, ldv = 0;
       const C* kt = as_compute(l.in<T>(1) + k.at(b, j0, group), k.position, n, p.d, scratch + layout.k, ldk);
       const C* vt = as_compute(l.in<T>(2) + v.at(b, j0, group), v.position, n, p.e, scratch + layout.v, ldv);
-      blas.gemm(kNoTrans, kTrans, static_cast<int>(m), static_cast<int>(n), static_cast<int>(p.d), static_cast<C>(p.scale), qt, static_cast<int>(ldq), kt,
-                static_cast<int>(ldk), C(0), scores, static_cast<int>(n));
+      blas.gemm(kNoTrans, kTrans, static_cast<int>(m), static_cast<int>(n), static_cast<int>(p.d), static_cast<C>(p.scale), qt,
+                static_cast<int>(ldq), kt, static_cast<int>(ldk), C(0), scores, static_cast<int>(n));
       for (int64_t i = 0; i < m; ++i) {
         cap_and_mask<C>(p, segments, i0 + i, j0, n, scores + i * n, nullptr);
         softmax_step(scores + i * n, n, top[i], sum[i], out + i * p.e, p.e);
@@ -94,7 +95,7 @@ struct Forward {
   }
 };
 
-} // namespace
+}  // namespace
 
 NEMO_CPU_KERNEL(attention) {
   AttentionSpec p(node);
@@ -119,6 +120,6 @@ NEMO_CPU_KERNEL(attention) {
   });
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS
 
 #include "kernels/arch_end.hpp"

@@ -1,10 +1,12 @@
-// attention backward: probabilities are computed again per tile from lse. 10 s t d flops per head (half where causal). A task is one kv head: its dk and
-// dv gather over the query heads and tiles in a fixed order.
-//   P = e^(S - lse), dV += P^T dO, dP = dO V^T, dS = P (dP - rowsum(dO O)) (times the softcap's slope), dQ += scale dS K, dK += scale dS^T Q
+// attention backward: probabilities are computed again per tile from lse. 10 s t d flops per head (half where causal). A task is one kv
+// head: its dk and dv gather over the query heads and tiles in a fixed order.
+//   P = e^(S - lse), dV += P^T dO, dP = dO V^T, dS = P (dP - rowsum(dO O)) (times the softcap's slope), dQ += scale dS K, dK += scale dS^T
+//   Q
 #include "kernels/arch.hpp"
+
+#include "kernels/attention_tile.hpp"
 #include "kernels/block.hpp"
 #include "kernels/math.hpp"
-#include "kernels/attention_tile.hpp"
 
 namespace nemo::cpu::NEMO_CPU_NS {
 
@@ -70,7 +72,7 @@ struct Backward {
   // P and dS of one row; scores become P, dp becomes dS.
   void row(const int32_t* segments, int64_t i, int64_t j0, int64_t n, C lse, C dot, C* scores, C* slope, C* dp) const {
     cap_and_mask<C>(p, segments, i, j0, n, scores, slope);
-    if (lse == -std::numeric_limits<C>::infinity()) { // a query that sees nothing
+    if (lse == -std::numeric_limits<C>::infinity()) {  // a query that sees nothing
       std::fill(scores, scores + n, C(0));
       std::fill(dp, dp + n, C(0));
       return;
@@ -85,7 +87,8 @@ struct Backward {
     for (int64_t j = 0; j < n; ++j) dp[j] *= slope[j];
   }
 
-  void query_tile(const Blas& blas, const Launch& l, int64_t b, int64_t head, int64_t group, int64_t i0, C* scratch, Target to_k, Target to_v) const {
+  void query_tile(const Blas& blas, const Launch& l, int64_t b, int64_t head, int64_t group, int64_t i0, C* scratch, Target to_k,
+                  Target to_v) const {
     const int m = static_cast<int>(std::min(kQueryTile, p.s - i0)), d = static_cast<int>(p.d), e = static_cast<int>(p.e);
     const int32_t* segments = p.segments ? l.in<int32_t>(6) + b * p.t : nullptr;
     const C* lse = l.in<C>(5) + (b * p.h + head) * p.s + i0;
@@ -127,7 +130,7 @@ struct Backward {
   }
 };
 
-} // namespace
+}  // namespace
 
 NEMO_CPU_KERNEL(attention_grad) {
   AttentionSpec p(node);
@@ -159,6 +162,6 @@ NEMO_CPU_KERNEL(attention_grad) {
   });
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS
 
 #include "kernels/arch_end.hpp"

@@ -1,6 +1,9 @@
-// What attention and its gradient share: strided tensors [batch, position, head, feature], the mask of a tile of scores, and tiles in arithmetic
-// precision. Included after kernels/math.hpp and kernels/block.hpp.
+// What attention and its gradient share: strided tensors [batch, position, head, feature], the mask of a tile of scores, and tiles in
+// arithmetic precision. Included after kernels/arch.hpp.
 #pragma once
+
+#include "kernels/block.hpp"
+#include "kernels/math.hpp"
 
 namespace nemo::cpu::NEMO_CPU_NS {
 
@@ -19,8 +22,18 @@ struct AttentionSpec {
   bool causal, segments;
 
   explicit AttentionSpec(const Node& node)
-      : b(node.size('b')), s(node.size('s')), t(node.size('t')), h(node.size('h')), g(node.size('g')), d(node.size('d')), e(node.size('e')),
-        window(node.integer("window")), scale(node.number("scale")), softcap(node.number("softcap")), causal(node.integer("causal") != 0), segments(false) {
+      : b(node.size('b')),
+        s(node.size('s')),
+        t(node.size('t')),
+        h(node.size('h')),
+        g(node.size('g')),
+        d(node.size('d')),
+        e(node.size('e')),
+        window(node.integer("window")),
+        scale(node.number("scale")),
+        softcap(node.number("softcap")),
+        causal(node.integer("causal") != 0),
+        segments(false) {
     if (g == 0 || h % g != 0) node.refuse("the number of query heads must be a multiple of the number of kv heads");
   }
   // Keys that query i may see, segments aside: [first_key(i), last_key(i)).
@@ -48,7 +61,8 @@ inline bool segments_apart(const int32_t* segments, int64_t i0, int64_t i1, int6
   return *qb < *ka || *kb < *qa;
 }
 
-// Scores of query i against keys [j0, j0 + n): softcap and mask. Masked scores become -infinity. With `slope` (softcap only) also d capped / d score.
+// Scores of query i against keys [j0, j0 + n): softcap and mask. Masked scores become -infinity. With `slope` (softcap only) also d capped
+// / d score.
 template <class C>
 void cap_and_mask(const AttentionSpec& p, const int32_t* segments, int64_t i, int64_t j0, int64_t n, C* score, C* slope) {
   if (p.softcap > 0) {
@@ -71,4 +85,4 @@ void cap_and_mask(const AttentionSpec& p, const int32_t* segments, int64_t i, in
   }
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS

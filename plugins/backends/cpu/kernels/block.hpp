@@ -35,4 +35,4 @@ inline void store(const C* x, int64_t n, nemo_dtype dtype, void* y, int64_t offs
 constexpr int64_t kGrain = 16384;
 inline int64_t row_grain(int64_t cols) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(cols, 1)); }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS

@@ -1,5 +1,6 @@
 // cast, accumulate_grad, slice and concat: pure memory traffic.
 #include "kernels/arch.hpp"
+
 #include "kernels/block.hpp"
 
 namespace nemo::cpu::NEMO_CPU_NS {
@@ -8,7 +9,7 @@ namespace {
 
 // Copies tensor after tensor into (parts of) another: outer dimensions by stride, the contiguous tail as bytes.
 struct StridedCopy {
-  std::vector<int64_t> shape, from, to; // outer dimensions; strides in bytes
+  std::vector<int64_t> shape, from, to;  // outer dimensions; strides in bytes
   int64_t rows = 1, bytes = 0, from_offset = 0, to_offset = 0;
 
   void run(Pool& pool, const char* source, char* target) const {
@@ -45,7 +46,7 @@ size_t checked_dim(const Node& node) {
   return static_cast<size_t>(dim);
 }
 
-} // namespace
+}  // namespace
 
 NEMO_CPU_KERNEL(cast) {
   const Tensor &x = node.in(0), &y = node.out(0);
@@ -97,7 +98,8 @@ NEMO_CPU_KERNEL(slice) {
   const int64_t start = node.integer("start"), length = node.integer("length");
   std::vector<int64_t> expected = x.shape;
   expected[dim] = length;
-  if (x.dtype != y.dtype || y.shape != expected || start < 0 || length < 0 || start + length > x.shape[dim]) node.refuse("the output is not that slice");
+  if (x.dtype != y.dtype || y.shape != expected || start < 0 || length < 0 || start + length > x.shape[dim])
+    node.refuse("the output is not that slice");
   StridedCopy copy = strided_copy(y.shape, x, y, size_of(x.dtype));
   copy.from_offset = start * x.strides[dim] * size_of(x.dtype);
   return make_kernel([copy, &pool = device.pool](const Launch& l) { copy.run(pool, l.in<char>(0), l.out<char>(0)); });
@@ -123,6 +125,6 @@ NEMO_CPU_KERNEL(concat) {
   });
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS
 
 #include "kernels/arch_end.hpp"

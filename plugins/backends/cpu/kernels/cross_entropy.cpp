@@ -1,8 +1,9 @@
 // Per-token loss and its pieces over a sharded vocabulary. One or two passes over the logits; bound by memory and exp.
 #include "kernels/arch.hpp"
+
 #include "kernels/block.hpp"
-#include "kernels/math.hpp"
 #include "kernels/loss_row.hpp"
+#include "kernels/math.hpp"
 
 namespace nemo::cpu::NEMO_CPU_NS {
 
@@ -48,7 +49,7 @@ Prepared gradient(const Node& node, Device& device, const LossSpec& spec, Local 
   });
 }
 
-} // namespace
+}  // namespace
 
 NEMO_CPU_KERNEL(cross_entropy) {
   const Matrix x = node.matrix(node.in(0), node.group_rank('a'));
@@ -131,6 +132,6 @@ NEMO_CPU_KERNEL(cross_entropy_join) {
   });
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS
 
 #include "kernels/arch_end.hpp"

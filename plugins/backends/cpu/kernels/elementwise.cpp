@@ -1,9 +1,10 @@
 // activation, glu, add, mul, scale, dropout and gradients: one read of each input, one write of each output; bound by memory (f32: the
 // transcendental functions stay below it). Outputs may be the memory of an input with the same layout.
 #include "kernels/arch.hpp"
+
+#include "kernels/activations.hpp"
 #include "kernels/block.hpp"
 #include "kernels/math.hpp"
-#include "kernels/activations.hpp"
 
 namespace nemo::cpu::NEMO_CPU_NS {
 
@@ -20,7 +21,8 @@ Prepared map(const Node& node, Device& device, size_t n_out, F f) {
     auto run = [&](int64_t row, int64_t begin, int64_t end) {
       const T* x[kIn];
       for (size_t i = 0; i < kIn; ++i) x[i] = l.in<T>(static_cast<int>(i)) + row * a.ld[i];
-      f.row(x, l, [&](int i) { return l.out<T>(i) + row * a.ld[kIn + i]; }, begin, end);
+      f.row(
+          x, l, [&](int i) { return l.out<T>(i) + row * a.ld[kIn + i]; }, begin, end);
     };
     if (a.rows == 1)
       pool.split(a.cols, kGrain, [&](int64_t begin, int64_t end, int) { run(0, begin, end); });
@@ -81,31 +83,45 @@ Prepared binary(const Node& node, Device& device, F f) {
   return with_type(node.compute(), [&](auto tag) { return map<decltype(tag), 2>(node, device, 1, Binary<decltype(tag), F>{f}); });
 }
 
-// Philox4x32-10 (Salmon et al. 2011): 10 rounds over a 128-bit counter with a 64-bit key.
-inline void philox(uint32_t k0, uint32_t k1, uint32_t (&c)[4]) {
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t a = uint64_t{0xD2511F53u} * c[0], b = uint64_t{0xCD9E8D57u} * c[2];
-    const uint32_t next[4] = {static_cast<uint32_t>(b >> 32) ^ c[1] ^ k0, static_cast<uint32_t>(b), static_cast<uint32_t>(a >> 32) ^ c[3] ^ k1,
-                              static_cast<uint32_t>(a)};
-    std::copy(next, next + 4, c);
-    k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+constexpr int64_t kPhiloxGroups = 64;  // counters that run side by side
+
+// Philox4x32-10 (Salmon et al. 2011): 10 rounds over 128-bit counters {group low, group high, step low, step high} with a 64-bit key.
+// word[w][g] is word w of counter first + g.
+inline void philox(uint32_t k0, uint32_t k1, uint64_t first, uint64_t step, uint32_t (&word)[4][kPhiloxGroups]) {
+#pragma omp simd
+  for (int64_t g = 0; g < kPhiloxGroups; ++g) {
+    const uint64_t group = first + static_cast<uint64_t>(g);
+    uint32_t c0 = static_cast<uint32_t>(group), c1 = static_cast<uint32_t>(group >> 32), c2 = static_cast<uint32_t>(step),
+             c3 = static_cast<uint32_t>(step >> 32);
+    uint32_t key0 = k0, key1 = k1;
+    for (int round = 0; round < 10; ++round) {
+      const uint64_t a = uint64_t{0xD2511F53u} * c0, b = uint64_t{0xCD9E8D57u} * c2;
+      c0 = static_cast<uint32_t>(b >> 32) ^ c1 ^ key0;
+      c2 = static_cast<uint32_t>(a >> 32) ^ c3 ^ key1;
+      c1 = static_cast<uint32_t>(b);
+      c3 = static_cast<uint32_t>(a);
+      key0 += 0x9E3779B9u, key1 += 0xBB67AE85u;
+    }
+    word[0][g] = c0, word[1][g] = c1, word[2][g] = c2, word[3][g] = c3;
   }
 }
 
-} // namespace
+}  // namespace
 
 NEMO_CPU_KERNEL(activation) {
   return with_activation(node, [&](auto act) { return unary(node, device, [](auto x) { return decltype(act)::value(x); }); });
 }
 NEMO_CPU_KERNEL(activation_grad) {
-  return with_activation(node, [&](auto act) { return binary(node, device, [](auto dy, auto x) { return dy * decltype(act)::slope(x); }); });
+  return with_activation(node,
+                         [&](auto act) { return binary(node, device, [](auto dy, auto x) { return dy * decltype(act)::slope(x); }); });
 }
 NEMO_CPU_KERNEL(glu) {
   return with_activation(node, [&](auto act) { return binary(node, device, [](auto g, auto u) { return decltype(act)::value(g) * u; }); });
 }
 NEMO_CPU_KERNEL(glu_grad) {
   return with_activation(node, [&](auto act) {
-    return with_type(node.compute(), [&](auto tag) { return map<decltype(tag), 3>(node, device, 2, GluGrad<decltype(tag), decltype(act)>{}); });
+    return with_type(node.compute(),
+                     [&](auto tag) { return map<decltype(tag), 3>(node, device, 2, GluGrad<decltype(tag), decltype(act)>{}); });
   });
 }
 NEMO_CPU_KERNEL(add) {
@@ -119,8 +135,8 @@ NEMO_CPU_KERNEL(scale) {
   return unary(node, device, [alpha](auto x) { return x * static_cast<decltype(x)>(alpha); });
 }
 
-// Element i (row-major) is dropped where word i % 4 of Philox4x32-10 is below p 2^32. key = {low32(rng[0]) ^ high32(key), high32(rng[0]) ^ low32(key)},
-// counter = {low32(i / 4), high32(i / 4), low32(rng[1]), high32(rng[1])}.
+// Element i (row-major) is dropped where word i % 4 of Philox4x32-10 is below p 2^32. key = {low32(rng[0]) ^ high32(key), high32(rng[0]) ^
+// low32(key)}, counter = {low32(i / 4), high32(i / 4), low32(rng[1]), high32(rng[1])}.
 NEMO_CPU_KERNEL(dropout) {
   if (node.size('r') != 2) node.refuse("rng must be [2]: seed and counter");
   node.need_contiguous(node.in(0));
@@ -138,20 +154,25 @@ NEMO_CPU_KERNEL(dropout) {
       const int64_t* rng = l.in<int64_t>(1);
       const uint64_t seed = static_cast<uint64_t>(rng[0]), step = static_cast<uint64_t>(rng[1]);
       const uint32_t k0 = static_cast<uint32_t>(seed ^ (key >> 32)), k1 = static_cast<uint32_t>((seed >> 32) ^ key);
-      pool.split((n + 3) / 4, kGrain / 16, [&](int64_t begin, int64_t end, int) {
-        const T* x = l.in<T>(0);
-        T* y = l.out<T>(0);
-        for (int64_t group = begin; group < end; ++group) {
-          uint32_t c[4] = {static_cast<uint32_t>(group), static_cast<uint32_t>(group >> 32), static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32)};
-          philox(k0, k1, c);
-          for (int64_t i = group * 4; i < std::min(n, group * 4 + 4); ++i)
-            y[i] = narrow<T>(c[i % 4] < threshold ? C(0) : static_cast<C>(widen(x[i])) * keep);
+      constexpr int64_t kSpan = 4 * kPhiloxGroups;
+      pool.split((n + kSpan - 1) / kSpan, kGrain / kSpan / 4, [&](int64_t begin, int64_t end, int) {
+        uint32_t word[4][kPhiloxGroups];
+        C factor[kSpan];
+        for (int64_t span = begin; span < end; ++span) {
+          philox(k0, k1, static_cast<uint64_t>(span * kPhiloxGroups), step, word);
+          for (int w = 0; w < 4; ++w)
+            for (int64_t g = 0; g < kPhiloxGroups; ++g) factor[4 * g + w] = word[w][g] < threshold ? C(0) : keep;
+          const int64_t first = span * kSpan, count = std::min(kSpan, n - first);
+          const T* x = l.in<T>(0) + first;
+          T* y = l.out<T>(0) + first;
+#pragma omp simd
+          for (int64_t i = 0; i < count; ++i) y[i] = narrow<T>(factor[i] == C(0) ? C(0) : static_cast<C>(widen(x[i])) * factor[i]);
         }
       });
     });
   });
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS
 
 #include "kernels/arch_end.hpp"

@@ -1,5 +1,6 @@
 // Table lookup and its gradient.
 #include "kernels/arch.hpp"
+
 #include "kernels/block.hpp"
 
 namespace nemo::cpu::NEMO_CPU_NS {
@@ -7,7 +8,8 @@ namespace nemo::cpu::NEMO_CPU_NS {
 NEMO_CPU_KERNEL(embedding) {
   const Matrix table = node.matrix(node.in(1), 1), y = node.matrix(node.out(0), node.group_rank('a'));
   node.need_contiguous(node.in(0));
-  const int64_t n = node.size('a'), v = node.size('v'), e = node.size('e'), offset = node.integer("shard_offset"), width = size_of(node.compute());
+  const int64_t n = node.size('a'), v = node.size('v'), e = node.size('e'), offset = node.integer("shard_offset"),
+                width = size_of(node.compute());
   return make_kernel([=, &pool = device.pool](const Launch& l) {
     Fault negative;
     pool.split(n, row_grain(e), [&](int64_t begin, int64_t end, int) {
@@ -25,8 +27,8 @@ NEMO_CPU_KERNEL(embedding) {
   });
 }
 
-// Tokens of one row are summed in order in arithmetic precision and stored once, so that 16-bit gradient buffers lose nothing. The workspace holds
-// a list per row: head[v], next[tokens]. Threads take ranges of columns.
+// Tokens of one row are summed in order in arithmetic precision and stored once, so that 16-bit gradient buffers lose nothing. The
+// workspace holds a list per row: head[v], next[tokens]. Threads take ranges of columns.
 NEMO_CPU_KERNEL(embedding_grad) {
   const Matrix dy = node.matrix(node.in(0), node.group_rank('a')), grad = node.matrix(node.out(0), 1);
   node.need_contiguous(node.in(1));
@@ -69,6 +71,6 @@ NEMO_CPU_KERNEL(embedding_grad) {
   });
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS
 
 #include "kernels/arch_end.hpp"

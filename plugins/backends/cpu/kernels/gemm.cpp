@@ -1,4 +1,5 @@
 #include "kernels/arch.hpp"
+
 #include "kernels/block.hpp"
 #include "kernels/gemm.hpp"
 
@@ -7,7 +8,7 @@ namespace nemo::cpu::NEMO_CPU_NS {
 namespace {
 
 constexpr int64_t kTileM = 384, kTileN = 384, kTileK = 512;
-constexpr double kFlopsPerPart = 1e6; // a part below this is not worth a thread
+constexpr double kFlopsPerPart = 1e6;  // a part below this is not worth a thread
 
 nemo_dtype arithmetic(const Product& p) { return p.a == NEMO_DTYPE_F64 ? NEMO_DTYPE_F64 : NEMO_DTYPE_F32; }
 bool is_direct(const Product& p) { return p.a == p.b && p.a == p.c && p.a != NEMO_DTYPE_BF16; }
@@ -52,8 +53,9 @@ void multiply_direct(const Device& device, const Product& p, const T* a, const T
       beta = 1;
     }
     device.blas.gemm(code(p.ta), code(p.tb), static_cast<int>(m1 - m0), static_cast<int>(n1 - n0), static_cast<int>(p.k), T(1),
-                     p.ta == Transpose::yes ? a + m0 : a + m0 * p.lda, static_cast<int>(p.lda), p.tb == Transpose::yes ? b + n0 * p.ldb : b + n0,
-                     static_cast<int>(p.ldb), beta, c + m0 * p.ldc + n0, static_cast<int>(p.ldc));
+                     p.ta == Transpose::yes ? a + m0 : a + m0 * p.lda, static_cast<int>(p.lda),
+                     p.tb == Transpose::yes ? b + n0 * p.ldb : b + n0, static_cast<int>(p.ldb), beta, c + m0 * p.ldc + n0,
+                     static_cast<int>(p.ldc));
   });
 }
 
@@ -72,7 +74,8 @@ Tiling tiling_of(const Product& p, const Device& device) {
 
 // rows x cols of a stored matrix to arithmetic precision, packed. The source is left alone where it already has it.
 template <class C>
-const C* tile(nemo_dtype dtype, const void* x, int64_t ld, int64_t row, int64_t col, int64_t rows, int64_t cols, C* scratch, int64_t& tile_ld) {
+const C* tile(nemo_dtype dtype, const void* x, int64_t ld, int64_t row, int64_t col, int64_t rows, int64_t cols, C* scratch,
+              int64_t& tile_ld) {
   if (dtype == (sizeof(C) == 8 ? NEMO_DTYPE_F64 : NEMO_DTYPE_F32)) {
     tile_ld = ld;
     return static_cast<const C*>(x) + row * ld + col;
@@ -83,7 +86,8 @@ const C* tile(nemo_dtype dtype, const void* x, int64_t ld, int64_t row, int64_t 
 }
 
 template <class C>
-void multiply_tiled(const Device& device, const Product& p, const void* a, const void* b, void* c, Write write, const void* bias, C* workspace) {
+void multiply_tiled(const Device& device, const Product& p, const void* a, const void* b, void* c, Write write, const void* bias,
+                    C* workspace) {
   const Tiling t = tiling_of(p, device);
   const int64_t rows = (p.m + t.m - 1) / t.m, cols = (p.n + t.n - 1) / t.n;
   device.pool.each(rows * cols, [&](int64_t task, int part) {
@@ -98,14 +102,14 @@ void multiply_tiled(const Device& device, const Product& p, const void* a, const
       int64_t lda = 0, ldb = 0;
       const C* ap = p.ta == Transpose::yes ? tile(p.a, a, p.lda, k0, m0, k, m, at, lda) : tile(p.a, a, p.lda, m0, k0, m, k, at, lda);
       const C* bp = p.tb == Transpose::yes ? tile(p.b, b, p.ldb, n0, k0, n, k, bt, ldb) : tile(p.b, b, p.ldb, k0, n0, k, n, bt, ldb);
-      device.blas.gemm(code(p.ta), code(p.tb), static_cast<int>(m), static_cast<int>(n), static_cast<int>(k), C(1), ap, static_cast<int>(lda), bp,
-                       static_cast<int>(ldb), k0 > 0 || bias != nullptr ? C(1) : C(0), ct, static_cast<int>(n));
+      device.blas.gemm(code(p.ta), code(p.tb), static_cast<int>(m), static_cast<int>(n), static_cast<int>(k), C(1), ap,
+                       static_cast<int>(lda), bp, static_cast<int>(ldb), k0 > 0 || bias != nullptr ? C(1) : C(0), ct, static_cast<int>(n));
     }
     for (int64_t i = 0; i < m; ++i) store(ct + i * n, n, p.c, c, (m0 + i) * p.ldc + n0, write);
   });
 }
 
-} // namespace
+}  // namespace
 
 uint64_t product_workspace(const Product& p, const Device& device) {
   if (is_direct(p)) return 0;
@@ -114,11 +118,13 @@ uint64_t product_workspace(const Product& p, const Device& device) {
   return align_up(static_cast<uint64_t>(elements * device.pool.threads() * size_of(arithmetic(p))));
 }
 
-void multiply(const Device& device, const Product& p, const void* a, const void* b, void* c, Write write, const void* bias, void* workspace) {
+void multiply(const Device& device, const Product& p, const void* a, const void* b, void* c, Write write, const void* bias,
+              void* workspace) {
   if (p.m == 0 || p.n == 0) return;
   auto as = [&]<class T>(T) {
     if (is_direct(p))
-      multiply_direct(device, p, static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(c), write, static_cast<const T*>(bias));
+      multiply_direct(device, p, static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(c), write,
+                      static_cast<const T*>(bias));
     else
       multiply_tiled(device, p, a, b, c, write, bias, static_cast<T*>(workspace));
   };
@@ -128,6 +134,6 @@ void multiply(const Device& device, const Product& p, const void* a, const void*
     as(float{});
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS
 
 #include "kernels/arch_end.hpp"

@@ -1,5 +1,6 @@
 // linear and its gradients: matrix products over the collapsed groups. 2 a n k flops each; bound by the multiply units.
 #include "kernels/arch.hpp"
+
 #include "kernels/block.hpp"
 #include "kernels/column_sums.hpp"
 #include "kernels/gemm.hpp"
@@ -11,7 +12,7 @@ namespace {
 // Of a matrix operand: x by rows [a | k], w by rows [n | k].
 Matrix split_at(const Node& node, const Tensor& t, char rows) { return node.matrix(t, node.group_rank(rows)); }
 
-} // namespace
+}  // namespace
 
 NEMO_CPU_KERNEL(linear) {
   const Matrix x = split_at(node, node.in(0), 'a'), w = split_at(node, node.in(1), 'n'), y = split_at(node, node.out(0), 'a');
@@ -21,7 +22,9 @@ NEMO_CPU_KERNEL(linear) {
   const Product p{node.size('a'), node.size('n'), node.size('k'), Transpose::no, Transpose::yes, d, d, d, x.ld, w.ld, y.ld};
   Device held = device;
   return make_kernel(
-      [=](const Launch& l) { multiply(held, p, l.in(0), l.in(1), l.out(0), Write::overwrite, biased ? l.in(2) : nullptr, l.workspace<char>()); },
+      [=](const Launch& l) {
+        multiply(held, p, l.in(0), l.in(1), l.out(0), Write::overwrite, biased ? l.in(2) : nullptr, l.workspace<char>());
+      },
       product_workspace(p, device));
 }
 
@@ -30,14 +33,16 @@ NEMO_CPU_KERNEL(linear_dgrad) {
   const nemo_dtype d = node.compute();
   const Product p{node.size('a'), node.size('k'), node.size('n'), Transpose::no, Transpose::no, d, d, d, dy.ld, w.ld, dx.ld};
   Device held = device;
-  return make_kernel([=](const Launch& l) { multiply(held, p, l.in(0), l.in(1), l.out(0), Write::overwrite, nullptr, l.workspace<char>()); },
-                     product_workspace(p, device));
+  return make_kernel(
+      [=](const Launch& l) { multiply(held, p, l.in(0), l.in(1), l.out(0), Write::overwrite, nullptr, l.workspace<char>()); },
+      product_workspace(p, device));
 }
 
 NEMO_CPU_KERNEL(linear_wgrad) {
   const Matrix dy = split_at(node, node.in(0), 'a'), x = split_at(node, node.in(1), 'a'), dw = split_at(node, node.out(0), 'n');
   const nemo_dtype d = node.compute();
-  const Product p{node.size('n'), node.size('k'), node.size('a'), Transpose::yes, Transpose::no, d, d, node.out(0).dtype, dy.ld, x.ld, dw.ld};
+  const Product p{node.size('n'),    node.size('k'), node.size('a'), Transpose::yes, Transpose::no, d, d,
+                  node.out(0).dtype, dy.ld,          x.ld,           dw.ld};
   Device held = device;
   return make_kernel([=](const Launch& l) { multiply(held, p, l.in(0), l.in(1), l.out(0), l.write(), nullptr, l.workspace<char>()); },
                      product_workspace(p, device));
@@ -70,6 +75,6 @@ NEMO_CPU_KERNEL(bias_grad) {
   });
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS
 
 #include "kernels/arch_end.hpp"

@@ -1,10 +1,11 @@
-// Last linear and loss by chunks of rows: the logits of a chunk live in the workspace, in arithmetic precision, and become their own gradient there.
-// The weights are read once (forward) or three times (training) per chunk.
+// Last linear and loss by chunks of rows: the logits of a chunk live in the workspace, in arithmetic precision, and become their own
+// gradient there. The weights are read once (forward) or three times (training) per chunk.
 #include "kernels/arch.hpp"
+
 #include "kernels/block.hpp"
-#include "kernels/math.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/loss_row.hpp"
+#include "kernels/math.hpp"
 
 namespace nemo::cpu::NEMO_CPU_NS {
 
@@ -15,7 +16,7 @@ constexpr int64_t kChunkRows = 256;
 struct Layout {
   int64_t rows, d, v, chunk;
   int64_t ldx, ldw;
-  nemo_dtype type, acc; // of the tensors; of the arithmetic
+  nemo_dtype type, acc;  // of the tensors; of the arithmetic
 };
 
 Layout layout_of(const Node& node) {
@@ -23,8 +24,14 @@ Layout layout_of(const Node& node) {
   const int64_t rows = node.size('a');
   node.need_contiguous(node.in(2));
   node.need_contiguous(node.out(0));
-  return {rows, node.size('d'), node.size('v'), std::min(rows, kChunkRows), node.matrix(node.in(0), node.group_rank('a')).ld, node.matrix(node.in(1), 1).ld,
-          type, type == NEMO_DTYPE_F64 ? NEMO_DTYPE_F64 : NEMO_DTYPE_F32};
+  return {rows,
+          node.size('d'),
+          node.size('v'),
+          std::min(rows, kChunkRows),
+          node.matrix(node.in(0), node.group_rank('a')).ld,
+          node.matrix(node.in(1), 1).ld,
+          type,
+          type == NEMO_DTYPE_F64 ? NEMO_DTYPE_F64 : NEMO_DTYPE_F32};
 }
 
 Product logits_product(const Layout& s, int64_t rows) {
@@ -40,20 +47,22 @@ Product dw_product(const Layout& s, int64_t rows, nemo_dtype out, int64_t ld) {
 // Workspace of a product over full chunks and over the last one.
 template <class F>
 uint64_t both(const Layout& s, const Device& device, const F& product) {
-  return std::max(product_workspace(product(s.chunk), device), product_workspace(product(s.rows % s.chunk == 0 ? s.chunk : s.rows % s.chunk), device));
+  return std::max(product_workspace(product(s.chunk), device),
+                  product_workspace(product(s.rows % s.chunk == 0 ? s.chunk : s.rows % s.chunk), device));
 }
 
 uint64_t logits_bytes(const Layout& s) { return align_up(static_cast<uint64_t>(s.chunk * s.v * size_of(s.acc))); }
 
 // The loss of a chunk's rows; dloss given: logits become dlogits.
 template <class C>
-void chunk_loss(Pool& pool, const LossSpec& spec, C* logits, const int32_t* labels, int64_t rows, const C* dloss, C* loss, Fault& fault) {
+void chunk_loss(Pool& pool, const LossSpec& spec, C* logits, const int32_t* labels, int64_t rows, const C* dloss, C* loss, int64_t first,
+                Fault& fault) {
   pool.split(rows, row_grain(spec.v), [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
       C* row = logits + r * spec.v;
       const int64_t label = labels[r];
       const bool inside = label >= 0 && label < spec.v, counts = inside && label != spec.ignore_index;
-      if (!inside && label != spec.ignore_index) fault.report(r);
+      if (!inside && label != spec.ignore_index) fault.report(first + r);
       loss[r] = 0;
       if (counts) {
         const C lse = log_sum_exp(row, spec.v);
@@ -68,7 +77,7 @@ void chunk_loss(Pool& pool, const LossSpec& spec, C* logits, const int32_t* labe
 
 constexpr const char* kBadLabel = "linear_cross_entropy: label is neither ignore_index nor within the vocabulary";
 
-} // namespace
+}  // namespace
 
 NEMO_CPU_KERNEL(linear_cross_entropy) {
   const Layout s = layout_of(node);
@@ -85,7 +94,7 @@ NEMO_CPU_KERNEL(linear_cross_entropy) {
             const int64_t rows = std::min(s.chunk, s.rows - r);
             multiply(held, logits_product(s, rows), l.in<char>(0) + r * s.ldx * size_of(s.type), l.in(1), logits, Write::overwrite, nullptr,
                      l.workspace<char>(logits_bytes(s)));
-            chunk_loss<C>(held.pool, spec, logits, l.in<int32_t>(2) + r, rows, nullptr, l.out<C>(0) + r, fault);
+            chunk_loss<C>(held.pool, spec, logits, l.in<int32_t>(2) + r, rows, nullptr, l.out<C>(0) + r, r, fault);
           }
           fault.raise(kBadLabel);
         },
@@ -119,10 +128,11 @@ NEMO_CPU_KERNEL(linear_cross_entropy_train) {
             const int64_t rows = std::min(s.chunk, s.rows - r);
             const char* x = l.in<char>(0) + r * s.ldx * size_of(s.type);
             multiply(held, logits_product(s, rows), x, l.in(1), logits, Write::overwrite, nullptr, rest);
-            chunk_loss<C>(held.pool, spec, logits, l.in<int32_t>(2) + r, rows, l.in<C>(3) + r, l.out<C>(0) + r, fault);
+            chunk_loss<C>(held.pool, spec, logits, l.in<int32_t>(2) + r, rows, l.in<C>(3) + r, l.out<C>(0) + r, r, fault);
             const bool add = r > 0 || (direct && l.write() == Write::accumulate);
             multiply(held, dw_product(s, rows, s.acc, ld_sum), logits, x, sum, add ? Write::accumulate : Write::overwrite, nullptr, rest);
-            multiply(held, dx_product(s, rows, lddx), logits, l.in(1), l.out<char>(1) + r * lddx * size_of(s.type), Write::overwrite, nullptr, rest);
+            multiply(held, dx_product(s, rows, lddx), logits, l.in(1), l.out<char>(1) + r * lddx * size_of(s.type), Write::overwrite,
+                     nullptr, rest);
           }
           if (!direct)
             held.pool.split(s.v, row_grain(s.d), [&](int64_t begin, int64_t end, int) {
@@ -134,6 +144,6 @@ NEMO_CPU_KERNEL(linear_cross_entropy_train) {
   });
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS
 
 #include "kernels/arch_end.hpp"

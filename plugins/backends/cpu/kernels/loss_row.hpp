@@ -1,5 +1,7 @@
-// The arithmetic of the losses on one row of logits. Included after kernels/math.hpp.
+// The arithmetic of the losses on one row of logits. Included after kernels/arch.hpp.
 #pragma once
+
+#include "kernels/math.hpp"
 
 namespace nemo::cpu::NEMO_CPU_NS {
 
@@ -60,4 +62,4 @@ void loss_grad_row(const LossSpec& p, const T* x, int64_t label, C lse, C dloss,
   if (here) dx[label] = narrow<T>(at_label);
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS

@@ -106,4 +106,4 @@ inline C softplus_(C x) {
 }
 inline void sincos_(double angle, double& s, double& c) { s = std::sin(angle), c = std::cos(angle); }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS

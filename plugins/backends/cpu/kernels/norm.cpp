@@ -1,6 +1,7 @@
 // rms_norm, layer_norm, their fusions with the residual add, and gradients. One pass over a row that stays in L1; statistics in arithmetic
 // precision. Bound by memory.
 #include "kernels/arch.hpp"
+
 #include "kernels/block.hpp"
 #include "kernels/column_sums.hpp"
 
@@ -13,8 +14,8 @@ enum class Residual { no, yes };
 
 // Where the tensors of a row stand; -1: the row has none.
 struct Places {
-  int x, residual, w, b;           // inputs
-  int y, sum, mean, rstd;          // outputs
+  int x, residual, w, b;   // inputs
+  int y, sum, mean, rstd;  // outputs
 };
 
 template <Family kFamily, Residual kResidual>
@@ -107,7 +108,8 @@ struct GradRow {
   bool has_w, centered;
 };
 
-// dx = rstd (g - mean(g) - xhat mean(g xhat)) + dresidual with g = dy w and xhat = (x - mean) rstd; rms has no mean(g). dw += dy xhat, db += dy.
+// dx = rstd (g - mean(g) - xhat mean(g xhat)) + dresidual with g = dy w and xhat = (x - mean) rstd; rms has no mean(g). dw += dy xhat, db
+// += dy.
 template <Family kFamily, class T, class C>
 void grad_row(const GradRow& p, const T* dy, const T* x, const T* w, const T* dres, C mean, C rstd, T* dx, C* dw, C* db) {
   const int64_t d = p.d;
@@ -168,8 +170,9 @@ Prepared backward(const Node& node, Device& device) {
             if (has_db) std::fill(db_part, db_part + d, C(0));
             for (int64_t r = begin; r < end; ++r)
               grad_row<kFamily>(shape, l.in<T>(0) + r * ldy, l.in<T>(1) + r * ldx, shape.has_w ? l.in<T>(2) : nullptr,
-                                kResidual == Residual::yes ? l.in<T>(at_res) + r * ldr : nullptr, layer ? l.in<C>(layer ? at_mean : at_rstd)[r] : C(0),
-                                l.in<C>(at_rstd)[r], l.out<T>(0) + r * ldo, dw_part, db_part);
+                                kResidual == Residual::yes ? l.in<T>(at_res) + r * ldr : nullptr,
+                                layer ? l.in<C>(layer ? at_mean : at_rstd)[r] : C(0), l.in<C>(at_rstd)[r], l.out<T>(0) + r * ldo, dw_part,
+                                db_part);
           });
           if (has_dw) sums.finish(pool, dw, dw_type, l.out(1), l.write());
           if (has_db) sums.finish(pool, db, db_type, l.out(layer ? 2 : 1), l.write());
@@ -178,7 +181,7 @@ Prepared backward(const Node& node, Device& device) {
   });
 }
 
-} // namespace
+}  // namespace
 
 NEMO_CPU_KERNEL(rms_norm) { return forward<Family::rms, Residual::no>(node, device); }
 NEMO_CPU_KERNEL(layer_norm) { return forward<Family::layer, Residual::no>(node, device); }
@@ -189,6 +192,6 @@ NEMO_CPU_KERNEL(layer_norm_grad) { return backward<Family::layer, Residual::no>(
 NEMO_CPU_KERNEL(rms_norm_grad_add) { return backward<Family::rms, Residual::yes>(node, device); }
 NEMO_CPU_KERNEL(layer_norm_grad_add) { return backward<Family::layer, Residual::yes>(node, device); }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS
 
 #include "kernels/arch_end.hpp"

@@ -1,6 +1,7 @@
-// AdamW (Loshchilov & Hutter 2019) and SGD over flat ranges of any mix of dtypes, as torch.optim.AdamW and torch.optim.SGD. Blocks are converted to
-// arithmetic precision (f64 where parameter or master weights are f64, else f32) in L1. Bound by memory.
+// AdamW (Loshchilov & Hutter 2019) and SGD over flat ranges of any mix of dtypes, as torch.optim.AdamW and torch.optim.SGD. Blocks are
+// converted to arithmetic precision (f64 where parameter or master weights are f64, else f32) in L1. Bound by memory.
 #include "kernels/arch.hpp"
+
 #include "kernels/block.hpp"
 
 namespace nemo::cpu::NEMO_CPU_NS {
@@ -31,8 +32,13 @@ template <class C>
 struct Adam {
   C scale, beta1, beta2, keep, step, root2, eps;
   Adam(const double* h, double decay)
-      : scale(static_cast<C>(h[kScale])), beta1(static_cast<C>(h[kBeta1])), beta2(static_cast<C>(h[kBeta2])), keep(static_cast<C>(1 - h[kLr] * decay)),
-        step(static_cast<C>(h[kLr] / h[kCorrection1])), root2(static_cast<C>(1 / std::sqrt(h[kCorrection2]))), eps(static_cast<C>(h[kEps])) {}
+      : scale(static_cast<C>(h[kScale])),
+        beta1(static_cast<C>(h[kBeta1])),
+        beta2(static_cast<C>(h[kBeta2])),
+        keep(static_cast<C>(1 - h[kLr] * decay)),
+        step(static_cast<C>(h[kLr] / h[kCorrection1])),
+        root2(static_cast<C>(1 / std::sqrt(h[kCorrection2]))),
+        eps(static_cast<C>(h[kEps])) {}
   void operator()(const C* grad, C* p, C* m, C* v, int64_t n) const {
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
@@ -87,7 +93,7 @@ Prepared flat_update(Device& device, const Types& t, int64_t n, Update update) {
   });
 }
 
-} // namespace
+}  // namespace
 
 NEMO_CPU_KERNEL(adamw) {
   const Types t = checked(node);
@@ -108,12 +114,13 @@ NEMO_CPU_KERNEL(sgd) {
   auto build = [&]<class C>(C) {
     return flat_update<C>(device, t, node.size('n'), [=](const Launch& l) {
       const double* h = l.in<double>(1);
-      return Sgd<C>{static_cast<C>(h[kScale]), static_cast<C>(h[kLr]), static_cast<C>(decay), static_cast<C>(momentum), has_buffer, nesterov};
+      return Sgd<C>{
+          static_cast<C>(h[kScale]), static_cast<C>(h[kLr]), static_cast<C>(decay), static_cast<C>(momentum), has_buffer, nesterov};
     });
   };
   return t.weights() == NEMO_DTYPE_F64 ? build(double{}) : build(float{});
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS
 
 #include "kernels/arch_end.hpp"

@@ -1,5 +1,7 @@
-// softmax, sum, broadcast and sum_squares. Sums run over fixed blocks whose partials are added in order: the same bits for any number of threads.
+// softmax, sum, broadcast and sum_squares. Sums run over fixed blocks whose partials are added in order: the same bits for any number of
+// threads.
 #include "kernels/arch.hpp"
+
 #include "kernels/block.hpp"
 #include "kernels/math.hpp"
 
@@ -52,7 +54,7 @@ void softmax_grad_row(const T* dy, const T* y, int64_t d, T* dx) {
   for (int64_t i = 0; i < d; ++i) dx[i] = narrow<T>((widen(dy[i]) - dot) * widen(y[i]));
 }
 
-} // namespace
+}  // namespace
 
 NEMO_CPU_KERNEL(softmax) {
   const int split = node.group_rank('a');
@@ -74,7 +76,8 @@ NEMO_CPU_KERNEL(softmax_grad) {
     using T = decltype(tag);
     return make_kernel([=, &pool = device.pool](const Launch& l) {
       pool.split(dy.rows, row_grain(dy.cols), [&](int64_t begin, int64_t end, int) {
-        for (int64_t r = begin; r < end; ++r) softmax_grad_row(l.in<T>(0) + r * dy.ld, l.in<T>(1) + r * y.ld, dy.cols, l.out<T>(0) + r * dx.ld);
+        for (int64_t r = begin; r < end; ++r)
+          softmax_grad_row(l.in<T>(0) + r * dy.ld, l.in<T>(1) + r * y.ld, dy.cols, l.out<T>(0) + r * dx.ld);
       });
     });
   });
@@ -117,6 +120,6 @@ NEMO_CPU_KERNEL(sum_squares) {
   });
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS
 
 #include "kernels/arch_end.hpp"

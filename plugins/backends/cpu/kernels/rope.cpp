@@ -1,5 +1,6 @@
 // Rotary positions. The angles of one token serve all its heads; bound by memory.
 #include "kernels/arch.hpp"
+
 #include "kernels/block.hpp"
 #include "kernels/math.hpp"
 
@@ -27,7 +28,7 @@ void turn_interleaved(const T* x, const C* cosine, const C* sine, int64_t pairs,
   }
 }
 
-} // namespace
+}  // namespace
 
 NEMO_CPU_KERNEL(rope) {
   const std::span<const double> given = node.numbers("inv_freq");
@@ -73,6 +74,6 @@ NEMO_CPU_KERNEL(rope) {
   });
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS
 
 #include "kernels/arch_end.hpp"

@@ -13,6 +13,6 @@ const Entry* find_entry(std::string_view op) {
   return nullptr;
 }
 
-} // namespace nemo::cpu::NEMO_CPU_NS
+}  // namespace nemo::cpu::NEMO_CPU_NS
 
 #include "kernels/arch_end.hpp"

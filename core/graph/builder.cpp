@@ -24,6 +24,7 @@ ValueId Builder::input(std::string_view name) {
 ValueId Builder::parameter(const nemo_parameter& p) {
   Parameter parameter;
   parameter.name = std::string(p.name.ptr, p.name.len);
+  if (parameter.name.empty()) throw Error(Code::kInvalidArgument, "parameter " + std::to_string(graph_.parameters.size()) + " has no name");
   for (uint64_t i = 0; i < p.n_dims; ++i) {
     if (p.dims[i].size <= 0) throw Error(Code::kInvalidArgument, "parameter '" + parameter.name + "': dimension " + std::to_string(i) + " has size " + std::to_string(p.dims[i].size));
     parameter.dims.push_back({p.dims[i].size, std::string(p.dims[i].axis.ptr, p.dims[i].axis.len), {}});

@@ -1,6 +1,7 @@
 #include "core/graph/op_row.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <unordered_map>
 
 #include "core/base/error.hpp"
@@ -45,10 +46,12 @@ TensorRow parse_tensor(std::string_view row, std::string_view text) {
   if (open == std::string_view::npos || close == std::string_view::npos || close < open) malformed(row, text);
   TensorRow tensor;
   tensor.name = trim(text.substr(0, open));
+  if (tensor.name.empty()) malformed(row, text);
   for (std::string_view letter : split(text.substr(open + 1, close - open - 1), ' ')) {
     if (letter.empty()) continue;
     const bool group = letter.front() == '*';
     tensor.letters.push_back({std::string(letter.substr(group)), group});
+    if (tensor.letters.back().name.empty()) malformed(row, text);
   }
   std::string_view marks = text.substr(close + 1);
   while (!marks.empty()) {
@@ -64,6 +67,23 @@ TensorRow parse_tensor(std::string_view row, std::string_view text) {
   return tensor;
 }
 
+// Whether the default of a number is one, to its last character.
+bool is_default(AttrRow::Type type, std::string_view text) {
+  const char* const end = text.data() + text.size();
+  int64_t whole = 0;
+  double real = 0;
+  if (type == AttrRow::Type::kInt) return std::from_chars(text.data(), end, whole).ptr == end && !text.empty();
+  return type != AttrRow::Type::kFloat || (std::from_chars(text.data(), end, real).ptr == end && !text.empty());
+}
+
+void check_row(const OpRow& row, std::string_view signature) {
+  if (row.outputs.empty()) malformed(row.name, signature);
+  for (const std::string& whole : row.whole) {
+    const auto has = [&](const TensorRow& t) { return std::any_of(t.letters.begin(), t.letters.end(), [&](const Letter& l) { return l.name == whole; }); };
+    if (std::none_of(row.inputs.begin(), row.inputs.end(), has)) malformed(row.name, whole);
+  }
+}
+
 AttrRow parse_attribute(std::string_view row, std::string_view text) {
   static const std::unordered_map<std::string_view, AttrRow::Type> types{{"int", AttrRow::Type::kInt},
                                                                          {"float", AttrRow::Type::kFloat},
@@ -71,10 +91,11 @@ AttrRow parse_attribute(std::string_view row, std::string_view text) {
                                                                          {"floats", AttrRow::Type::kFloats},
                                                                          {"ints", AttrRow::Type::kInts}};
   const size_t colon = text.find(':'), equals = text.find('=');
-  if (colon == std::string_view::npos) malformed(row, text);
+  if (colon == std::string_view::npos || colon == 0) malformed(row, text);
   const auto type = types.find(text.substr(colon + 1, equals == std::string_view::npos ? equals : equals - colon - 1));
   if (type == types.end()) malformed(row, text);
   const bool required = equals == std::string_view::npos;
+  if (!required && !is_default(type->second, text.substr(equals + 1))) malformed(row, text);
   return {std::string(text.substr(0, colon)), type->second, required, required ? "" : std::string(text.substr(equals + 1))};
 }
 
@@ -104,6 +125,7 @@ OpRow parse_op_row(std::string_view name, std::string_view signature, std::strin
   for (std::string_view w : split(whole, ' '))
     if (!w.empty()) row.whole.emplace_back(w);
   for (std::string_view a : split(attributes, ';')) row.attributes.push_back(parse_attribute(name, a));
+  check_row(row, signature);
   return row;
 }
 

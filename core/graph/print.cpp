@@ -63,8 +63,8 @@ std::string print(const Graph& graph) {
     bool first = true;
     for (const ValueId v : op.outputs)
       if (v != 0) out << (first ? "" : ", ") << type_of(graph.value(v)), first = false;
-    if (!op.scope.empty()) out << "   # " << op.scope;
-    if (op.phase == Phase::kRecompute) out << " (recompute)";
+    const bool again = op.phase == Phase::kRecompute;
+    if (!op.scope.empty() || again) out << "   # " << op.scope << (again && !op.scope.empty() ? " " : "") << (again ? "(recompute)" : "");
     out << "\n";
   }
   for (const auto& [output, id] : graph.outputs) out << "output " << output << " = " << reference(graph, id) << "\n";

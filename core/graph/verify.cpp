@@ -17,7 +17,7 @@ class Verifier {
       for (const ValueId v : op.outputs) ready_.at(v) = true;
     }
     for (const auto& [name, id] : graph_.outputs)
-      if (id == 0 || !ready_.at(id)) fail("output '" + name + "' is never produced");
+      if (id == 0 || id >= ready_.size() || !ready_[id]) fail("output '" + name + "' is never produced");
   }
 
  private:
@@ -45,6 +45,8 @@ class Verifier {
                        (rule == TypeRule::kF64 && dtype != DType::kF64) || (rule == TypeRule::kCompute && dtype != compute);
     if (wrong && dtype != DType::kNone && compute != DType::kNone)
       fail(place + ": input '" + op.row->inputs[i].name + "' is " + std::string(to_string(dtype)) + " beside " + std::string(to_string(compute)));
+    if (rule == TypeRule::kAccumulate && dtype != DType::kNone && dtype != DType::kF32 && dtype != DType::kF64)
+      fail(place + ": input '" + op.row->inputs[i].name + "' is " + std::string(to_string(dtype)) + ", accumulation is f32 or f64");
   }
 
   void check_output(const Op& op, size_t i, const Factors& factors, const std::string& place) const {
@@ -54,6 +56,9 @@ class Verifier {
     if (v >= graph_.values.size()) fail(place + " writes a value that does not exist");
     const Value& value = graph_.value(v);
     if (ready_[v] && value.kind == ValueKind::kResult) fail(place + " writes %" + std::to_string(v) + " a second time");
+    const DType dtype = row.type == TypeRule::kAny ? value.dtype : output_dtype(graph_, op, i);
+    if (dtype != value.dtype && dtype != DType::kNone && value.dtype != DType::kNone)
+      fail(place + ": output '" + row.name + "' is " + std::string(to_string(value.dtype)) + ", the row says " + std::string(to_string(dtype)));
     std::string missing;
     const Dims expected = dims_of(row, factors, &missing);
     if (missing.empty() && element_count(expected) != element_count(value.dims))

@@ -91,18 +91,20 @@ inline void philox(uint32_t k0, uint32_t k1, uint64_t first, uint64_t step, uint
 #pragma omp simd
   for (int64_t g = 0; g < kPhiloxGroups; ++g) {
     const uint64_t group = first + static_cast<uint64_t>(g);
-    uint32_t c0 = static_cast<uint32_t>(group), c1 = static_cast<uint32_t>(group >> 32), c2 = static_cast<uint32_t>(step),
-             c3 = static_cast<uint32_t>(step >> 32);
-    uint32_t key0 = k0, key1 = k1;
-    for (int round = 0; round < 10; ++round) {
-      const uint64_t a = uint64_t{0xD2511F53u} * c0, b = uint64_t{0xCD9E8D57u} * c2;
-      c0 = static_cast<uint32_t>(b >> 32) ^ c1 ^ key0;
-      c2 = static_cast<uint32_t>(a >> 32) ^ c3 ^ key1;
-      c1 = static_cast<uint32_t>(b);
-      c3 = static_cast<uint32_t>(a);
-      key0 += 0x9E3779B9u, key1 += 0xBB67AE85u;
+    word[0][g] = static_cast<uint32_t>(group);
+    word[1][g] = static_cast<uint32_t>(group >> 32);
+    word[2][g] = static_cast<uint32_t>(step);
+    word[3][g] = static_cast<uint32_t>(step >> 32);
+  }
+  for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+#pragma omp simd
+    for (int64_t g = 0; g < kPhiloxGroups; ++g) {
+      const uint64_t a = uint64_t{0xD2511F53u} * word[0][g], b = uint64_t{0xCD9E8D57u} * word[2][g];
+      word[0][g] = static_cast<uint32_t>(b >> 32) ^ word[1][g] ^ k0;
+      word[2][g] = static_cast<uint32_t>(a >> 32) ^ word[3][g] ^ k1;
+      word[1][g] = static_cast<uint32_t>(b);
+      word[3][g] = static_cast<uint32_t>(a);
     }
-    word[0][g] = c0, word[1][g] = c1, word[2][g] = c2, word[3][g] = c3;
   }
 }
 
@@ -144,7 +146,7 @@ NEMO_CPU_KERNEL(dropout) {
   const double p = node.number("p");
   if (!(p >= 0 && p <= 1)) node.refuse("p must be within [0, 1]");
   const uint64_t key = static_cast<uint64_t>(node.integer("key"));
-  const uint64_t threshold = static_cast<uint64_t>(p * 4294967296.0);
+  const uint32_t threshold = static_cast<uint32_t>(std::min(p * 4294967296.0, 4294967295.0));  // at p = 1 nothing is kept: `keep` is 0
   const int64_t n = node.in(0).size();
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
@@ -160,8 +162,13 @@ NEMO_CPU_KERNEL(dropout) {
         C factor[kSpan];
         for (int64_t span = begin; span < end; ++span) {
           philox(k0, k1, static_cast<uint64_t>(span * kPhiloxGroups), step, word);
-          for (int w = 0; w < 4; ++w)
-            for (int64_t g = 0; g < kPhiloxGroups; ++g) factor[4 * g + w] = word[w][g] < threshold ? C(0) : keep;
+#pragma omp simd
+          for (int64_t g = 0; g < kPhiloxGroups; ++g) {
+            factor[4 * g] = word[0][g] < threshold ? C(0) : keep;
+            factor[4 * g + 1] = word[1][g] < threshold ? C(0) : keep;
+            factor[4 * g + 2] = word[2][g] < threshold ? C(0) : keep;
+            factor[4 * g + 3] = word[3][g] < threshold ? C(0) : keep;
+          }
           const int64_t first = span * kSpan, count = std::min(kSpan, n - first);
           const T* x = l.in<T>(0) + first;
           T* y = l.out<T>(0) + first;

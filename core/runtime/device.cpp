@@ -76,6 +76,7 @@ Device::Device(const plugin::Component& backend, const nemo_config* settings, in
   plugin::check(api_.open(backend.host, settings, index, &backend_));
   info_.struct_size = sizeof info_;
   plugin::check(api_.device_info(backend_, &info_));
+  if (api_.get_extension != nullptr) capture_ = static_cast<const nemo_graph_capture_api*>(api_.get_extension(backend_, to_str(NEMO_EXT_GRAPH_CAPTURE)));
 }
 
 Device::~Device() { api_.close(backend_); }
@@ -131,6 +132,16 @@ PreparedKernel Device::prepare(std::string_view op, std::string_view scope, cons
   plugin::check(api_.prepare(backend_, &node, &kernel, &workspace));
   return {Kernel(kernel, KernelDeleter{&api_}), static_cast<int64_t>(workspace)};
 }
+
+Device::Capture Device::capture(const std::function<void()>& launches) {
+  plugin::check(capture_->begin(backend_, nullptr));
+  launches();
+  nemo_capture* made = nullptr;
+  plugin::check(capture_->end(backend_, nullptr, &made));
+  return {made, CaptureDeleter{capture_}};
+}
+
+void Device::replay(const Capture& capture) { plugin::check(capture_->launch(capture.get(), nullptr)); }
 
 void Device::launch(nemo_kernel* kernel, const nemo_launch& launch) { plugin::check(api_.launch(kernel, &launch)); }
 

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "core/graph/graph.hpp"
 #include "core/plugin/component.hpp"
+#include "nemo/ext/graph_capture.h"
 
 namespace nemo::runtime {
 
@@ -70,12 +72,23 @@ class Device {
   [[nodiscard]] int64_t memory_bytes() const { return static_cast<int64_t>(info_.memory_bytes); }
   [[nodiscard]] int64_t overhead_bytes() const { return static_cast<int64_t>(info_.overhead_bytes); }
   [[nodiscard]] bool is_cpu() const { return info_.device_type == 1; }
-  [[nodiscard]] const nemo_backend_api& api() const { return api_; }
+
+  // A launch list recorded by the backend; replayed as one unit.
+  struct CaptureDeleter {
+    const nemo_graph_capture_api* api;
+    void operator()(nemo_capture* capture) const { api->destroy(capture); }
+  };
+  using Capture = std::unique_ptr<nemo_capture, CaptureDeleter>;
+  [[nodiscard]] bool can_capture() const { return capture_ != nullptr; }
+  // Records what `launches` launches, without running it.
+  [[nodiscard]] Capture capture(const std::function<void()>& launches);
+  void replay(const Capture& capture);
 
  private:
   friend class Buffer;
   const nemo_backend_api& api_;
   nemo_backend* backend_ = nullptr;
+  const nemo_graph_capture_api* capture_ = nullptr;  // the extension; NULL where the backend has none
   nemo_device_info info_{};
 };
 

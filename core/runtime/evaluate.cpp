@@ -46,7 +46,7 @@ double mean_loss(const Setup& setup, Engine& engine, DataSource& source, int64_t
 }
 
 double validate_checkpoint(const Setup& setup, const RunContext& context, const std::filesystem::path& checkpoint) {
-  const checkpoint::Reader reader(checkpoint);
+  const checkpoint::Reader reader(checkpoint, checkpoint::Verify::kSizes);
   const auto tokenizer = std::filesystem::exists(checkpoint / "tokenizer") ? text::load_tokenizer(checkpoint / "tokenizer") : make_tokenizer(setup);
   EngineOptions options;
   options.purposes = {passes::Purpose::kEvaluate};

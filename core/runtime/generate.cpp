@@ -27,7 +27,7 @@ std::vector<float> LogitsModel::next_logits(std::span<const int32_t> tokens) {
 
 void generate(const Setup& setup, const RunContext& context, const std::filesystem::path& checkpoint, const std::string& prompt, const GenerateSettings& settings,
               const std::function<void(const std::string&)>& emit) {
-  const checkpoint::Reader reader(checkpoint);
+  const checkpoint::Reader reader(checkpoint, checkpoint::Verify::kSizes);
   if (!std::filesystem::exists(checkpoint / "tokenizer"))
     throw Error(Code::kConfig, "the checkpoint '" + checkpoint.string() + "' has no tokenizer (it was trained on token ids), so it cannot read a prompt");
   const auto tokenizer = text::load_tokenizer(checkpoint / "tokenizer");

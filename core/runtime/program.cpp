@@ -61,6 +61,7 @@ std::byte* Program::address(ValueId value) const {
 void Program::bind(const Bases& bases) {
   bases_ = bases;
   launches_.clear();
+  recordings_ = {};
   for (const Step& step : steps_) {
     const graph::Op& op = compiled_.graph.ops[step.op];
     void** at = pointers_.data() + step.first_pointer;
@@ -75,12 +76,22 @@ void Program::bind(const Bases& bases) {
   }
 }
 
-void Program::run(Gradients gradients) {
-  const uint32_t flags = gradients == Gradients::kAccumulate ? NEMO_LAUNCH_ACCUMULATE : 0;
+void Program::launch_all(uint32_t flags) {
   for (size_t i = 0; i < steps_.size(); ++i) {
     launches_[i].flags = flags;
     device_.launch(steps_[i].prepared.kernel.get(), launches_[i]);
   }
+}
+
+void Program::run(Gradients gradients) {
+  const uint32_t flags = gradients == Gradients::kAccumulate ? NEMO_LAUNCH_ACCUMULATE : 0;
+  Recording& recording = recordings_[static_cast<size_t>(gradients)];
+  if (!device_.can_capture() || !recording.warm) {
+    recording.warm = true;
+    return launch_all(flags);
+  }
+  if (!recording.capture) recording.capture = device_.capture([&] { launch_all(flags); });
+  device_.replay(recording.capture);
 }
 
 std::byte* Program::input(std::string_view name) const {

@@ -1,9 +1,10 @@
 // core/runtime/program.hpp - a compiled program as a flat launch list.
 //
 // Two steps, so that memory is known before it is allocated: construction prepares every kernel (the workspace size follows), bind() gives each launch its
-// pointers. run() then only walks the list: no allocation, no lookup, no strings.
+// pointers. run() then only walks the list: no allocation, no lookup, no strings. Where the backend can capture, the list is recorded once and replayed as one unit.
 #pragma once
 
+#include <array>
 #include <string_view>
 #include <vector>
 
@@ -47,6 +48,12 @@ class Program {
     size_t op;  // index in the graph
     size_t first_pointer;
   };
+  // The recordings of one Gradients mode: the first run is eager, the second records, later ones replay.
+  struct Recording {
+    bool warm = false;
+    Device::Capture capture{nullptr, {nullptr}};
+  };
+  void launch_all(uint32_t flags);
   [[nodiscard]] TensorSpec spec(const graph::Op& op, graph::ValueId value) const;
 
   Device& device_;
@@ -56,6 +63,7 @@ class Program {
   std::vector<Step> steps_;
   std::vector<void*> pointers_;
   std::vector<nemo_launch> launches_;
+  std::array<Recording, 2> recordings_;
 };
 
 }  // namespace nemo::runtime

@@ -31,6 +31,19 @@ void for_each_tensor(const State& state, Body&& body) {
       if (has_state(state.parameters()[p], group.role)) body(group, p);
 }
 
+// `given` itself; where it is damaged, the error offers the newest good checkpoint beside it.
+std::filesystem::path undamaged(const std::filesystem::path& given) {
+  try {
+    checkpoint::verify(given, checkpoint::Verify::kChecksums);
+    return given;
+  } catch (const Error& e) {
+    if (e.code() != Code::kDataLoss) throw;
+    const auto good = checkpoint::Store(std::filesystem::canonical(given).parent_path()).survey().good;
+    if (!good) throw;
+    throw Error(Code::kDataLoss, std::string(e.what()) + "\nthe last good checkpoint beside it is " + good->path.string());
+  }
+}
+
 }  // namespace
 
 void save(const std::filesystem::path& final_dir, State& state, const Progress& progress, const Setup& setup, const text::Tokenizer* tokenizer, Device& device) {
@@ -69,9 +82,9 @@ Progress restore(const checkpoint::Reader& reader, State& state, Device& device,
 }
 
 std::filesystem::path find_checkpoint(const std::filesystem::path& given) {
-  if (std::filesystem::exists(given / checkpoint::kManifestFile)) return given;
+  if (std::filesystem::exists(given / checkpoint::kManifestFile)) return undamaged(given);
   for (const std::filesystem::path& folder : {given / "checkpoints", given}) {
-    const auto entry = checkpoint::Store(folder).latest_good(checkpoint::Verify::kSizes);
+    const auto entry = checkpoint::Store(folder).latest_good();
     if (entry) return entry->path;
   }
   throw Error(Code::kNotFound, "no checkpoint in '" + given.string() + "': expected a checkpoint folder (with " + checkpoint::kManifestFile +

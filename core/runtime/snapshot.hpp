@@ -30,7 +30,8 @@ enum class Restore { kParameters, kEverything };
 // Reads what `state` keeps (or the parameters only). Parameter names and shapes must be the model's.
 Progress restore(const checkpoint::Reader& reader, State& state, Device& device, Restore what);
 
-// The checkpoint that a path given by the user means: a checkpoint folder itself, or the newest of a run's folder.
+// The checkpoint that a path given by the user means: a checkpoint folder itself, or the newest of a run's folder. Its checksums have been
+// verified; where it is damaged, the error names the file and the last good checkpoint.
 [[nodiscard]] std::filesystem::path find_checkpoint(const std::filesystem::path& given);
 
 }  // namespace nemo::runtime

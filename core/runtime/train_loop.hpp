@@ -67,7 +67,8 @@ class TrainLoop {
   std::filesystem::path directory_;
 };
 
-// Mean loss per unmasked token over the recipe's validation split (limit_val_batches global batches), with the parameters of a checkpoint.
+// Mean loss per unmasked token over the recipe's validation split (limit_val_batches global batches), with the parameters of a checkpoint
+// (from find_checkpoint, which verifies it).
 [[nodiscard]] double validate_checkpoint(const Setup& setup, const RunContext& context, const std::filesystem::path& checkpoint);
 
 }  // namespace nemo::runtime

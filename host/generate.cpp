@@ -1,6 +1,7 @@
 // host/generate.cpp - continues a prompt with a checkpoint.
 
 #include <iostream>
+#include <utility>
 
 #include "core/base/error.hpp"
 #include "core/runtime/generate.hpp"
@@ -36,9 +37,11 @@ int generate(Program& program, const std::vector<std::string>& arguments) {
   const runtime::RunContext context = program.context();
   const runtime::Setup setup = runtime::make_setup(document, program.registry(document), context.warn);
   const std::string prompt = parsed.values["prompt"].as<std::string>();
-  std::cout << prompt << std::flush;
-  runtime::generate(setup, context, checkpoint, prompt, settings, [](const std::string& piece) { std::cout << piece << std::flush; });
-  std::cout << "\n";
+  std::string pending = prompt;  // not shown before the first token, so that an error stands alone
+  runtime::generate(setup, context, checkpoint, prompt, settings, [&](const std::string& piece) {
+    std::cout << std::exchange(pending, "") << piece << std::flush;
+  });
+  std::cout << pending << "\n";
   return interrupted() ? kInterrupted : kDone;
 }
 

@@ -21,7 +21,7 @@ class Typer {
     for (Op& op : ops) {
       const DType compute = precision_.op_dtype ? precision_.op_dtype(op.name()) : precision_.compute;
       for (size_t i = 0; i < op.inputs.size(); ++i)
-        if (op.inputs[i] != 0 && op.row->inputs[i].type == TypeRule::kCompute) op.inputs[i] = cast(op, op.inputs[i], compute);
+        if (op.inputs[i] != 0) op.inputs[i] = fit(op, i, compute);
       for (size_t i = 0; i < op.outputs.size(); ++i)
         if (op.outputs[i] != 0) graph_.value(op.outputs[i]).dtype = output_dtype(graph_, op, i);
       graph_.ops.push_back(std::move(op));
@@ -29,6 +29,14 @@ class Typer {
   }
 
  private:
+  ValueId fit(const Op& op, size_t i, DType compute) {
+    const ValueId v = op.inputs[i];
+    const DType dtype = graph_.value(v).dtype;
+    if (op.row->inputs[i].type == TypeRule::kCompute) return cast(op, v, compute);
+    if (op.row->inputs[i].type != TypeRule::kAccumulate || dtype == DType::kF32 || dtype == DType::kF64) return v;
+    return cast(op, v, compute == DType::kF64 ? DType::kF64 : DType::kF32);
+  }
+
   ValueId cast(const Op& reader, ValueId value, DType dtype) {
     if (graph_.value(value).dtype == dtype) return value;
     ValueId& made = casts_[{value, dtype}];

@@ -18,9 +18,11 @@ class Grouper {
     std::map<ValueId, std::vector<size_t>> by_input;
     for (size_t i = 0; i < graph_.ops.size(); ++i)
       if (eligible(graph_.ops[i])) by_input[graph_.ops[i].inputs[0]].push_back(i);
-    for (auto& [input, candidates] : by_input) {
-      std::erase_if(candidates, [&](size_t i) { return !alike(graph_.ops[candidates[0]], graph_.ops[i]); });
-      if (candidates.size() >= 2 && candidates.size() <= kMostSiblings) groups_[candidates[0]] = candidates;
+    for (const auto& [input, candidates] : by_input) {
+      std::vector<std::vector<size_t>> kinds;
+      for (const size_t i : candidates) kind_of(i, kinds).push_back(i);
+      for (const std::vector<size_t>& siblings : kinds)
+        if (siblings.size() >= 2 && siblings.size() <= kMostSiblings) groups_[siblings[0]] = siblings;
     }
     rewrite();
   }
@@ -34,12 +36,23 @@ class Grouper {
     return op.name() == "linear" && own_parameter(op.inputs[1]) && (op.inputs[2] == 0 || own_parameter(op.inputs[2]));
   }
 
-  [[nodiscard]] const Parameter& weight(const Op& op) const { return graph_.parameters[graph_.value(op.inputs[1]).members[0]]; }
+  // The siblings so far that op i can join; a new, empty list if there are none.
+  std::vector<size_t>& kind_of(size_t i, std::vector<std::vector<size_t>>& kinds) const {
+    for (std::vector<size_t>& siblings : kinds)
+      if (alike(graph_.ops[siblings[0]], graph_.ops[i])) return siblings;
+    return kinds.emplace_back();
+  }
+
+  [[nodiscard]] const Parameter& parameter(ValueId v) const { return graph_.parameters[graph_.value(v).members[0]]; }
+  [[nodiscard]] const Parameter& weight(const Op& op) const { return parameter(op.inputs[1]); }
+
+  [[nodiscard]] static bool treated_alike(const Parameter& p, const Parameter& q) {
+    return p.trainable == q.trainable && p.decay == q.decay && p.dtype == q.dtype && p.block == q.block && p.gradient_partial == q.gradient_partial;
+  }
 
   [[nodiscard]] bool alike(const Op& a, const Op& b) const {
-    const Parameter &p = weight(a), &q = weight(b);
-    return a.int_attr("contract") == b.int_attr("contract") && (a.inputs[2] == 0) == (b.inputs[2] == 0) && a.block == b.block &&
-           p.trainable == q.trainable && p.decay == q.decay && p.dtype == q.dtype && p.gradient_partial == q.gradient_partial;
+    if (a.int_attr("contract") != b.int_attr("contract") || (a.inputs[2] == 0) != (b.inputs[2] == 0) || a.block != b.block) return false;
+    return treated_alike(weight(a), weight(b)) && (a.inputs[2] == 0 || treated_alike(parameter(a.inputs[2]), parameter(b.inputs[2])));
   }
 
   // Rows of one weight: the product of its output dimensions.

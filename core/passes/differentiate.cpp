@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <unordered_set>
 
 #include "core/base/error.hpp"
@@ -41,7 +42,10 @@ class Differentiator final : public ops::Backward {
   // ops::Backward
   const Op& op() const override { return forward_[at_]; }
   const Graph& graph() const override { return graph_; }
-  ValueId dout(size_t i) override { return gradient_of(op().outputs[i]); }
+  ValueId dout(size_t i) override {
+    asked_.insert(op().outputs[i]);
+    return gradient_of(op().outputs[i]);
+  }
   ValueId in(size_t i) override { return op().inputs[i] == 0 ? 0 : kept(op().inputs[i]); }
   ValueId out(size_t i) override { return kept(op().outputs[i]); }
   bool needs(size_t i) const override { return op().inputs[i] != 0 && needed_[op().inputs[i]]; }
@@ -95,7 +99,14 @@ class Differentiator final : public ops::Backward {
                                    [&](ValueId v) { return v != 0 && (contributions_.contains(v) || slices_.contains(v)); });
     const bool wanted = std::any_of(op().inputs.begin(), op().inputs.end(), [&](ValueId v) { return needed_[v]; });
     if (!flows || !wanted) return;
-    if (const ops::GradientRule rule = ops::gradient_rule(op().name())) rule(*this);
+    const ops::GradientRule rule = ops::gradient_rule(op().name());
+    if (rule == nullptr) return;
+    asked_.clear();
+    rule(*this);
+    for (size_t o = 0; o < op().outputs.size(); ++o)
+      if (contributions_.contains(op().outputs[o]) && !asked_.contains(op().outputs[o]))
+        throw Error(Code::kUnsupported, op().scope + ": op '" + op().row->name + "': result '" + op().row->outputs[o].name +
+                                            "' has no gradient, so the loss must not depend on it");
   }
 
   // The total gradient of a value: its contributions added, its slices joined.
@@ -161,6 +172,7 @@ class Differentiator final : public ops::Backward {
   const std::vector<Op> forward_;
   std::vector<bool> needed_;
   size_t at_ = 0;
+  std::set<ValueId> asked_;  // results of the op at hand whose gradient its rule took
   std::map<ValueId, std::vector<ValueId>> contributions_;
   std::map<ValueId, std::vector<SlicePart>> slices_;
   std::map<ValueId, ValueId> copies_;

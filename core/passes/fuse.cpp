@@ -35,6 +35,8 @@ class Rewriter {
     return &graph_.ops[p];
   }
   [[nodiscard]] const std::vector<int32_t>& readers(ValueId v) const { return uses_.readers[v]; }
+  // Whether v is there before op i.
+  [[nodiscard]] bool ready_before(ValueId v, size_t i) const { return v == 0 || uses_.producer[v] < static_cast<int32_t>(i); }
   [[nodiscard]] bool is_output(ValueId v) const {
     for (const auto& [name, id] : graph_.outputs)
       if (id == v) return true;
@@ -95,11 +97,12 @@ void fuse_norm_grad_add(Graph& graph, const Supports& supports) {
       if (grad == nullptr || (grad->name() != "rms_norm_grad" && grad->name() != "layer_norm_grad")) continue;
       const std::string row = grad->row->name + "_add";
       if (rewriter.readers(dx).size() != 1 || rewriter.is_output(dx) || !supports(row)) continue;
+      if (!rewriter.ready_before(add.inputs[1 - side], g)) continue;
       std::vector<ValueId> inputs = grad->inputs, outputs = grad->outputs;
       inputs.push_back(add.inputs[1 - side]);
       outputs[0] = add.outputs[0];
       Op op = fused(*grad, row, std::move(inputs), std::move(outputs));
-      rewriter.replace(a, {std::move(op)}, {a, g});
+      rewriter.replace(g, {std::move(op)}, {a, g});
       break;
     }
   }
@@ -124,6 +127,7 @@ std::optional<LossPattern> match_loss(const Graph& graph, const Rewriter& rewrit
     if (graph.ops[r].name() != "cross_entropy_grad" || m.grad) return std::nullopt;
     m.grad = r;
   }
+  if (rewriter.is_output(loss.outputs[1])) return std::nullopt;
   for (const int32_t r : rewriter.readers(loss.outputs[1]))
     if (!m.grad || static_cast<size_t>(r) != *m.grad) return std::nullopt;
   if (!m.grad) return m;

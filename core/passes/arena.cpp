@@ -1,10 +1,11 @@
 #include "core/passes/arena.hpp"
 
+#include <algorithm>
 #include <iterator>
 
 namespace nemo::passes {
 namespace {
-int64_t round_up(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+int64_t round_up(int64_t bytes) { return (std::max(bytes, int64_t{1}) + 255) / 256 * 256; }
 }  // namespace
 
 int64_t Arena::allocate(int64_t bytes) {

@@ -7,7 +7,7 @@
 
 namespace nemo::passes {
 
-// Sizes are rounded up to 256 bytes. O(log n) per call.
+// Sizes are rounded up to 256 bytes, 0 too. O(log n) per call.
 class Arena {
  public:
   [[nodiscard]] int64_t allocate(int64_t bytes);

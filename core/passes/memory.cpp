@@ -92,6 +92,7 @@ class Planner {
   void try_concat(size_t i) {
     const Op& op = graph_.ops[i];
     const ValueId whole = op.outputs[0];
+    if (op.int_attr("dim") + 1 != static_cast<int64_t>(graph_.value(whole).dims.size())) return;
     for (const ValueId v : op.inputs) {
       if (v == 0) continue;
       const int32_t p = uses_.producer[v];

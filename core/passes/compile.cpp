@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "core/base/error.hpp"
 #include "core/passes/fuse.hpp"
 #include "core/passes/group.hpp"
 #include "core/passes/partition.hpp"
@@ -15,6 +16,9 @@ namespace {
 
 // Training and evaluation keep the loss and the model's own metrics, but not the logits of all tokens.
 std::vector<std::string> outputs_for(const Graph& graph, Purpose purpose) {
+  const std::string_view wanted = purpose == Purpose::kLogits ? "logits" : "loss";
+  if (graph.find_output(wanted) == 0)
+    throw Error(Code::kInvalidArgument, "the model names no output '" + std::string(wanted) + "', which program '" + std::string(to_string(purpose)) + "' computes");
   if (purpose == Purpose::kLogits) return {"logits"};
   std::vector<std::string> names;
   for (const auto& [name, id] : graph.outputs)
@@ -63,11 +67,11 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     verify(g, name);
     if (options.observe) options.observe(name, g);
   };
-  pass("build", [&] {
-    prune(g, outputs_for(g, purpose));
+  pass("build", [&] { prune(g, outputs_for(g, purpose)); });
+  pass("edit", [&] {
+    if (options.edit) options.edit(g);
     if (purpose != Purpose::kTrain) drop_dropout(g);
   });
-  pass("edit", [&] { if (options.edit) options.edit(g); });
   pass("type", [&] { type(g, options.precision); });
   pass("partition", [&] { partition(g, options.plan); });
   pass("group", [&] { group(g); });

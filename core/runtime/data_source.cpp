@@ -98,7 +98,21 @@ const Batch& DataSource::next() {
   return batch_;
 }
 
+namespace {
+
+// Kernels treat an id outside the table as absent, so a vocabulary that is too small would train on nothing, silently.
+void check_tokens(const Batch& batch, int64_t vocabulary) {
+  const std::vector<int32_t>& tokens = batch.fields.at("tokens");
+  const auto wrong = std::find_if(tokens.begin(), tokens.end(), [&](int32_t t) { return t < 0 || t >= vocabulary; });
+  if (wrong != tokens.end())
+    throw Error(Code::kConfig, "the data has token id " + std::to_string(*wrong) + ", but the model's vocabulary has " + std::to_string(vocabulary) +
+                                   " entries; set model.vocab_size, or use the tokenizer that the data was made with");
+}
+
+}  // namespace
+
 void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t counter) {
+  check_tokens(batch, program.vocabulary());
   for (const auto& [name, values] : batch.fields)
     if (std::byte* to = program.input(name)) device.copy_in(to, values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
   const graph::Graph& g = program.compiled().graph;

@@ -24,6 +24,9 @@ Program::Program(Device& device, const passes::Compiled& compiled) : device_(dev
     pointers += op.inputs.size() + op.outputs.size();
   }
   pointers_.resize(pointers, nullptr);
+  const ValueId tokens = g.find_input("tokens");
+  for (const graph::Op& op : g.ops)
+    if (op.name() == "embedding" && op.inputs[0] == tokens) vocabulary_ = std::min(vocabulary_, g.value(op.inputs[1]).dims[0].size);
 }
 
 // Slices and joins that had to become copies are columns of a matrix: [rows, columns].

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <limits>
 #include <string_view>
 #include <vector>
 
@@ -34,6 +35,8 @@ class Program {
 
   [[nodiscard]] int64_t workspace_bytes() const { return workspace_bytes_; }
   [[nodiscard]] const passes::Compiled& compiled() const { return compiled_; }
+  // Rows of the table that input "tokens" looks up: ids must be below. INT64_MAX where nothing looks them up.
+  [[nodiscard]] int64_t vocabulary() const { return vocabulary_; }
   void bind(const Bases& bases);
   void run(Gradients gradients = Gradients::kOverwrite);
 
@@ -60,6 +63,7 @@ class Program {
   const passes::Compiled& compiled_;
   Bases bases_;
   int64_t workspace_bytes_ = 0;
+  int64_t vocabulary_ = std::numeric_limits<int64_t>::max();
   std::vector<Step> steps_;
   std::vector<void*> pointers_;
   std::vector<nemo_launch> launches_;

@@ -12,8 +12,8 @@ namespace fs = std::filesystem;
 fs::path run_folder(const Setup& setup) {
   const config::Section& job = setup.section("job");
   const std::string name = job.has("name") ? job.get_string("name") : fs::path(job.recipe()).stem().string();
-  if (name.empty() || name.find('/') != std::string::npos)
-    throw config::fault_at(job, "name", "'" + name + "' cannot name a folder; give a name without '/'");
+  if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos)
+    throw config::fault_at(job, "name", "'" + name + "' cannot name a folder; give a name without '/' that is neither '.' nor '..'");
   return fs::path(setup.section("log").get_string("dir")) / name;
 }
 

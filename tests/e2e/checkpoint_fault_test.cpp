@@ -1,5 +1,6 @@
 // Damaged checkpoints and full disks: the file is named, the last good checkpoint is offered and stays.
 #include <sys/mount.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -97,6 +98,9 @@ TEST_F(CheckpointFault, a_full_file_system_is_reported_before_the_run_is_harmed)
 TEST_F(CheckpointFault, a_log_folder_that_cannot_be_written_is_named_with_its_setting) {
   write("file", "in the way");
   EXPECT_THAT(pretrain("run", {"log.dir=file"}), fails_with(kFailed, "'file/run'", "Not a directory", "log.dir"));
+}
+
+TEST_F(CheckpointFault, a_log_folder_without_permission_is_named_with_its_setting) {
   if (::geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
   fs::create_directory(folder() / "locked");
   fs::permissions(folder() / "locked", fs::perms::owner_read | fs::perms::owner_exec);

@@ -72,7 +72,8 @@ TEST_F(CommandLine, listings_are_json_on_request) {
   const Finished plugins = nemo({"plugins", "list", "--json"});
   ASSERT_THAT(plugins, succeeds());
   std::vector<std::string> ids;
-  for (const json& entry : json::parse(plugins.out)["plugins"]) ids.push_back(entry["kind"].get<std::string>() + ":" + entry["id"].get<std::string>());
+  const json found = json::parse(plugins.out);
+  for (const json& entry : found["plugins"]) ids.push_back(entry["kind"].get<std::string>() + ":" + entry["id"].get<std::string>());
   EXPECT_THAT(ids, testing::IsSupersetOf({"backend:cpu", "data:text", "data:megatron", "data:mock", "model:gpt", "model:llama", "precision:bf16-mixed",
                                           "strategy:single", "logger:jsonl", "logger:console", "logger:csv", "logger:tensorboard"}));
   const Finished recipes = nemo({"recipes", "list", "--json"});
@@ -114,7 +115,7 @@ TEST_F(CommandLine, every_shipped_recipe_resolves_plans_and_prints_its_memory) {
 TEST_F(CommandLine, a_dry_run_says_where_each_value_comes_from) {
   const Finished end = nemo({"--recipe", "llama3_8b", "--dry-run", "optim.lr=1e-3"});
   ASSERT_THAT(end, succeeds());
-  EXPECT_THAT(row(end, "model.num_layers"), AllOf(HasSubstr("| 32 "), HasSubstr("recipe llama3_8b.toml:13:1")));
+  EXPECT_THAT(row(end, "model.num_layers"), testing::MatchesRegex(".*\\| 32 .*recipe llama3_8b.toml:[0-9]+:1"));
   EXPECT_THAT(row(end, "optim.lr"), AllOf(HasSubstr("0.001"), HasSubstr("command line")));
   EXPECT_THAT(row(end, "optim.momentum"), HasSubstr("default"));
   EXPECT_THAT(end.out, HasSubstr("14.96 GiB"));  // 8,030,261,248 parameters in bf16

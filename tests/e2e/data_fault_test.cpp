@@ -114,7 +114,7 @@ TEST_F(DataFault, a_file_that_is_no_index_is_named) {
 
 TEST_F(DataFault, a_token_beyond_the_vocabulary_is_an_error_not_a_crash) {
   write_indexed("indexed");
-  EXPECT_THAT(nemo({"pretrain", "--recipe", "indexed.toml", "model.vocab_size=20"}), fails_with(kFailed, "20"));
+  EXPECT_THAT(nemo({"pretrain", "--recipe", "indexed.toml", "model.vocab_size=20"}), fails_with(kUsage, "token id", "vocabulary has 20 entries", "model.vocab_size"));
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ class RecipeFault : public Sandbox {
 
 TEST_F(RecipeFault, an_unknown_key_is_placed_and_the_nearest_is_named) {
   EXPECT_THAT(with("[model]\nhiden_size = 3\n"), fails_with(kUsage, "wrong.toml:3:1: model.hiden_size: unknown key", "did you mean model.hidden_size?"));
-  EXPECT_THAT(with("[optim]\n  schedule.warmup = 3\n"), fails_with(kUsage, "wrong.toml:3:3: optim.schedule.warmup: unknown key", "optim.schedule.warmup_steps"));
+  EXPECT_THAT(with("[optim]\n  schedule.warmup_step = 3\n"), fails_with(kUsage, "wrong.toml:3:12: optim.schedule.warmup_step: unknown key", "did you mean optim.schedule.warmup_steps"));
   EXPECT_THAT(pretrain("run", {"trainer.max_step=3"}), fails_with(kUsage, "command line: trainer.max_step=3: unknown key", "trainer.max_steps?"));
 }
 

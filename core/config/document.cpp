@@ -32,17 +32,24 @@ std::string join(const std::vector<fs::path>& paths, const char* separator) {
   return out;
 }
 
+// The places where a folder of shipped recipes may have one: by its file name, or that without ".toml".
+void add_shipped(const fs::path& dir, const fs::path& name, std::vector<fs::path>& places) {
+  places.push_back((dir / name).lexically_normal());
+  if (name.extension() != ".toml") places.push_back((dir / (name.string() + ".toml")).lexically_normal());
+}
+
+std::string not_found(const fs::path& recipe, const std::vector<fs::path>& tried, std::span<const fs::path> dirs) {
+  const std::string close = nearest_name(recipe.stem().string(), recipe_names(dirs));
+  return recipe.string() + " not found; searched " + join(tried, ", ") + (close.empty() ? "" : "; did you mean " + close + "?");
+}
+
 fs::path find_recipe(const fs::path& recipe, std::span<const fs::path> dirs) {
   std::vector<fs::path> tried{recipe};
   if (recipe.is_relative())
-    for (const fs::path& dir : dirs) {
-      tried.push_back(dir / recipe);
-      if (recipe.extension() != ".toml") tried.push_back(dir / (recipe.string() + ".toml"));
-    }
+    for (const fs::path& dir : dirs) add_shipped(dir, recipe, tried);
   const auto found = std::find_if(tried.begin(), tried.end(), is_file);
   if (found != tried.end()) return found->lexically_normal();
-  const std::string close = nearest_name(recipe.stem().string(), recipe_names(dirs));
-  fail("recipe " + recipe.string() + " not found; searched " + join(tried, ", ") + (close.empty() ? "" : "; did you mean " + close + "?"));
+  fail("recipe " + not_found(recipe, tried, dirs));
 }
 
 // The same file under two names is one file in a cycle check.
@@ -87,9 +94,9 @@ void Document::load_file(const fs::path& file, Origin::Kind kind, std::span<cons
     if (text == nullptr || text->empty()) fail(at + ": expected the name of a recipe file, found " + describe(base->value));
     std::vector<fs::path> tried{(file.parent_path() / *text).lexically_normal()};
     if (fs::path(*text).is_relative())
-      for (const fs::path& dir : recipe_dirs) tried.push_back((dir / *text).lexically_normal());
+      for (const fs::path& dir : recipe_dirs) add_shipped(dir, *text, tried);
     const auto found = std::find_if(tried.begin(), tried.end(), is_file);
-    if (found == tried.end()) fail(at + ": " + *text + " not found; searched " + join(tried, ", "));
+    if (found == tried.end()) fail(at + ": " + not_found(*text, tried, recipe_dirs));
     if (std::any_of(open.begin(), open.end(), [&](const fs::path& p) { return is_same_file(p, *found); }))
       fail(at + ": recipes inherit in a circle: " + join(open, " -> ") + " -> " + found->string());
     tree.leaves.erase(base);

@@ -23,8 +23,8 @@ class Document {
  public:
   // `recipe` is a path, or the name of a shipped recipe ("quickstart", "quickstart.toml"), which is looked up in `recipe_dirs` when no
   // such file exists. A file may start from another by the top-level key `base = "FILE"`, looked up in the folder of the file that names
-  // it, then in `recipe_dirs`. The file that names a base overrides it key by key; lists are replaced as a whole; overrides
-  // ("a.b.c=VALUE", later ones win) override all files. VALUE is a TOML value; text that is none is taken as a string.
+  // it, then (with or without ".toml") in `recipe_dirs`. The file that names a base overrides it key by key; lists are replaced as a
+  // whole; overrides ("a.b.c=VALUE", later ones win) override all files. VALUE is a TOML value; text that is none is taken as a string.
   // Throws Error(kConfig): file not found (says where searched), base cycle, bad TOML (file:line:column), malformed override.
   [[nodiscard]] static Document load(const std::filesystem::path& recipe, std::span<const std::filesystem::path> recipe_dirs,
                                      std::span<const std::string> overrides);

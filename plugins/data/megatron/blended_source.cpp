@@ -34,12 +34,25 @@ std::unique_ptr<GptDataset> build(const BlendRequest& request, const std::shared
   return std::make_unique<GptDataset>(dataset, index, name);
 }
 
+[[noreturn]] void not_found(const std::string& prefix, const std::string& message) {
+  throw sdk::Error(NEMO_CODE_NOT_FOUND, message).with("path", "paths").with("file", prefix + ".idx");
+}
+
+// A dataset that is not there is a wrong setting; a damaged one is not.
+std::shared_ptr<const IndexedDataset> open(const std::string& prefix) {
+  try {
+    return std::make_shared<IndexedDataset>(prefix);
+  } catch (const sdk::Error& e) {
+    if (e.code() != NEMO_CODE_NOT_FOUND) throw;
+    not_found(prefix, e.what());
+  }
+}
+
 std::vector<std::shared_ptr<const IndexedDataset>> open_all(const BlendRequest& request) {
   std::vector<std::shared_ptr<const IndexedDataset>> out;
   for (const std::string& prefix : request.paths.prefixes) {
-    out.push_back(std::make_shared<IndexedDataset>(prefix));
-    if (out.back()->num_sequences() == 0)
-      throw sdk::Error(NEMO_CODE_NOT_FOUND, prefix + ".idx: the dataset is empty").with("file", prefix + ".idx");
+    out.push_back(open(prefix));
+    if (out.back()->num_sequences() == 0) not_found(prefix, prefix + ".idx: the dataset is empty");
   }
   return out;
 }

@@ -61,22 +61,21 @@ std::vector<std::string> find_files(const std::vector<std::string>& patterns, co
           .with("file", pattern);
   }
   if (files.empty()) throw Error(NEMO_CODE_NOT_FOUND, "the list of text files is empty").with("path", setting);
+  if (total_bytes(files) == 0)
+    throw Error(NEMO_CODE_NOT_FOUND, files.size() == 1 ? "'" + files[0] + "' is empty"
+                                                       : "all " + std::to_string(files.size()) + " text files are empty, '" + files[0] +
+                                                             "' the first of them")
+        .with("path", setting)
+        .with("file", files[0]);
   return files;
 }
 
 void for_each_text(const std::vector<std::string>& files, const std::function<void(std::string_view)>& take) {
-  size_t bytes = 0;
   for (const std::string& file : files) {
     const sdk::MappedFile mapped(file);
     mapped.read_ahead();
-    bytes += mapped.size();
     if (mapped.size() > 0) take(mapped.view());
   }
-  if (bytes > 0) return;
-  throw Error(NEMO_CODE_NOT_FOUND,
-              files.size() == 1 ? "'" + files[0] + "' is empty"
-                                : "all " + std::to_string(files.size()) + " text files are empty, '" + files[0] + "' the first of them")
-      .with("file", files[0]);
 }
 
 TokenRow::TokenRow(int64_t vocab_size, size_t expected) : narrow_(vocab_size <= 65536) {

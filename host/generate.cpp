@@ -29,7 +29,7 @@ int generate(Program& program, const std::vector<std::string>& arguments) {
                                      {parsed.values["temperature"].as<double>(), parsed.values["top-k"].as<int64_t>(), parsed.values["top-p"].as<double>(),
                                       parsed.values["seed"].as<int64_t>()}};
   const runtime::SamplingSettings& s = settings.sampling;
-  if (s.temperature < 0 || s.top_k < 0 || s.top_p <= 0 || s.top_p > 1 || settings.max_tokens < 0)
+  if (!(s.temperature >= 0 && s.top_k >= 0 && s.top_p > 0 && s.top_p <= 1 && settings.max_tokens >= 0))
     throw Error(Code::kConfig, "--temperature and --top-k must be >= 0, --top-p in (0, 1], --max-tokens >= 0");
   const std::filesystem::path checkpoint = runtime::find_checkpoint(parsed.values["checkpoint"].as<std::string>());
   const std::string recipe = checkpoint::Reader(checkpoint, checkpoint::Verify::kSizes).recipe();

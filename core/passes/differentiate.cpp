@@ -63,6 +63,8 @@ class Differentiator final : public ops::Backward {
   }
 
   void give_slice(ValueId gradient) override {
+    if (op().int_attr("dim") + 1 != static_cast<int64_t>(graph_.value(op().inputs[0]).dims.size()))
+      throw Error(Code::kUnsupported, op().scope + ": the gradient of a slice of another than the last dimension is not available");
     slices_[op().inputs[0]].push_back({op().int_attr("start"), op().int_attr("length"), gradient});
   }
 

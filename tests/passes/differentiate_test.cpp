@@ -183,5 +183,22 @@ TEST(Differentiate, a_loss_through_a_statistic_is_refused) {
   EXPECT_THAT(refusal(std::move(d.graph)), ::testing::AllOf(HasSubstr("cross_entropy"), HasSubstr("'lse'")));
 }
 
+// Rows of a square matrix taken apart: joining their gradients as columns would fit in size and be wrong.
+TEST(Differentiate, slices_of_another_than_the_last_dimension_are_refused) {
+  Draft d;
+  const ValueId w = d.weight("w", {{8, "rows", {}}, {8, "embed", {}}});
+  const ValueId x = d.op("scale", {w}, {{"alpha", 2.0}});
+  const auto half = [&](int64_t start) {
+    const graph::Dims dims{{4, "rows", {}}, {8, "embed", {}}};
+    const ValueId part = d.graph.add_value({graph::ValueKind::kResult, "", graph::DType::kNone, dims, {}});
+    const graph::Attrs attrs{{"dim", int64_t{0}}, {"start", start}, {"length", int64_t{4}}};
+    d.graph.ops.push_back(make_op(d.graph, {"slice", {x}, attrs, {part}}, "halves"));
+    return part;
+  };
+  const ValueId first = half(0), second = half(4);
+  d.builder.output("loss", d.op("sum", {d.op("mul", {first, second})}));
+  EXPECT_THAT(refusal(std::move(d.graph)), ::testing::AllOf(HasSubstr("halves"), HasSubstr("last dimension")));
+}
+
 }  // namespace
 }  // namespace nemo::passes

@@ -79,6 +79,24 @@ TEST(Memory, models_find_every_value_where_they_left_it) {
         }
 }
 
+// The gradient of a loss over a sharded vocabulary does not exist yet.
+Plan whole_vocabulary(Plan plan) {
+  std::erase_if(plan.rules, [](const auto& rule) { return rule.first == "vocab"; });
+  return plan;
+}
+
+TEST(Memory, programs_of_one_rank_find_every_value_where_they_left_it) {
+  for (const Plan& plan : {testing::data_parallel(2), testing::fully_sharded(4), whole_vocabulary(testing::tensor_parallel(2)),
+                           whole_vocabulary(testing::sequence_parallel(2))})
+    for (const auto recompute : {Recompute::kNone, Recompute::kFull})
+      for (const Graph& model : {testing::gpt(), testing::llama()}) {
+        CompileOptions options = options_for(DType::kBF16, recompute, true);
+        options.plan = plan;
+        const Compiled c = compile(model, Purpose::kTrain, options);
+        EXPECT_THAT(faults_of(c.graph, c.memory), IsEmpty()) << graph::print(c.graph);
+      }
+}
+
 class TwelveLayers : public ::testing::TestWithParam<Recompute> {};
 
 TEST_P(TwelveLayers, arena_is_at_most_a_fifth_above_what_is_needed) {

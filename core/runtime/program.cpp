@@ -20,7 +20,8 @@ Program::Program(Device& device, const passes::Compiled& compiled) : device_(dev
     for (const ValueId v : op.outputs) outputs.push_back(spec(op, v));
     PreparedKernel prepared = device.prepare(op.name(), op.scope, inputs, outputs, op.attrs);
     workspace_bytes_ = std::max(workspace_bytes_, prepared.workspace_bytes);
-    steps_.push_back({std::move(prepared), i, pointers});
+    const auto is_gradient = [&](ValueId v) { return g.value(v).kind == graph::ValueKind::kGradient; };
+    steps_.push_back({std::move(prepared), i, pointers, std::any_of(op.outputs.begin(), op.outputs.end(), is_gradient)});
     pointers += op.inputs.size() + op.outputs.size();
   }
   pointers_.resize(pointers, nullptr);
@@ -81,7 +82,7 @@ void Program::bind(const Bases& bases) {
 
 void Program::launch_all(uint32_t flags) {
   for (size_t i = 0; i < steps_.size(); ++i) {
-    launches_[i].flags = flags;
+    launches_[i].flags = steps_[i].writes_gradients ? flags : 0;
     device_.launch(steps_[i].prepared.kernel.get(), launches_[i]);
   }
 }

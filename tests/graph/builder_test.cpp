@@ -9,8 +9,8 @@
 namespace nemo::graph {
 namespace {
 
-using ::testing::HasSubstr;
 using nemo::testing::message_of;
+using ::testing::HasSubstr;
 
 constexpr auto kBad = Code::kInvalidArgument;
 
@@ -21,7 +21,8 @@ struct Model {
   ValueId parameter(std::string_view name, std::vector<int64_t> sizes, uint32_t flags = 0) {
     std::vector<nemo_dim> dims;
     for (const int64_t s : sizes) dims.push_back({s, {"embed", 5}});
-    return builder.parameter({sizeof(nemo_parameter), flags, {name.data(), name.size()}, dims.data(), dims.size(), NEMO_INIT_NORMAL, 0, 0, 0.02});
+    return builder.parameter(
+        {sizeof(nemo_parameter), flags, {name.data(), name.size()}, dims.data(), dims.size(), NEMO_INIT_NORMAL, 0, 0, 0.02});
   }
 };
 
@@ -44,7 +45,8 @@ TEST(Builder, segments_are_no_value_where_the_data_has_none) {
 
 TEST(Builder, unknown_input_lists_the_known_ones) {
   Model m;
-  EXPECT_THAT(message_of(kBad, [&] { m.builder.input("pixels"); }), ::testing::AllOf(HasSubstr("'pixels'"), HasSubstr("tokens, labels, positions")));
+  EXPECT_THAT(message_of(kBad, [&] { m.builder.input("pixels"); }),
+              ::testing::AllOf(HasSubstr("'pixels'"), HasSubstr("tokens, labels, positions")));
 }
 
 TEST(Builder, run_wide_axes_have_sizes_and_others_do_not) {
@@ -60,7 +62,11 @@ TEST(Builder, parameter_names_are_unique_and_sizes_positive) {
   EXPECT_THAT(message_of(kBad, [&] { m.parameter("w", {4}); }), HasSubstr("'w' is declared twice"));
   EXPECT_THAT(message_of(kBad, [&] { m.parameter("v", {4, 0}); }), HasSubstr("dimension 1 has size 0"));
   EXPECT_THAT(message_of(kBad, [&] { m.parameter("", {4}); }), HasSubstr("name"));
-  EXPECT_THAT(message_of(kBad, [&] { m.builder.parameter({sizeof(nemo_parameter), 0, {"u", 1}, nullptr, 0, 9, 0, 0, 0}); }), HasSubstr("unknown init rule"));
+  EXPECT_THAT(message_of(kBad,
+                         [&] {
+                           m.builder.parameter({sizeof(nemo_parameter), 0, {"u", 1}, nullptr, 0, 9, 0, 0, 0});
+                         }),
+              HasSubstr("unknown init rule"));
 }
 
 TEST(Builder, parameter_flags_and_block_are_kept) {
@@ -114,7 +120,11 @@ TEST(Builder, attributes_must_be_there_known_and_of_their_type) {
   const ValueId w = m.parameter("w", {4});
   m.builder.scope_push("head");
   EXPECT_THAT(message_of(kBad, [&] { m.builder.op("scale", {w}, {}); }), HasSubstr("head: op 'scale' needs attribute 'alpha'"));
-  EXPECT_THAT(message_of(kBad, [&] { m.builder.op("scale", {w}, {{"alpha", int64_t{2}}}); }), HasSubstr("attribute 'alpha' has the wrong type"));
+  EXPECT_THAT(message_of(kBad,
+                         [&] {
+                           m.builder.op("scale", {w}, {{"alpha", int64_t{2}}});
+                         }),
+              HasSubstr("attribute 'alpha' has the wrong type"));
   EXPECT_THAT(message_of(kBad, [&] { m.builder.op("scale", {w}, {{"alpha", 2.0}, {"beta", 1.0}}); }), HasSubstr("has no attribute 'beta'"));
   EXPECT_TRUE(m.graph.ops.empty()) << "a refused op is not added";
 }
@@ -136,7 +146,8 @@ TEST(Builder, attributes_not_given_read_as_the_rows_default) {
   EXPECT_EQ(m.graph.ops[0].float_attr("eps"), 1e-5);
   EXPECT_EQ(m.graph.ops[0].int_attr("zero_centered"), 0);
   EXPECT_EQ(m.graph.ops[1].string_attr("kind"), "silu");
-  EXPECT_THAT(message_of(Code::kInternal, [&] { static_cast<void>(m.graph.ops[0].int_attr("absent")); }), HasSubstr("has no attribute 'absent'"));
+  EXPECT_THAT(message_of(Code::kInternal, [&] { static_cast<void>(m.graph.ops[0].int_attr("absent")); }),
+              HasSubstr("has no attribute 'absent'"));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// tests/graph/expect_error.hpp - runs a body that must throw nemo::Error and hands back its message; a body that does not throw fails the test.
+// tests/graph/expect_error.hpp - runs a body that must throw nemo::Error and hands back its message; a body that does not throw fails the
+// test.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -13,8 +13,8 @@
 namespace nemo::graph {
 namespace {
 
-using ::testing::HasSubstr;
 using nemo::testing::message_of;
+using ::testing::HasSubstr;
 
 std::set<std::string> letters_of(const std::vector<TensorRow>& tensors) {
   std::set<std::string> names;
@@ -72,13 +72,15 @@ TEST(OpRow, defaults_of_numbers_are_numbers_to_their_last_character) {
     for (const AttrRow& a : row.attributes) {
       if (a.required || (a.type != AttrRow::Type::kInt && a.type != AttrRow::Type::kFloat)) continue;
       size_t used = 0;
-      a.type == AttrRow::Type::kInt ? static_cast<void>(std::stoll(a.default_text, &used)) : static_cast<void>(std::stod(a.default_text, &used));
+      a.type == AttrRow::Type::kInt ? static_cast<void>(std::stoll(a.default_text, &used))
+                                    : static_cast<void>(std::stod(a.default_text, &used));
       EXPECT_EQ(used, a.default_text.size()) << row.name << " " << a.name;
     }
 }
 
 TEST(OpRow, marks_letters_and_attributes_are_read_as_written) {
-  const OpRow row = parse_op_row("demo", "x[*a d], w[d k]:acc?, n[]:i32 -> y[*a k], dw[d k]:grad+?", "d k", "eps:float=1e-5; kind:string; shape:ints");
+  const OpRow row =
+      parse_op_row("demo", "x[*a d], w[d k]:acc?, n[]:i32 -> y[*a k], dw[d k]:grad+?", "d k", "eps:float=1e-5; kind:string; shape:ints");
   ASSERT_EQ(row.inputs.size(), 3u);
   EXPECT_TRUE(row.inputs[0].letters[0].group);
   EXPECT_EQ(row.inputs[0].letters[0].name, "a");
@@ -104,7 +106,8 @@ class MalformedRow : public ::testing::TestWithParam<Malformed> {};
 
 TEST_P(MalformedRow, is_refused_and_named) {
   const Malformed& m = GetParam();
-  const std::string text = message_of(Code::kInvalidArgument, [&] { static_cast<void>(parse_op_row("demo", m.signature, m.whole, m.attributes)); });
+  const std::string text =
+      message_of(Code::kInvalidArgument, [&] { static_cast<void>(parse_op_row("demo", m.signature, m.whole, m.attributes)); });
   EXPECT_THAT(text, HasSubstr("op row 'demo'"));
 }
 
@@ -117,12 +120,15 @@ INSTANTIATE_TEST_SUITE_P(
                       Malformed{"nameless_tensor", "[a] -> y[a]", "", ""}, Malformed{"nameless_group", "x[*] -> y[a]", "", ""},
                       Malformed{"no_output", "x[a] ->", "", ""}, Malformed{"attribute_without_type", "x[a] -> y[a]", "", "eps"},
                       Malformed{"attribute_of_unknown_type", "x[a] -> y[a]", "", "eps:double=1"},
-                      Malformed{"nameless_attribute", "x[a] -> y[a]", "", ":int=1"}, Malformed{"default_is_no_int", "x[a] -> y[a]", "", "n:int=one"},
-                      Malformed{"default_is_no_float", "x[a] -> y[a]", "", "eps:float=1e-5x"}, Malformed{"whole_is_no_letter", "x[a] -> y[a]", "q", ""}),
+                      Malformed{"nameless_attribute", "x[a] -> y[a]", "", ":int=1"},
+                      Malformed{"default_is_no_int", "x[a] -> y[a]", "", "n:int=one"},
+                      Malformed{"default_is_no_float", "x[a] -> y[a]", "", "eps:float=1e-5x"},
+                      Malformed{"whole_is_no_letter", "x[a] -> y[a]", "q", ""}),
     [](const auto& info) { return info.param.why; });
 
 TEST(OpRow, unknown_op_names_the_nearest_known_one) {
-  EXPECT_THAT(message_of(Code::kInvalidArgument, [] { static_cast<void>(op_row("linaer")); }), HasSubstr("unknown op 'linaer'; did you mean 'linear'?"));
+  EXPECT_THAT(message_of(Code::kInvalidArgument, [] { static_cast<void>(op_row("linaer")); }),
+              HasSubstr("unknown op 'linaer'; did you mean 'linear'?"));
 }
 
 }  // namespace

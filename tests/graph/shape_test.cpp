@@ -9,10 +9,10 @@
 namespace nemo::graph {
 namespace {
 
+using nemo::testing::message_of;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using nemo::testing::message_of;
 
 ValueId input(Graph& g, const std::string& name, const Dims& dims, DType dtype = DType::kNone) { return g.add_input(name, dtype, dims); }
 
@@ -25,15 +25,20 @@ std::vector<int64_t> sizes(const Graph& g, ValueId v) {
 TEST(Shape, mismatch_names_scope_op_tensor_letter_and_both_sizes) {
   Graph g;
   const ValueId x = input(g, "x", {{2, "batch", {}}, {8, "embed", {}}}), w = input(g, "w", {{6, "embed", {}}});
-  const std::string text = message_of(Code::kInvalidArgument, [&] { static_cast<void>(make_op(g, {"rms_norm", {x, w}}, "layers.3.norm")); });
-  EXPECT_THAT(text, AllOf(HasSubstr("layers.3.norm"), HasSubstr("op 'rms_norm'"), HasSubstr("tensor 'w'"), HasSubstr("'d'"), HasSubstr("embed=6"),
-                          HasSubstr("embed=8")));
+  const std::string text = message_of(Code::kInvalidArgument, [&] {
+    static_cast<void>(make_op(g, {"rms_norm", {x, w}}, "layers.3.norm"));
+  });
+  EXPECT_THAT(text, AllOf(HasSubstr("layers.3.norm"), HasSubstr("op 'rms_norm'"), HasSubstr("tensor 'w'"), HasSubstr("'d'"),
+                          HasSubstr("embed=6"), HasSubstr("embed=8")));
 }
 
 TEST(Shape, rank_that_the_row_does_not_allow_names_the_tensor_and_its_dimensions) {
   Graph g;
   const ValueId x = input(g, "x", {{2, "batch", {}}, {8, "embed", {}}}), w = input(g, "w", {{8, "a", {}}, {8, "b", {}}});
-  EXPECT_THAT(message_of(Code::kInvalidArgument, [&] { static_cast<void>(make_op(g, {"rms_norm", {x, w}}, "norm")); }),
+  EXPECT_THAT(message_of(Code::kInvalidArgument,
+                         [&] {
+                           static_cast<void>(make_op(g, {"rms_norm", {x, w}}, "norm"));
+                         }),
               AllOf(HasSubstr("norm: op 'rms_norm'"), HasSubstr("tensor 'w' [a=8 b=8] has 2 dimensions, expected 1")));
 }
 
@@ -49,7 +54,11 @@ TEST(Shape, contract_tells_how_many_dimensions_of_a_linear_are_summed) {
 TEST(Shape, contract_beyond_the_rank_is_refused) {
   Graph g;
   const ValueId x = input(g, "x", {{2, "batch", {}}, {4, "embed", {}}}), w = input(g, "w", {{4, "embed", {}}});
-  EXPECT_THAT(message_of(Code::kInvalidArgument, [&] { static_cast<void>(make_op(g, {"linear", {x, w}, {{"contract", int64_t{3}}}})); }), HasSubstr("dimensions, expected 3"));
+  EXPECT_THAT(message_of(Code::kInvalidArgument,
+                         [&] {
+                           static_cast<void>(make_op(g, {"linear", {x, w}, {{"contract", int64_t{3}}}}));
+                         }),
+              HasSubstr("dimensions, expected 3"));
 }
 
 TEST(Shape, axes_tells_the_dimensions_of_a_bias_gradient) {
@@ -65,7 +74,8 @@ TEST(Shape, inputs_whose_ranks_leave_two_groups_open_are_refused) {
   Op op;
   op.row = &row;
   op.inputs = {input(g, "x", {{2, "", {}}, {3, "", {}}})};
-  EXPECT_THAT(message_of(Code::kInvalidArgument, [&] { static_cast<void>(bind_factors(g, op)); }), AllOf(HasSubstr("op 'outer'"), HasSubstr("do not determine")));
+  EXPECT_THAT(message_of(Code::kInvalidArgument, [&] { static_cast<void>(bind_factors(g, op)); }),
+              AllOf(HasSubstr("op 'outer'"), HasSubstr("do not determine")));
 }
 
 TEST(Shape, a_group_bound_by_a_later_input_resolves_an_earlier_one) {
@@ -87,7 +97,8 @@ TEST(Shape, dims_of_reports_the_letter_that_no_input_binds) {
 
 TEST(Shape, axis_names_of_outputs_are_those_of_the_input_that_binds_the_letter_first) {
   Graph g;
-  const ValueId ids = input(g, "ids", {{2, "batch", {}}, {3, "seq", {}}}, DType::kI32), table = input(g, "table", {{9, "vocab", {}}, {8, "embed", {}}});
+  const ValueId ids = input(g, "ids", {{2, "batch", {}}, {3, "seq", {}}}, DType::kI32),
+                table = input(g, "table", {{9, "vocab", {}}, {8, "embed", {}}});
   const Dims& dims = g.value(make_op(g, {"embedding", {ids, table}}).outputs[0]).dims;
   EXPECT_THAT(dims, ElementsAre(Dim{2, "batch", {}}, Dim{3, "seq", {}}, Dim{8, "embed", {}}));
 }

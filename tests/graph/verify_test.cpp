@@ -9,9 +9,9 @@
 namespace nemo::graph {
 namespace {
 
+using nemo::testing::message_of;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using nemo::testing::message_of;
 
 // y = (x + x) + x, then the sum of a per-token loss: typed, and right as it is.
 struct Fixture {
@@ -41,7 +41,8 @@ TEST(Verify, accepts_a_graph_that_keeps_the_rules) {
 TEST(Verify, a_value_read_before_it_is_produced_is_refused) {
   Fixture f;
   std::swap(f.graph.ops[0], f.graph.ops[1]);
-  EXPECT_THAT(f.refusal(), AllOf(HasSubstr("pass 'demo'"), HasSubstr("here: op 'add'"), HasSubstr("reads 'a'"), HasSubstr("before it is produced")));
+  EXPECT_THAT(f.refusal(),
+              AllOf(HasSubstr("pass 'demo'"), HasSubstr("here: op 'add'"), HasSubstr("reads 'a'"), HasSubstr("before it is produced")));
 }
 
 TEST(Verify, a_value_written_twice_is_refused) {
@@ -75,7 +76,8 @@ TEST(Verify, statistics_in_the_compute_dtype_are_refused) {
 
 TEST(Verify, integers_must_be_of_their_width) {
   Fixture f;
-  const ValueId ids = f.graph.add_input("ids", DType::kI64, {{3, "seq", {}}}), table = f.graph.add_input("table", DType::kBF16, {{5, "vocab", {}}, {4, "embed", {}}});
+  const ValueId ids = f.graph.add_input("ids", DType::kI64, {{3, "seq", {}}}),
+                table = f.graph.add_input("table", DType::kBF16, {{5, "vocab", {}}, {4, "embed", {}}});
   f.append({"embedding", {ids, table}});
   EXPECT_THAT(f.refusal(), HasSubstr("input 'ids' is i64"));
 }

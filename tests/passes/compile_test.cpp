@@ -11,11 +11,11 @@
 namespace nemo::passes {
 namespace {
 
-using ::testing::HasSubstr;
 using graph::Graph;
 using graph::ValueId;
 using testing::count_ops;
 using testing::Draft;
+using ::testing::HasSubstr;
 
 // Dropout between embedding and head, with logits.
 Graph with_dropout() {
@@ -93,8 +93,10 @@ TEST(Compile, a_purpose_whose_output_the_model_lacks_is_refused) {
   const auto refusal = [](Purpose purpose, const char* output) {
     Draft d;
     const ValueId logits = d.op("linear", {d.embedded(), d.table()});
-    if (std::string_view(output) == "logits") d.builder.output("logits", logits);
-    else d.builder.output("loss", d.op("sum", {d.op("cross_entropy", {logits, d.builder.input("labels")})}));
+    if (std::string_view(output) == "logits")
+      d.builder.output("logits", logits);
+    else
+      d.builder.output("loss", d.op("sum", {d.op("cross_entropy", {logits, d.builder.input("labels")})}));
     try {
       static_cast<void>(compile(std::move(d.graph), purpose, {}));
     } catch (const Error& error) {

@@ -11,13 +11,13 @@
 namespace nemo::passes {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using graph::Graph;
 using graph::Phase;
 using graph::ValueId;
 using testing::Draft;
+using ::testing::ElementsAre;
 using testing::expect_golden;
+using ::testing::HasSubstr;
 using testing::Use;
 
 void plain(Graph& g) { differentiate(g, Recompute::kNone); }

@@ -18,10 +18,13 @@ ValueId Draft::weight(const std::string& name, const Dims& dims, Use use) {
   std::vector<nemo_dim> raw;
   for (const graph::Dim& d : dims) raw.push_back({d.size, {d.axis.data(), d.axis.size()}});
   const uint32_t flags = use == Use::kFrozen ? NEMO_PARAMETER_FROZEN : use == Use::kNoDecay ? NEMO_PARAMETER_NO_DECAY : 0u;
-  return builder.parameter({sizeof(nemo_parameter), flags, {name.data(), name.size()}, raw.data(), raw.size(), NEMO_INIT_NORMAL, 0, 0, 0.02});
+  return builder.parameter(
+      {sizeof(nemo_parameter), flags, {name.data(), name.size()}, raw.data(), raw.size(), NEMO_INIT_NORMAL, 0, 0, 0.02});
 }
 
-ValueId Draft::op(std::string_view name, std::vector<ValueId> inputs, Attrs attrs) { return builder.op(name, std::move(inputs), std::move(attrs))[0]; }
+ValueId Draft::op(std::string_view name, std::vector<ValueId> inputs, Attrs attrs) {
+  return builder.op(name, std::move(inputs), std::move(attrs))[0];
+}
 
 ValueId Draft::embedded() {
   table_ = weight("table", {{16, "vocab", {}}, {8, "embed", {}}});

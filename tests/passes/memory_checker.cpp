@@ -13,21 +13,26 @@ using graph::Op;
 using graph::ValueId;
 using graph::ValueKind;
 
-const std::set<std::string, std::less<>> kElementwise{"add", "mul", "scale", "activation", "activation_grad", "dropout", "softmax_grad", "cast", "glu"};
+const std::set<std::string, std::less<>> kElementwise{"add",     "mul",          "scale", "activation", "activation_grad",
+                                                      "dropout", "softmax_grad", "cast",  "glu"};
 // Kernels that are asked to read or write memory whose rows do not follow each other.
-const std::set<std::string, std::less<>> kStrided{"linear", "linear_dgrad", "linear_wgrad", "bias_grad", "rope", "attention", "attention_grad", "glu", "glu_grad", "add", "slice", "concat"};
+const std::set<std::string, std::less<>> kStrided{"linear",         "linear_dgrad", "linear_wgrad", "bias_grad", "rope",  "attention",
+                                                  "attention_grad", "glu",          "glu_grad",     "add",       "slice", "concat"};
 
 int64_t bytes_of(const Graph& g, ValueId v) { return element_count(g.value(v).dims) * size_of(g.value(v).dtype); }
 
 class Machine {
  public:
-  Machine(const Graph& g, const MemoryPlan& plan) : g_(g), plan_(plan), memory_(static_cast<size_t>(plan.arena_bytes), 0), tags_(g.values.size()) {}
+  Machine(const Graph& g, const MemoryPlan& plan)
+      : g_(g), plan_(plan), memory_(static_cast<size_t>(plan.arena_bytes), 0), tags_(g.values.size()) {}
 
   std::vector<std::string> run() {
     for (size_t i = 0; i < g_.ops.size() && faults_.size() < 10; ++i) {
       at_ = i;
-      if (plan_.is_view[i]) view(g_.ops[i]);
-      else execute(g_.ops[i]);
+      if (plan_.is_view[i])
+        view(g_.ops[i]);
+      else
+        execute(g_.ops[i]);
     }
     for (const auto& [name, v] : g_.outputs) read(v, "output " + name);
     return std::move(faults_);
@@ -36,7 +41,9 @@ class Machine {
  private:
   [[nodiscard]] bool in_arena(ValueId v) const { return v != 0 && plan_.placements[v].region == Region::kArena; }
 
-  void fault(const std::string& what) { faults_.push_back("op " + std::to_string(at_) + " " + g_.ops[std::min(at_, g_.ops.size() - 1)].row->name + ": " + what); }
+  void fault(const std::string& what) {
+    faults_.push_back("op " + std::to_string(at_) + " " + g_.ops[std::min(at_, g_.ops.size() - 1)].row->name + ": " + what);
+  }
 
   // Byte addresses of the elements in row-major order.
   [[nodiscard]] std::vector<int64_t> addresses(ValueId v) const {
@@ -104,7 +111,8 @@ class Machine {
   template <class F>
   void for_each_pair(ValueId whole, ValueId part, int64_t dim, int64_t start, F body) const {
     const Dims& dims = g_.value(whole).dims;
-    const int64_t inner = element_count(Dims(dims.begin() + dim + 1, dims.end())), outer = element_count(Dims(dims.begin(), dims.begin() + dim));
+    const int64_t inner = element_count(Dims(dims.begin() + dim + 1, dims.end())),
+                  outer = element_count(Dims(dims.begin(), dims.begin() + dim));
     const int64_t width = dims[static_cast<size_t>(dim)].size * inner, length = element_count(g_.value(part).dims) / outer;
     for (int64_t o = 0; o < outer; ++o)
       for (int64_t c = 0; c < length; ++c) body(static_cast<size_t>(o * width + start * inner + c), static_cast<size_t>(o * length + c));

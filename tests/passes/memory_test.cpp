@@ -14,13 +14,13 @@
 namespace nemo::passes {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 using graph::DType;
 using graph::Graph;
 using graph::ValueId;
 using testing::Draft;
+using ::testing::ElementsAre;
 using testing::faults_of;
+using ::testing::IsEmpty;
 using testing::needed_bytes;
 
 CompileOptions options_for(DType dtype, Recompute recompute, bool fused) {
@@ -36,22 +36,43 @@ Graph random_model(uint32_t seed) {
   std::mt19937 random(seed);
   Draft d;
   std::vector<ValueId> pool{d.embedded()};
-  const auto any = [&] { return pool[random() % 3 == 0 ? random() % pool.size() : pool.size() - 1 - random() % std::min<size_t>(pool.size(), 3)]; };
+  const auto any = [&] {
+    return pool[random() % 3 == 0 ? random() % pool.size() : pool.size() - 1 - random() % std::min<size_t>(pool.size(), 3)];
+  };
   int64_t names = 0;
   const auto project = [&](ValueId x) { return d.linear(x, "w" + std::to_string(names++), {8, "embed", {}}); };
   for (int i = 0; i < 30; ++i) {
     const ValueId x = any();
     switch (random() % 10) {
-      case 0: pool.push_back(d.op("add", {x, any()})); break;
-      case 1: pool.push_back(d.op("mul", {x, any()})); break;
-      case 2: pool.push_back(d.op("scale", {x}, {{"alpha", 0.5}})); break;
-      case 3: pool.push_back(d.op("activation", {x}, {{"kind", std::string("silu")}})); break;
-      case 4: pool.push_back(d.op("rms_norm", {x, d.vector("n" + std::to_string(names++))})); break;
-      case 5: pool.push_back(project(x)); break;
-      case 6: pool.push_back(d.op("softmax", {x})); break;
-      case 7: pool.push_back(d.op("glu", {project(x), project(x)})); break;
-      case 8: pool.push_back(d.op("add", {d.op("add", {project(x), project(x)}), project(x)})); break;
-      default: pool.push_back(d.op("dropout", {x, d.builder.input("rng")}, {{"p", 0.1}, {"key", static_cast<int64_t>(i)}}));
+      case 0:
+        pool.push_back(d.op("add", {x, any()}));
+        break;
+      case 1:
+        pool.push_back(d.op("mul", {x, any()}));
+        break;
+      case 2:
+        pool.push_back(d.op("scale", {x}, {{"alpha", 0.5}}));
+        break;
+      case 3:
+        pool.push_back(d.op("activation", {x}, {{"kind", std::string("silu")}}));
+        break;
+      case 4:
+        pool.push_back(d.op("rms_norm", {x, d.vector("n" + std::to_string(names++))}));
+        break;
+      case 5:
+        pool.push_back(project(x));
+        break;
+      case 6:
+        pool.push_back(d.op("softmax", {x}));
+        break;
+      case 7:
+        pool.push_back(d.op("glu", {project(x), project(x)}));
+        break;
+      case 8:
+        pool.push_back(d.op("add", {d.op("add", {project(x), project(x)}), project(x)}));
+        break;
+      default:
+        pool.push_back(d.op("dropout", {x, d.builder.input("rng")}, {{"p", 0.1}, {"key", static_cast<int64_t>(i)}}));
     }
   }
   d.builder.output("metric", pool[random() % pool.size()]);
@@ -115,7 +136,9 @@ INSTANTIATE_TEST_SUITE_P(Policies, TwelveLayers, ::testing::Values(Recompute::kN
 
 TEST(Memory, recompute_never_needs_more) {
   const testing::ModelSize size{.layers = 6, .batch = 2, .seq = 16, .embed = 32, .heads = 4, .kv_heads = 4, .mlp = 128, .vocab = 64};
-  const auto arena = [&](Recompute r) { return compile(testing::llama(size), Purpose::kTrain, options_for(DType::kBF16, r, true)).memory.arena_bytes; };
+  const auto arena = [&](Recompute r) {
+    return compile(testing::llama(size), Purpose::kTrain, options_for(DType::kBF16, r, true)).memory.arena_bytes;
+  };
   EXPECT_LE(arena(Recompute::kSelective), arena(Recompute::kNone));
   EXPECT_LT(arena(Recompute::kFull), arena(Recompute::kSelective));
 }

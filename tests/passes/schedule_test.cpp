@@ -32,7 +32,8 @@ TEST(Schedule, every_gradient_buffer_is_overwritten_by_its_first_writer_only) {
   std::set<ValueId> written;
   for (const graph::Op& op : g.ops)
     for (const ValueId v : op.outputs)
-      EXPECT_TRUE(v == 0 || g.value(v).kind != ValueKind::kGradient || op.int_attr("accumulate") == (written.insert(v).second ? 0 : 1)) << op.scope;
+      EXPECT_TRUE(v == 0 || g.value(v).kind != ValueKind::kGradient || op.int_attr("accumulate") == (written.insert(v).second ? 0 : 1))
+          << op.scope;
   EXPECT_EQ(written.size(), g.parameters.size());
 }
 

@@ -1,4 +1,5 @@
-// Accumulation adds into gradient buffers, and into nothing else: what merely passes through the arena on its way there is overwritten every time.
+// Accumulation adds into gradient buffers, and into nothing else: what merely passes through the arena on its way there is overwritten
+// every time.
 #include <gtest/gtest.h>
 
 #include "core/graph/builder.hpp"
@@ -17,7 +18,8 @@ graph::Graph two_tables() {
   graph::Builder builder(graph, {.micro_batch_size = 1, .seq_length = 2, .vocab_size = 4, .batch_fields = {}});
   const auto table = [&](std::string_view name) {
     const std::vector<nemo_dim> dims{{4, {"vocab", 5}}, {8, {"embed", 5}}};
-    return builder.parameter({sizeof(nemo_parameter), 0, {name.data(), name.size()}, dims.data(), dims.size(), NEMO_INIT_CONSTANT, 0, 0, 0});
+    return builder.parameter(
+        {sizeof(nemo_parameter), 0, {name.data(), name.size()}, dims.data(), dims.size(), NEMO_INIT_CONSTANT, 0, 0, 0});
   };
   const ValueId x = builder.op("embedding", {builder.input("tokens"), table("table")}, {})[0];
   const ValueId logits = builder.op("linear", {x, table("head")}, {})[0];

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "core/checkpoint/leftovers.hpp"
 #include "core/config/render.hpp"
 #include "core/runtime/evaluate.hpp"
 #include "core/runtime/run_folder.hpp"
@@ -149,10 +150,13 @@ void TrainLoop::prepare_folder() {
 }
 
 void TrainLoop::resume() {
-  const auto entry = checkpoint::Store(directory_ / "checkpoints").latest_good();
+  const checkpoint::Store store(directory_ / "checkpoints");
+  const auto entry = store.latest_good();
   if (entry) {
     progress_ = restore(checkpoint::Reader(entry->path, checkpoint::Verify::kSizes), engine_->state(), engine_->device(), Restore::kEverything);
     train_->seek(progress_.consumed_samples);
+    checkpoint::remove_leftovers(directory_ / "checkpoints");
+    prune(store);  // what a run that was killed between saving and pruning has left
     context_.info("resumed from " + entry->path.string() + " at step " + std::to_string(progress_.step));
     return;
   }
@@ -213,12 +217,16 @@ void TrainLoop::save_checkpoint(const Metrics& metrics) {
   progress_.metrics.clear();
   for (const char* name : {"loss", "val_loss"})
     if (const double* value = find(metrics, name)) progress_.metrics[name] = *value;
-  const config::Section& settings = setup_.section("checkpoint");
   const checkpoint::Store store(directory_ / "checkpoints");
   save(store.path_of(progress_.step), engine_->state(), progress_, setup_, tokenizer_.get(), engine_->device());
+  prune(store);
+  loggers_->text(progress_.step, "saved " + store.path_of(progress_.step).string());
+}
+
+void TrainLoop::prune(const checkpoint::Store& store) const {
+  const config::Section& settings = setup_.section("checkpoint");
   store.prune({settings.get_int("keep_top_k"), settings.get_string("monitor"), settings.get_string("mode") == "max" ? checkpoint::Mode::kMax : checkpoint::Mode::kMin,
                settings.get_bool("save_last") ? 1 : 0});
-  loggers_->text(progress_.step, "saved " + store.path_of(progress_.step).string());
 }
 
 }  // namespace nemo::runtime

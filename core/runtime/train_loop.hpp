@@ -52,6 +52,7 @@ class TrainLoop {
   Metrics step(int64_t step);
   double validate();
   void save_checkpoint(const Metrics& metrics);
+  void prune(const checkpoint::Store& store) const;
   [[nodiscard]] bool due(const char* section, const char* every, int64_t step) const;
 
   const Setup& setup_;

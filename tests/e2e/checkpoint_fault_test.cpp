@@ -34,7 +34,8 @@ class CheckpointFault : public Sandbox {
 TEST_F(CheckpointFault, a_truncated_file_is_named_and_the_last_good_checkpoint_offered) {
   fs::resize_file(tensors(12), 1000);
   for (const Finished& end : readers()) {
-    EXPECT_THAT(end, fails_with(kFailed, "step_00000012/checkpoint.h5 is damaged", "1000 bytes", "truncated", "last good checkpoint", "step_00000008"));
+    EXPECT_THAT(end, fails_with(kFailed, "step_00000012/checkpoint.h5 is damaged", "1000 bytes", "truncated", "last good checkpoint",
+                                "step_00000008"));
     EXPECT_EQ(end.out, "");
   }
 }
@@ -59,8 +60,8 @@ TEST_F(CheckpointFault, damage_to_any_file_is_found) {
 
 TEST_F(CheckpointFault, all_damaged_are_all_named) {
   for (const int64_t step : {4, 8, 12}) flip_byte(tensors(step));
-  EXPECT_THAT(pretrain("run", {"trainer.max_steps=16"}),
-              fails_with(kFailed, "step_00000012/checkpoint.h5", "step_00000008/checkpoint.h5", "step_00000004/checkpoint.h5", "no other checkpoint"));
+  EXPECT_THAT(pretrain("run", {"trainer.max_steps=16"}), fails_with(kFailed, "step_00000012/checkpoint.h5", "step_00000008/checkpoint.h5",
+                                                                    "step_00000004/checkpoint.h5", "no other checkpoint"));
 }
 
 TEST_F(CheckpointFault, the_run_goes_on_from_the_last_good_one_once_the_damaged_is_removed) {
@@ -74,7 +75,8 @@ TEST_F(CheckpointFault, a_full_disk_leaves_earlier_checkpoints_and_names_the_pat
   fs::copy(run_folder("run"), run_folder("copy"), fs::copy_options::recursive);
   Command command = pretraining("run", {"trainer.max_steps=16"});
   command.file_size_limit = 200 << 10;  // less than checkpoint.h5 takes
-  EXPECT_THAT(run(command), fails_with(kFailed, "cannot save checkpoint " + checkpoint("run", 16).string(), "File too large", "earlier checkpoints are untouched"));
+  EXPECT_THAT(run(command), fails_with(kFailed, "cannot save checkpoint " + checkpoint("run", 16).string(), "File too large",
+                                       "earlier checkpoints are untouched"));
   EXPECT_EQ(checkpoints("run"), checkpoints("copy"));
   EXPECT_EQ(tensor_difference(checkpoint("run", 12), checkpoint("copy", 12)), "");
   EXPECT_THAT(pretrain("run", {"trainer.max_steps=16"}), succeeds("resumed from"));
@@ -87,7 +89,8 @@ TEST_F(CheckpointFault, a_full_file_system_is_reported_before_the_run_is_harmed)
   fs::create_directory(mounted);
   if (::mount("tmpfs", mounted.c_str(), "tmpfs", 0, "size=900k") != 0) GTEST_SKIP() << "needs the right to mount a tmpfs";
   const Finished end = pretrain("run", {"trainer.max_steps=40"});
-  EXPECT_THAT(end, fails_with(kFailed, "cannot save checkpoint " + run_folder("run").string(), "bytes are free", "earlier checkpoints are untouched"));
+  EXPECT_THAT(end, fails_with(kFailed, "cannot save checkpoint " + run_folder("run").string(), "bytes are free",
+                              "earlier checkpoints are untouched"));
   const Words left = checkpoints("run");
   EXPECT_FALSE(left.empty());
   for (const std::string& name : left) EXPECT_EQ(name.find(".partial"), std::string::npos) << name;
@@ -110,10 +113,12 @@ TEST_F(CheckpointFault, a_log_folder_without_permission_is_named_with_its_settin
 TEST_F(CheckpointFault, plain_h5py_reads_the_parameters_by_name) {
   const char* chosen = std::getenv("NEMO_TEST_PYTHON");
   const std::string python = chosen == nullptr ? "python3" : chosen;
-  if (std::system((python + " -c 'import h5py' 2> /dev/null").c_str()) != 0) GTEST_SKIP() << python << " has no h5py; set NEMO_TEST_PYTHON to one that has";
+  if (std::system((python + " -c 'import h5py' 2> /dev/null").c_str()) != 0)
+    GTEST_SKIP() << python << " has no h5py; set NEMO_TEST_PYTHON to one that has";
   ASSERT_THAT(pretrain("again"), succeeds());
   const std::string script = NEMO_SOURCE_DIR "/tests/e2e/same_datasets.py ";
-  EXPECT_EQ(std::system((python + " " + script + tensors(12).string() + " " + (checkpoint("again", 12) / "checkpoint.h5").string()).c_str()), 0);
+  EXPECT_EQ(
+      std::system((python + " " + script + tensors(12).string() + " " + (checkpoint("again", 12) / "checkpoint.h5").string()).c_str()), 0);
 }
 
 }  // namespace

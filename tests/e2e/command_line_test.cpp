@@ -46,7 +46,8 @@ TEST_F(CommandLine, nothing_at_all_is_bad_usage_and_shows_help) {
 }
 
 TEST_F(CommandLine, an_unknown_command_names_the_nearest) {
-  EXPECT_THAT(nemo({"pretrian", "--recipe", "tiny.toml"}), fails_with(kUsage, "unknown command 'pretrian'", "did you mean 'pretrain'?", "--help"));
+  EXPECT_THAT(nemo({"pretrian", "--recipe", "tiny.toml"}),
+              fails_with(kUsage, "unknown command 'pretrian'", "did you mean 'pretrain'?", "--help"));
   EXPECT_THAT(nemo({"dance"}), fails_with(kUsage, "unknown command 'dance'", "--help"));
 }
 
@@ -58,8 +59,10 @@ TEST_F(CommandLine, an_unknown_option_shows_the_usage) {
 }
 
 TEST_F(CommandLine, a_pass_that_is_not_there_names_those_that_are) {
-  EXPECT_THAT(nemo({"pretrain", "--recipe", "tiny.toml", "--print-graph=after:parttion"}), fails_with(kUsage, "after:parttion", "after:partition", "after:fuse"));
-  EXPECT_THAT(nemo({"pretrain", "--recipe", "tiny.toml", "--print-graph=partition"}), fails_with(kUsage, "--print-graph=partition", "after:partition"));
+  EXPECT_THAT(nemo({"pretrain", "--recipe", "tiny.toml", "--print-graph=after:parttion"}),
+              fails_with(kUsage, "after:parttion", "after:partition", "after:fuse"));
+  EXPECT_THAT(nemo({"pretrain", "--recipe", "tiny.toml", "--print-graph=partition"}),
+              fails_with(kUsage, "--print-graph=partition", "after:partition"));
 }
 
 TEST_F(CommandLine, a_graph_is_printed_behind_the_pass_asked_for) {
@@ -74,8 +77,9 @@ TEST_F(CommandLine, listings_are_json_on_request) {
   std::vector<std::string> ids;
   const json found = json::parse(plugins.out);
   for (const json& entry : found["plugins"]) ids.push_back(entry["kind"].get<std::string>() + ":" + entry["id"].get<std::string>());
-  EXPECT_THAT(ids, testing::IsSupersetOf({"backend:cpu", "data:text", "data:megatron", "data:mock", "model:gpt", "model:llama", "precision:bf16-mixed",
-                                          "strategy:single", "logger:jsonl", "logger:console", "logger:csv", "logger:tensorboard"}));
+  EXPECT_THAT(ids, testing::IsSupersetOf({"backend:cpu", "data:text", "data:megatron", "data:mock", "model:gpt", "model:llama",
+                                          "precision:bf16-mixed", "strategy:single", "logger:jsonl", "logger:console", "logger:csv",
+                                          "logger:tensorboard"}));
   const Finished recipes = nemo({"recipes", "list", "--json"});
   ASSERT_THAT(recipes, succeeds());
   std::vector<std::string> names;
@@ -104,8 +108,8 @@ TEST_F(CommandLine, every_shipped_recipe_resolves_plans_and_prints_its_memory) {
     EXPECT_NE(entry["summary"], "") << name;
     const Finished end = nemo({"--recipe", name, "--dry-run"});
     EXPECT_THAT(end, succeeds()) << name;
-    EXPECT_THAT(end.out, AllOf(HasSubstr("memory plan"), HasSubstr("parameters"), HasSubstr("optimizer second moment"), HasSubstr("activations"),
-                               HasSubstr("total"), HasSubstr("device memory")))
+    EXPECT_THAT(end.out, AllOf(HasSubstr("memory plan"), HasSubstr("parameters"), HasSubstr("optimizer second moment"),
+                               HasSubstr("activations"), HasSubstr("total"), HasSubstr("device memory")))
         << name;
     EXPECT_EQ(nemo({"recipes", "show", name}).out, read(entry["file"].get<std::string>())) << name;
   }

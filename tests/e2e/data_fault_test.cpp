@@ -50,7 +50,8 @@ limit_val_batches = 1
 
 TEST_F(DataFault, missing_text_is_placed) {
   write("gone.toml", "base = \"tiny.toml\"\n[data]\nfiles = [\"gone/*.txt\"]\n");
-  EXPECT_THAT(nemo({"pretrain", "--recipe", "gone.toml"}), fails_with(kUsage, "gone.toml:3:1: data.files", "no file matches", "gone/*.txt"));
+  EXPECT_THAT(nemo({"pretrain", "--recipe", "gone.toml"}),
+              fails_with(kUsage, "gone.toml:3:1: data.files", "no file matches", "gone/*.txt"));
 }
 
 TEST_F(DataFault, empty_text_is_named) {
@@ -70,7 +71,8 @@ TEST_F(DataFault, text_that_is_not_utf8_is_named_and_placed) {
 
 TEST_F(DataFault, data_without_text_cannot_teach_a_character_vocabulary) {
   write_indexed("indexed");
-  EXPECT_THAT(nemo({"pretrain", "--recipe", "indexed.toml", "tokenizer.type=char"}), fails_with(kUsage, "tokenizer.type=char", "'megatron' does not give"));
+  EXPECT_THAT(nemo({"pretrain", "--recipe", "indexed.toml", "tokenizer.type=char"}),
+              fails_with(kUsage, "tokenizer.type=char", "'megatron' does not give"));
 }
 
 TEST_F(DataFault, a_model_of_token_ids_needs_its_vocabulary_size) {
@@ -114,7 +116,8 @@ TEST_F(DataFault, a_file_that_is_no_index_is_named) {
 
 TEST_F(DataFault, a_token_beyond_the_vocabulary_is_an_error_not_a_crash) {
   write_indexed("indexed");
-  EXPECT_THAT(nemo({"pretrain", "--recipe", "indexed.toml", "model.vocab_size=20"}), fails_with(kUsage, "token id", "vocabulary has 20 entries", "model.vocab_size"));
+  EXPECT_THAT(nemo({"pretrain", "--recipe", "indexed.toml", "model.vocab_size=20"}),
+              fails_with(kUsage, "token id", "vocabulary has 20 entries", "model.vocab_size"));
 }
 
 }  // namespace

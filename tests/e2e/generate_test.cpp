@@ -69,7 +69,8 @@ TEST_F(Inference, top_k_and_top_p_narrow_the_samples) {
 TEST_F(Inference, text_goes_on_beyond_the_context) {
   const Finished end = generate({"--max-tokens", "100", "--prompt", std::string("the king and the queen and the king and ")});
   EXPECT_EQ(end.exit_code, kUsage) << "an option given twice is refused";
-  const Finished longer = nemo({"generate", "--checkpoint", "runs/run", "--prompt", "the king and the queen and the king and ", "--max-tokens", "100"});
+  const Finished longer =
+      nemo({"generate", "--checkpoint", "runs/run", "--prompt", "the king and the queen and the king and ", "--max-tokens", "100"});
   EXPECT_THAT(longer, succeeds());
   EXPECT_EQ(longer.out.size(), 40u + 100u + 1u);
 }
@@ -81,7 +82,8 @@ TEST_F(Inference, no_tokens_asked_for_is_the_prompt_alone) {
 }
 
 TEST_F(Inference, options_out_of_range_are_refused) {
-  for (const Words& options : std::vector<Words>{{"--top-p", "1.5"}, {"--top-p", "0"}, {"--top-k", "-1"}, {"--temperature", "-0.5"}, {"--temperature", "nan"}})
+  for (const Words& options :
+       std::vector<Words>{{"--top-p", "1.5"}, {"--top-p", "0"}, {"--top-k", "-1"}, {"--temperature", "-0.5"}, {"--temperature", "nan"}})
     EXPECT_THAT(generate(options), fails_with(kUsage, options[0])) << options[0] << " " << options[1];
   EXPECT_THAT(nemo({"generate", "--checkpoint", "runs/run", "--prompt", "the", "--max-tokens", "-1"}), fails_with(kUsage, "--max-tokens"));
   EXPECT_THAT(generate({"--top-k", "few"}), fails_with(kUsage, "'few'", "--top-k", "usage: "));
@@ -97,7 +99,8 @@ TEST_F(Inference, a_prompt_that_the_tokenizer_cannot_read_is_refused_without_out
 TEST_F(Inference, generate_needs_a_checkpoint_and_a_prompt) {
   EXPECT_THAT(nemo({"generate", "--prompt", "the"}), fails_with(kUsage, "--checkpoint is missing", "usage: "));
   EXPECT_THAT(nemo({"generate", "--checkpoint", "runs/run"}), fails_with(kUsage, "--prompt is missing", "usage: "));
-  EXPECT_THAT(nemo({"generate", "--checkpoint", "runs/none", "--prompt", "the"}), fails_with(kFailed, "no checkpoint in 'runs/none'", "checkpoints/"));
+  EXPECT_THAT(nemo({"generate", "--checkpoint", "runs/none", "--prompt", "the"}),
+              fails_with(kFailed, "no checkpoint in 'runs/none'", "checkpoints/"));
 }
 
 TEST_F(Inference, a_model_of_token_ids_cannot_read_a_prompt) {

@@ -18,7 +18,8 @@ class PluginFault : public Sandbox {
 };
 
 TEST_F(PluginFault, a_missing_plugin_names_the_nearest_and_what_was_searched) {
-  EXPECT_THAT(pretrain("run", {"model.plugin=lama"}), fails_with(kUsage, "no model plugin \"lama\"", "did you mean \"llama\"?", "searched:", kInstallFolder));
+  EXPECT_THAT(pretrain("run", {"model.plugin=lama"}),
+              fails_with(kUsage, "no model plugin \"lama\"", "did you mean \"llama\"?", "searched:", kInstallFolder));
   EXPECT_THAT(pretrain("run", {"data.plugin=zzzzzz"}), fails_with(kUsage, "no data plugin \"zzzzzz\"", "known: megatron, mock, text"));
   EXPECT_THAT(pretrain("run", {"log.loggers=[\"jsonll\"]"}), fails_with(kUsage, "no logger plugin \"jsonll\"", "did you mean \"jsonl\"?"));
 }
@@ -26,16 +27,18 @@ TEST_F(PluginFault, a_missing_plugin_names_the_nearest_and_what_was_searched) {
 TEST_F(PluginFault, each_refused_candidate_says_why) {
   write("paths.toml", "base = \"tiny.toml\"\n[plugins]\npaths = [\"plugins\"]\n[model]\nplugin = \"tiny\"\n");
   EXPECT_THAT(nemo({"pretrain", "--recipe", "paths.toml"}),
-              fails_with(kUsage, "no model plugin \"tiny\"", (folder() / "plugins").string() + " ([plugins].paths): 3 libraries", "refused:",
-                         "plugins/text.so: not an ELF file", "plugins/no_plugin.so: no nemo plugin", 
+              fails_with(kUsage, "no model plugin \"tiny\"", (folder() / "plugins").string() + " ([plugins].paths): 3 libraries",
+                         "refused:", "plugins/text.so: not an ELF file", "plugins/no_plugin.so: no nemo plugin",
                          "plugins/wrong_major.so: built for SDK 2.3, this host serves 1.x; rebuild it", kInstallFolder));
 }
 
 TEST_F(PluginFault, the_environment_adds_folders_and_each_is_accounted_for) {
   Command command = pretraining("run", {"model.plugin=tiny"});
   command.environment["NEMO_PLUGIN_PATH"] = "/nonexistent-folder:plugins:" + (folder() / "plugins").string();
-  EXPECT_THAT(run(command), fails_with(kUsage, "/nonexistent-folder (NEMO_PLUGIN_PATH): does not exist", "plugins (NEMO_PLUGIN_PATH): refused: not an absolute path",
-                                       (folder() / "plugins").string() + " (NEMO_PLUGIN_PATH): 3 libraries", "wrong_major.so: built for SDK 2.3"));
+  EXPECT_THAT(run(command),
+              fails_with(kUsage, "/nonexistent-folder (NEMO_PLUGIN_PATH): does not exist",
+                         "plugins (NEMO_PLUGIN_PATH): refused: not an absolute path",
+                         (folder() / "plugins").string() + " (NEMO_PLUGIN_PATH): 3 libraries", "wrong_major.so: built for SDK 2.3"));
 }
 
 TEST_F(PluginFault, bad_libraries_beside_good_ones_do_no_harm) {

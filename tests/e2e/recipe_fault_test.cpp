@@ -13,9 +13,12 @@ class RecipeFault : public Sandbox {
 };
 
 TEST_F(RecipeFault, an_unknown_key_is_placed_and_the_nearest_is_named) {
-  EXPECT_THAT(with("[model]\nhiden_size = 3\n"), fails_with(kUsage, "wrong.toml:3:1: model.hiden_size: unknown key", "did you mean model.hidden_size?"));
-  EXPECT_THAT(with("[optim]\n  schedule.warmup_step = 3\n"), fails_with(kUsage, "wrong.toml:3:12: optim.schedule.warmup_step: unknown key", "did you mean optim.schedule.warmup_steps"));
-  EXPECT_THAT(pretrain("run", {"trainer.max_step=3"}), fails_with(kUsage, "command line: trainer.max_step=3: unknown key", "trainer.max_steps?"));
+  EXPECT_THAT(with("[model]\nhiden_size = 3\n"),
+              fails_with(kUsage, "wrong.toml:3:1: model.hiden_size: unknown key", "did you mean model.hidden_size?"));
+  EXPECT_THAT(with("[optim]\n  schedule.warmup_step = 3\n"),
+              fails_with(kUsage, "wrong.toml:3:12: optim.schedule.warmup_step: unknown key", "did you mean optim.schedule.warmup_steps"));
+  EXPECT_THAT(pretrain("run", {"trainer.max_step=3"}),
+              fails_with(kUsage, "command line: trainer.max_step=3: unknown key", "trainer.max_steps?"));
 }
 
 TEST_F(RecipeFault, an_unknown_section_is_placed_and_the_nearest_is_named) {
@@ -23,21 +26,25 @@ TEST_F(RecipeFault, an_unknown_section_is_placed_and_the_nearest_is_named) {
 }
 
 TEST_F(RecipeFault, a_wrong_type_says_what_was_expected_and_found) {
-  EXPECT_THAT(with("[model]\nnum_layers = \"two\"\n"), fails_with(kUsage, "wrong.toml:3:1: model.num_layers: expected an integer, found the string \"two\""));
+  EXPECT_THAT(with("[model]\nnum_layers = \"two\"\n"),
+              fails_with(kUsage, "wrong.toml:3:1: model.num_layers: expected an integer, found the string \"two\""));
   EXPECT_THAT(with("[optim]\nbetas = 0.9\n"), fails_with(kUsage, "wrong.toml:3:1: optim.betas: expected "));
   EXPECT_THAT(pretrain("run", {"optim.lr=fast"}), fails_with(kUsage, "command line: optim.lr=fast: expected a number", "\"fast\""));
 }
 
 TEST_F(RecipeFault, out_of_range_says_the_range) {
-  EXPECT_THAT(with("[model]\nnum_layers = 0\n"), fails_with(kUsage, "wrong.toml:3:1: model.num_layers: 0 is out of range; expected at least 1"));
+  EXPECT_THAT(with("[model]\nnum_layers = 0\n"),
+              fails_with(kUsage, "wrong.toml:3:1: model.num_layers: 0 is out of range; expected at least 1"));
   EXPECT_THAT(with("[model]\nhidden_dropout = 1.5\n"), fails_with(kUsage, "wrong.toml:3:1: model.hidden_dropout: 1.5 is out of range"));
-  EXPECT_THAT(with("[optim]\noptimizer = \"adam\"\n"), fails_with(kUsage, "wrong.toml:3:1: optim.optimizer: \"adam\" is not one of adamw, sgd"));
+  EXPECT_THAT(with("[optim]\noptimizer = \"adam\"\n"),
+              fails_with(kUsage, "wrong.toml:3:1: optim.optimizer: \"adam\" is not one of adamw, sgd"));
   EXPECT_THAT(with("[optim]\nbetas = [0.9]\n"), fails_with(kUsage, "wrong.toml:3:1: optim.betas: expected two numbers, found 1"));
 }
 
 TEST_F(RecipeFault, all_faults_are_told_at_once) {
   EXPECT_THAT(with("[model]\nhiden_size = 3\nnum_layers = \"two\"\n[optim]\nlr = -1.0\n"),
-              fails_with(kUsage, "wrong.toml:3:1: model.hiden_size", "wrong.toml:4:1: model.num_layers", "wrong.toml:6:1: optim.lr: -1.0 is out of range"));
+              fails_with(kUsage, "wrong.toml:3:1: model.hiden_size", "wrong.toml:4:1: model.num_layers",
+                         "wrong.toml:6:1: optim.lr: -1.0 is out of range"));
 }
 
 TEST_F(RecipeFault, a_missing_setting_says_where_to_add_it) {
@@ -66,16 +73,18 @@ TEST_F(RecipeFault, a_malformed_override_shows_the_form) {
 }
 
 TEST_F(RecipeFault, a_global_batch_is_a_multiple_of_the_micro_batch) {
-  EXPECT_THAT(with("[data]\nmicro_batch_size = 3\n"), fails_with(kUsage, "tiny.toml:", "data.global_batch_size: 8 is no multiple of micro_batch_size = 3"));
+  EXPECT_THAT(with("[data]\nmicro_batch_size = 3\n"),
+              fails_with(kUsage, "tiny.toml:", "data.global_batch_size: 8 is no multiple of micro_batch_size = 3"));
 }
 
 TEST_F(RecipeFault, a_sequence_fits_into_the_positions) {
-  EXPECT_THAT(with("[model]\nmax_position_embeddings = 8\n"),
-              fails_with(kUsage, "wrong.toml:3:1: model.max_position_embeddings", "data.seq_length = 16 exceeds max_position_embeddings = 8"));
+  EXPECT_THAT(with("[model]\nmax_position_embeddings = 8\n"), fails_with(kUsage, "wrong.toml:3:1: model.max_position_embeddings",
+                                                                         "data.seq_length = 16 exceeds max_position_embeddings = 8"));
 }
 
 TEST_F(RecipeFault, heads_divide_the_width) {
-  EXPECT_THAT(with("[model]\nnum_attention_heads = 3\n"), fails_with(kUsage, "wrong.toml:3:1: model.num_attention_heads", "does not divide hidden_size = 32"));
+  EXPECT_THAT(with("[model]\nnum_attention_heads = 3\n"),
+              fails_with(kUsage, "wrong.toml:3:1: model.num_attention_heads", "does not divide hidden_size = 32"));
 }
 
 TEST_F(RecipeFault, more_devices_than_the_strategy_serves_are_refused) {
@@ -105,7 +114,8 @@ TEST_F(RecipeFault, a_faulty_recipe_leaves_no_run_folder) {
 
 TEST_F(RecipeFault, a_model_that_is_too_large_is_refused_before_memory_is_taken) {
   const Finished end = pretrain("huge", {"model.num_layers=96", "model.hidden_size=24576", "model.num_attention_heads=96"});
-  EXPECT_THAT(end, fails_with(kFailed, "does not fit", "parameters", "optimizer second moment", "activations", "DOES NOT FIT", "settings that fit", "smaller model"));
+  EXPECT_THAT(end, fails_with(kFailed, "does not fit", "parameters", "optimizer second moment", "activations", "DOES NOT FIT",
+                              "settings that fit", "smaller model"));
   EXPECT_LT(end.peak_rss_kib, 1 << 20);
   EXPECT_FALSE(fs::exists(run_folder("huge")));
 }

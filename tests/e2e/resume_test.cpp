@@ -22,8 +22,8 @@ class Resume : public Sandbox {
  protected:
   // Of a run that lasts long enough to be hit, with everything that has state: dropout, shuffling, moments, best checkpoints.
   static Words settings(const Words& more) {
-    Words all{"trainer.max_steps=" + std::to_string(kSteps), "checkpoint.every_n_steps=8", "trainer.val_check_interval=24", "model.hidden_dropout=0.1",
-              "data.sampling=shuffled_windows"};
+    Words all{"trainer.max_steps=" + std::to_string(kSteps), "checkpoint.every_n_steps=8", "trainer.val_check_interval=24",
+              "model.hidden_dropout=0.1", "data.sampling=shuffled_windows"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -78,7 +78,8 @@ class Resume : public Sandbox {
   }
 
   void expect_same_run(const std::string& a, const std::string& b) {
-    for (const char* field : {"step", "loss", "grad_norm", "lr", "val_loss", "consumed_samples"}) EXPECT_EQ(column(a, field), column(b, field)) << field;
+    for (const char* field : {"step", "loss", "grad_norm", "lr", "val_loss", "consumed_samples"})
+      EXPECT_EQ(column(a, field), column(b, field)) << field;
     EXPECT_EQ(column(a, "step").size(), static_cast<size_t>(kSteps));
     EXPECT_EQ(checkpoints(a), checkpoints(b));
     for (const std::string& folder : checkpoints(a))
@@ -90,7 +91,8 @@ class Resume : public Sandbox {
     const Finished calm = pretrain("calm", all);
     ASSERT_THAT(calm, succeeds());
     const Kills kills = kill_until_done("killed", all, calm.milliseconds);
-    std::printf("killed %d times at a random moment, %d times while saving; undisturbed %.0f ms\n", kills.anywhere, kills.while_saving, calm.milliseconds);
+    std::printf("killed %d times at a random moment, %d times while saving; undisturbed %.0f ms\n", kills.anywhere, kills.while_saving,
+                calm.milliseconds);
     EXPECT_GE(kills.anywhere + kills.while_saving, 3);
     expect_same_run("calm", "killed");
   }
@@ -116,7 +118,8 @@ class Resume : public Sandbox {
 TEST_F(Resume, kills_leave_no_trace_in_an_fp32_run) { expect_kills_to_leave_no_trace({}); }
 
 TEST_F(Resume, kills_leave_no_trace_in_a_bf16_run_that_accumulates_gradients) {
-  expect_kills_to_leave_no_trace({"precision.plugin=bf16-mixed", "data.micro_batch_size=4", "data.sampling=random", "checkpoint.keep_top_k=1"});
+  expect_kills_to_leave_no_trace(
+      {"precision.plugin=bf16-mixed", "data.micro_batch_size=4", "data.sampling=random", "checkpoint.keep_top_k=1"});
 }
 
 TEST_F(Resume, ctrl_c_finishes_the_step_saves_and_the_same_command_goes_on) { expect_interrupt_to_leave_no_trace(SIGINT); }
@@ -144,6 +147,18 @@ TEST_F(Resume, a_finished_run_is_left_as_it_is) {
   EXPECT_EQ(read(run_folder("run") / "metrics.jsonl"), before);
 }
 
+TEST_F(Resume, a_start_removes_what_a_killed_run_left_behind) {
+  ASSERT_THAT(pretrain("run"), succeeds());
+  const Words before = checkpoints("run");
+  const fs::path folder = run_folder("run") / "checkpoints";
+  fs::create_directory(folder / "step_00000002.deleting-1");
+  fs::create_directory(folder / "step_00000016.partial-1");
+  fs::copy(checkpoint("run", 12), checkpoint("run", 3), fs::copy_options::recursive);  // a fourth, no better than the three to keep
+  ASSERT_EQ(pretrain("run").exit_code, kDone);
+  EXPECT_EQ(checkpoints("run").size(), before.size());
+  for (const std::string& name : checkpoints("run")) EXPECT_EQ(name.size(), before[0].size()) << name;
+}
+
 TEST_F(Resume, more_steps_continue_a_finished_run) {
   const Words constant{"optim.schedule.type=constant", "trainer.val_check_interval=0"};
   ASSERT_THAT(pretrain("whole", constant), succeeds());
@@ -161,12 +176,14 @@ TEST_F(Resume, never_starts_anew_and_keeps_the_earlier_run) {
 }
 
 TEST_F(Resume, must_is_an_error_where_there_is_no_checkpoint) {
-  EXPECT_THAT(pretrain("run", {"checkpoint.resume=must"}), fails_with(kUsage, "checkpoint.resume=must", "no checkpoint", "runs/run/checkpoints"));
+  EXPECT_THAT(pretrain("run", {"checkpoint.resume=must"}),
+              fails_with(kUsage, "checkpoint.resume=must", "no checkpoint", "runs/run/checkpoints"));
 }
 
 TEST_F(Resume, a_checkpoint_of_another_model_is_refused_by_name_and_shape) {
   ASSERT_THAT(pretrain("run"), succeeds());
-  EXPECT_THAT(pretrain("run", {"model.hidden_size=64"}), fails_with(kUsage, "checkpoint.h5", "embedding.word.weight", "32]", "64]", "model settings differ"));
+  EXPECT_THAT(pretrain("run", {"model.hidden_size=64"}),
+              fails_with(kUsage, "checkpoint.h5", "embedding.word.weight", "32]", "64]", "model settings differ"));
   EXPECT_THAT(pretrain("run", {"model.num_layers=3"}), fails_with(kUsage, "layers.2."));
 }
 

@@ -24,7 +24,8 @@ std::string tensor_difference(const std::filesystem::path& a, const std::filesys
   for (const char* group : {kParameters, kMaster, kExpAvg, kExpAvgSq}) {
     if (first.names(group) != second.names(group)) return std::string("other tensors in ") + group;
     for (const std::string& name : first.names(group)) {
-      if (describe(first.info(group, name).dtype, first.info(group, name).shape) != describe(second.info(group, name).dtype, second.info(group, name).shape))
+      if (describe(first.info(group, name).dtype, first.info(group, name).shape) !=
+          describe(second.info(group, name).dtype, second.info(group, name).shape))
         return std::string(group) + "/" + name + " has another type or shape";
       if (bytes_of(first, group, name) != bytes_of(second, group, name)) return std::string(group) + "/" + name + " has other bytes";
     }

@@ -48,7 +48,8 @@ every_n_steps = 4
 
 // About 18 kB of words; the same on every machine.
 std::string corpus() {
-  const Words words{"the", "king", "and", "queen", "speak", "of", "love", "death", "in", "Verona", "while", "no", "man", "shall", "know", "night"};
+  const Words words{"the", "king",   "and",   "queen", "speak", "of",    "love", "death",
+                    "in",  "Verona", "while", "no",    "man",   "shall", "know", "night"};
   std::mt19937 draw(1);
   std::string text;
   for (int i = 0; i < 3600; ++i) text += words[draw() % words.size()] + (i % 9 == 8 ? ".\n" : " ");

@@ -52,7 +52,8 @@ class Sandbox : public testing::Test {
 };
 
 inline void PrintTo(const Finished& end, std::ostream* out) {
-  *out << "exit code " << end.exit_code << ", signal " << end.signal << (end.timed_out ? ", timed out" : "") << "\nstdout: " << end.out << "\nstderr: " << end.err;
+  *out << "exit code " << end.exit_code << ", signal " << end.signal << (end.timed_out ? ", timed out" : "") << "\nstdout: " << end.out
+       << "\nstderr: " << end.err;
 }
 
 constexpr int kDone = 0, kFailed = 1, kUsage = 2, kInterrupted = 130;
@@ -70,7 +71,8 @@ MATCHER_P2(ends_in_error, code, parts, "") {
   const std::string message = arg.err.substr(at);
   for (const std::string& part : parts)
     if (message.find(part) == std::string::npos) *result_listener << "lacks \"" << part << "\" ";
-  return arg.exit_code == code && std::all_of(parts.begin(), parts.end(), [&](const std::string& part) { return message.find(part) != std::string::npos; });
+  return arg.exit_code == code &&
+         std::all_of(parts.begin(), parts.end(), [&](const std::string& part) { return message.find(part) != std::string::npos; });
 }
 
 template <class... Parts>

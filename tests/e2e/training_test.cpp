@@ -51,7 +51,8 @@ TEST_F(Training, bits_do_not_depend_on_the_number_of_threads) {
 }
 
 TEST_F(Training, gradient_accumulation_is_one_large_batch) {
-  const std::vector<double> whole = losses("whole", {}), parts = losses("parts", {"data.micro_batch_size=2"}), norms = column("parts", "grad_norm");
+  const std::vector<double> whole = losses("whole", {}), parts = losses("parts", {"data.micro_batch_size=2"}),
+                            norms = column("parts", "grad_norm");
   EXPECT_LE(largest_relative_difference(parts, whole), 1e-6);
   EXPECT_LE(largest_relative_difference(norms, column("whole", "grad_norm")), 1e-5);
 }
@@ -62,7 +63,8 @@ TEST_F(Training, recompute_changes_no_bit) {
     const Words settings{"precision.plugin=" + name, "model.hidden_dropout=0.1"};
     const std::vector<double> none = losses(name + "-none", settings);
     for (const char* recompute : {"selective", "full"}) {
-      EXPECT_EQ(none, losses(name + "-" + recompute, {settings[0], settings[1], std::string("trainer.recompute=") + recompute})) << recompute;
+      EXPECT_EQ(none, losses(name + "-" + recompute, {settings[0], settings[1], std::string("trainer.recompute=") + recompute}))
+          << recompute;
       EXPECT_EQ(tensor_difference(checkpoint(name + "-none", 12), checkpoint(name + "-" + recompute, 12)), "") << recompute;
     }
   }
@@ -80,13 +82,15 @@ TEST_F(Training, fp64_confirms_fp32) {
 
 TEST_F(Training, each_optimizer_and_schedule_trains) {
   for (const char* setting : {"optim.optimizer=sgd", "optim.schedule.type=linear", "optim.schedule.type=cosine", "optim.schedule.type=wsd"})
-    losses(setting, {setting, "optim.lr=1e-2", "optim.schedule.warmup_steps=2", "optim.schedule.decay_steps=4", "trainer.val_check_interval=0"});
+    losses(setting,
+           {setting, "optim.lr=1e-2", "optim.schedule.warmup_steps=2", "optim.schedule.decay_steps=4", "trainer.val_check_interval=0"});
   EXPECT_EQ(column("optim.schedule.type=wsd", "lr")[4], 1e-2);
   EXPECT_LT(column("optim.schedule.type=wsd", "lr")[11], 1e-2);
 }
 
 TEST_F(Training, llama_trains_as_well) {
-  write("llama.toml", "base = \"tiny.toml\"\n[model]\nplugin = \"llama\"\nffn_hidden_size = 64\nnum_query_groups = 1\nmax_position_embeddings = 16\n");
+  write("llama.toml",
+        "base = \"tiny.toml\"\n[model]\nplugin = \"llama\"\nffn_hidden_size = 64\nnum_query_groups = 1\nmax_position_embeddings = 16\n");
   ASSERT_THAT(nemo({"pretrain", "--recipe", "llama.toml", "optim.lr=1e-2"}), succeeds());
   EXPECT_LT(column("llama", "loss").back(), 0.9 * column("llama", "loss").front());
 }
@@ -97,11 +101,13 @@ TEST_F(Training, a_loss_that_is_no_number_ends_the_run_with_advice) {
 
 TEST_F(Training, a_run_folder_has_recipe_metrics_and_checkpoints) {
   ASSERT_THAT(pretrain("run"), succeeds());
-  EXPECT_THAT(read(run_folder("run") / "recipe.toml"), AllOf(HasSubstr("name = \"run\""), HasSubstr("max_steps = 12"), HasSubstr("weight_decay = 0.1")));
+  EXPECT_THAT(read(run_folder("run") / "recipe.toml"),
+              AllOf(HasSubstr("name = \"run\""), HasSubstr("max_steps = 12"), HasSubstr("weight_decay = 0.1")));
   int64_t step = 0;
   for (const nlohmann::json& line : metrics("run")) {
     EXPECT_EQ(line["step"], ++step);
-    for (const char* field : {"loss", "grad_norm", "lr", "tokens_per_s", "step_ms"}) EXPECT_TRUE(line.contains(field) && line[field].is_number()) << field;
+    for (const char* field : {"loss", "grad_norm", "lr", "tokens_per_s", "step_ms"})
+      EXPECT_TRUE(line.contains(field) && line[field].is_number()) << field;
     EXPECT_EQ(line.contains("val_loss"), step % 4 == 0);
   }
   EXPECT_EQ(step, 12);

@@ -72,7 +72,7 @@ Differentiable norm(bool layer, bool residual, int centered) {
   return f;
 }
 
-std::vector<Differentiable> pointwise() {
+std::vector<Differentiable> activations() {
   const Shape a{5, 7};
   std::vector<Differentiable> f;
   for (const char* kind : {"gelu_erf", "gelu_tanh", "silu", "relu", "relu2", "quick_gelu", "tanh", "sigmoid", "softplus"}) {
@@ -92,6 +92,12 @@ std::vector<Differentiable> pointwise() {
                    return op("glu_grad", {d[0], v[0], v[1]}, {zeros(a), zeros(a)}, attrs);
                  }});
   }
+  return f;
+}
+
+std::vector<Differentiable> pointwise() {
+  const Shape a{5, 7};
+  std::vector<Differentiable> f;
   f.push_back({"add",
                {random(a, 1), random(a, 2)},
                [=](const Arrays& v) { return op("add", v, {zeros(a)}); },
@@ -199,6 +205,9 @@ TEST(Gradient, of_norms_matches_central_difference) {
         Differentiable f = norm(layer, residual, centered);
         expect_gradient(f);
       }
+}
+TEST(Gradient, of_activations_matches_central_difference) {
+  for (const Differentiable& f : activations()) expect_gradient(f);
 }
 TEST(Gradient, of_pointwise_ops_matches_central_difference) {
   for (const Differentiable& f : pointwise()) expect_gradient(f);

@@ -1,5 +1,6 @@
 // host/run.cpp - pretrain, validate and --recipe: resolves a recipe, plans it, and runs its task.
 
+#include <cstdio>
 #include <iostream>
 #include <set>
 
@@ -39,7 +40,7 @@ std::function<void(std::string_view, const graph::Graph&)> graph_printer(const s
 void print_passes(const runtime::Engine& engine) {
   const auto& times = engine.compiled(passes::Purpose::kTrain).times;
   std::cout << "compile passes (train)\n";
-  for (const passes::PassTime& t : times) std::cout << "  " << t.name << std::string(16 - t.name.size(), ' ') << t.milliseconds << " ms\n";
+  for (const passes::PassTime& t : times) std::printf("  %-16s%10.3f ms\n", t.name.c_str(), t.milliseconds);
 }
 
 int dry_run(const runtime::Setup& setup, const runtime::RunContext& context) {

@@ -30,19 +30,31 @@ Handle create_file(const fs::path& path) {
   const Handle access = file_access();
   checked(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110), "set up HDF5");
   checked(H5Pset_alignment(access, kAlignFrom, kAlignment), "set up HDF5");
-  return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose, "create " + path.string()};
+  const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "set up HDF5");
+  checked(H5Pset_obj_track_times(creation, false), "set up HDF5");
+  return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose, "create " + path.string()};
+}
+
+// The groups above a dataset, without the times that would make equal checkpoints differ.
+void make_groups(hid_t file, const std::string& path) {
+  const Handle creation(H5Pcreate(H5P_GROUP_CREATE), H5Pclose, "set up HDF5");
+  checked(H5Pset_obj_track_times(creation, false), "set up HDF5");
+  for (size_t end = path.find('/', 1); end != std::string::npos; end = path.find('/', end + 1)) {
+    const std::string group = path.substr(0, end);
+    if (H5Lexists(file, group.c_str(), H5P_DEFAULT) <= 0)
+      const Handle made(H5Gcreate2(file, group.c_str(), H5P_DEFAULT, creation, H5P_DEFAULT), H5Gclose, "create group " + group);
+  }
 }
 
 // Space is given at once and never filled: the bytes come straight from the caller's memory, past HDF5, which returns where they belong.
 // HDF5 thus never holds data that it cannot write, and a full disk leaves nothing stuck in it.
 uint64_t create_dataset(hid_t file, const std::string& path, const TensorView& tensor) {
-  const Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose, "set up HDF5");
-  checked(H5Pset_create_intermediate_group(links, 1), "set up HDF5");
+  make_groups(file, path);
   const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "set up HDF5");
   checked(H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY), "set up HDF5");
   checked(H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER), "set up HDF5");
   checked(H5Pset_obj_track_times(creation, 0), "set up HDF5");  // the same state gives the same bytes
-  const Handle set(H5Dcreate2(file, path.c_str(), storage_type(tensor.dtype), dataspace_of(tensor.shape), links, creation, H5P_DEFAULT),
+  const Handle set(H5Dcreate2(file, path.c_str(), storage_type(tensor.dtype), dataspace_of(tensor.shape), H5P_DEFAULT, creation, H5P_DEFAULT),
                    H5Dclose, "create dataset " + path);
   if (tensor.dtype == NEMO_DTYPE_BF16) set_text_attribute(set, "dtype", "bf16");
   if (element_count(tensor.shape) == 0) return 0;

@@ -100,11 +100,10 @@ const nemo_schema* trainer() {
       integer("val_check_interval", "0", "steps between validations; 0: never").min(0).unit("steps"),
       integer("limit_val_batches", "32", "batches of one validation, at most").min(1).unit("global batches"),
       integer("log_every_n_steps", "1", "steps between two metrics").min(1).unit("steps"),
-      boolean("deterministic", "true", "same recipe, same bits"),
+      boolean("deterministic", "true", "same recipe, same bits; the CPU backend always is"),
       choice("recompute", "\"none\"",
              {{"none", "keep all activations"}, {"selective", "recompute what is cheap for its size"}, {"full", "keep only block inputs"}},
              "activations to compute again in the backward pass"),
-      integer("max_restarts", "0", "restarts from the last checkpoint after a failure").min(0),
   }};
   return schema.get();
 }
@@ -129,7 +128,6 @@ const nemo_schema* checkpoint() {
       string("monitor", "\"val_loss\"", "the metric that says which is best"),
       choice("mode", "\"min\"", {{"min", "smaller is better"}, {"max", "larger is better"}}, "what is best"),
       boolean("save_last", "true", "keep the newest as well"),
-      boolean("async", "false", "write while training goes on"),
       choice("resume", "\"if-exists\"",
              {{"if-exists", "from the run's newest checkpoint, else start"},
               {"never", "start anew"},

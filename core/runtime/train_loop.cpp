@@ -153,7 +153,11 @@ void TrainLoop::resume() {
   const checkpoint::Store store(directory_ / "checkpoints");
   const auto entry = store.latest_good();
   if (entry) {
+    const int64_t seed = progress_.seed;
     progress_ = restore(checkpoint::Reader(entry->path, checkpoint::Verify::kSizes), engine_->state(), engine_->device(), Restore::kEverything);
+    if (progress_.seed != seed)
+      throw config::fault_at(setup_.section("job"), "seed", std::to_string(seed) + " is not that of the run so far, " + std::to_string(progress_.seed) + " (" + entry->path.string() +
+                                                                "); give the run another job.name, or set checkpoint.resume = \"never\"");
     train_->seek(progress_.consumed_samples);
     checkpoint::remove_leftovers(directory_ / "checkpoints");
     prune(store);  // what a run that was killed between saving and pruning has left
@@ -193,8 +197,8 @@ Metrics TrainLoop::step(int64_t n) {
   times.optimizer = part.lap();
   const double mean = loss / static_cast<double>(std::max<int64_t>(tokens, 1));
   if (!std::isfinite(norm))
-    throw Error(Code::kInternal, "step " + std::to_string(n) + ": the gradient norm is " + std::to_string(norm) + " (loss " + std::to_string(mean) +
-                                     "); lower optim.lr, raise warmup_steps, or check the data. The last checkpoint is intact");
+    throw Error(Code::kInternal, "step " + std::to_string(n) + ": the gradient norm is not finite (loss " + std::to_string(mean) +
+                                     "); lower optim.lr, raise optim.schedule.warmup_steps, or check the data. Checkpoints saved so far are intact");
   progress_.step = n;
   progress_.consumed_samples += global_batch_size_;
   const double ms = whole.lap();

@@ -175,6 +175,13 @@ TEST_F(Resume, never_starts_anew_and_keeps_the_earlier_run) {
   EXPECT_EQ(column("run", "loss"), before);
 }
 
+TEST_F(Resume, another_seed_is_refused_and_placed) {
+  ASSERT_EQ(pretrain("run", {"trainer.max_steps=2"}).exit_code, kDone);
+  const Finished end = pretrain("run", {"trainer.max_steps=4", "job.seed=77"});
+  EXPECT_EQ(end.exit_code, kUsage) << testing::PrintToString(end);
+  EXPECT_THAT(end.err, AllOf(HasSubstr("command line: job.seed"), HasSubstr("77"), HasSubstr("job.name")));
+}
+
 TEST_F(Resume, must_is_an_error_where_there_is_no_checkpoint) {
   EXPECT_THAT(pretrain("run", {"checkpoint.resume=must"}),
               fails_with(kUsage, "checkpoint.resume=must", "no checkpoint", "runs/run/checkpoints"));

@@ -145,4 +145,8 @@ uint64_t free_bytes(const fs::path& path) {
 
 bool try_lock(const Descriptor& directory) { return ::flock(directory.get(), LOCK_EX | LOCK_NB) == 0; }
 
+FolderLock::FolderLock(const fs::path& folder) : folder_(folder, O_RDONLY | O_DIRECTORY) {
+  while (::flock(folder_.get(), LOCK_EX) != 0 && errno == EINTR) continue;
+}
+
 }  // namespace nemo::checkpoint

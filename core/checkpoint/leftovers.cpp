@@ -33,6 +33,7 @@ bool is_abandoned(const fs::path& partial) {
 fs::path partial_path(const fs::path& final_dir) { return final_dir.string() + kPartial + std::to_string(::getpid()); }
 
 void remove_leftovers(const fs::path& checkpoints) {
+  const FolderLock alone(checkpoints);
   std::vector<fs::path> partial, deleting;
   for (const fs::directory_entry& entry : fs::directory_iterator(checkpoints)) {
     const std::string name = entry.path().filename().string();

@@ -132,6 +132,13 @@ void Writer::guarded(const std::string& what, uint64_t bytes_more, Body&& body) 
                                    " bytes are free there; earlier checkpoints are untouched; free space or keep fewer checkpoints");
 }
 
+void Writer::make_partial(State& s) {
+  const FolderLock alone(s.final_dir.parent_path());
+  if (!fs::create_directory(s.partial)) throw std::system_error(EBUSY, std::generic_category(), "another save writes " + s.partial.string());
+  s.lock = Descriptor(s.partial, O_RDONLY | O_DIRECTORY);
+  if (!try_lock(s.lock) && errno == EWOULDBLOCK) throw std::system_error(errno, std::generic_category(), "lock " + s.partial.string());
+}
+
 Writer::Writer(fs::path final_dir, uint64_t expected_bytes) : state_(std::make_unique<State>()) {
   State& state = *state_;
   state.final_dir = fs::absolute(final_dir).lexically_normal();
@@ -143,10 +150,7 @@ Writer::Writer(fs::path final_dir, uint64_t expected_bytes) : state_(std::make_u
     fs::create_directories(s.final_dir.parent_path());
     remove_leftovers(s.final_dir.parent_path());
     if (s.expected > free_bytes(s.final_dir.parent_path())) throw std::system_error(ENOSPC, std::generic_category(), "look for space");
-    if (!fs::create_directory(s.partial))
-      throw std::system_error(EBUSY, std::generic_category(), "another save writes " + s.partial.string());
-    s.lock = Descriptor(s.partial, O_RDONLY | O_DIRECTORY);
-    if (!try_lock(s.lock) && errno == EWOULDBLOCK) throw std::system_error(errno, std::generic_category(), "lock " + s.partial.string());
+    make_partial(s);
     const Session session;
     s.file = create_file(s.partial / kTensorFile);
     s.bytes = Descriptor(s.partial / kTensorFile, O_RDWR);

@@ -50,6 +50,7 @@ class Writer {
   struct State;
   template <class Body>
   void guarded(const std::string& what, uint64_t bytes_more, Body&& body);
+  static void make_partial(State& state);
   void abandon() noexcept;
   std::unique_ptr<State> state_;
 };

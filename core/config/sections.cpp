@@ -124,7 +124,7 @@ const nemo_schema* log() {
 const nemo_schema* checkpoint() {
   static const Schema schema{{
       integer("every_n_steps", "0", "steps between checkpoints; 0: only at the end").min(0).unit("steps"),
-      integer("keep_top_k", "3", "how many of the best to keep, by monitor").min(0),
+      integer("keep_top_k", "3", "how many of the best to keep, by monitor; 0 and save_last = false: no checkpoints at all").min(0),
       string("monitor", "\"val_loss\"", "the metric that says which is best"),
       choice("mode", "\"min\"", {{"min", "smaller is better"}, {"max", "larger is better"}}, "what is best"),
       boolean("save_last", "true", "keep the newest as well"),

@@ -218,6 +218,8 @@ Metrics TrainLoop::step(int64_t n) {
 double TrainLoop::validate() { return mean_loss(setup_, *engine_, *validation_, progress_.seed); }
 
 void TrainLoop::save_checkpoint(const Metrics& metrics) {
+  const config::Section& rule = setup_.section("checkpoint");
+  if (rule.get_int("keep_top_k") == 0 && !rule.get_bool("save_last")) return;  // nothing would be kept
   progress_.metrics.clear();
   for (const char* name : {"loss", "val_loss"})
     if (const double* value = find(metrics, name)) progress_.metrics[name] = *value;

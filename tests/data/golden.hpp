@@ -1,6 +1,8 @@
 // tests/data/golden.hpp - Megatron's golden files, and errors of plugin code.
 #pragma once
 
+#include <unistd.h>
+
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -26,7 +28,7 @@ inline void write_bytes(const std::string& file, const std::string& bytes) { std
 inline nlohmann::json golden_json(const std::string& name) { return nlohmann::json::parse(read_bytes(golden(name))); }
 
 inline std::string fresh_dir(const std::string& name) {
-  const auto dir = std::filesystem::path(::testing::TempDir()) / ("nemo_data_" + name);
+  const auto dir = std::filesystem::path(::testing::TempDir()) / ("nemo_data_" + name + "_" + std::to_string(::getpid()));
   std::filesystem::remove_all(dir);
   std::filesystem::create_directories(dir);
   return dir.string();

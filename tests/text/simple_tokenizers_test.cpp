@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <filesystem>
 
 #include "tests/text/text_support.hpp"
@@ -8,7 +10,7 @@ namespace {
 using ::testing::TempDir;
 
 std::filesystem::path fresh_dir(const std::string& name) {
-  const std::filesystem::path dir = std::filesystem::path(TempDir()) / ("nemo_text_" + name);
+  const std::filesystem::path dir = std::filesystem::path(TempDir()) / ("nemo_text_" + name + "_" + std::to_string(::getpid()));
   std::filesystem::remove_all(dir);
   std::filesystem::create_directories(dir);
   return dir;

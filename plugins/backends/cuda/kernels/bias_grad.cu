@@ -1,0 +1,91 @@
+// db[n] = sum_a dy[a n] in two stages: blocks of 8 x 32 threads sum a strip of columns over a range of rows into partials, which are then
+// added in order. Reads dy once; bound by memory.
+#include "kernels/column_sums.cuh"
+
+namespace nemo::cuda {
+
+namespace {
+
+constexpr int kRowsAtOnce = 8;
+
+template <class T, int N>
+__global__ void strip_kernel(const T* x, int64_t rows, int64_t cols, int64_t ld, int64_t rows_per_part, float* partial, int64_t pitch) {
+  const int64_t col = (static_cast<int64_t>(blockIdx.x) * 32 + threadIdx.x) * N;
+  const int64_t begin = blockIdx.y * rows_per_part, end = min(begin + rows_per_part, rows);
+  float sum[N] = {};
+  if (col < cols) {
+#pragma unroll 4
+    for (int64_t r = begin + threadIdx.y; r < end; r += kRowsAtOnce) {
+      float v[N];
+      load<N>(x + r * ld + col, v);
+#pragma unroll
+      for (int i = 0; i < N; ++i) sum[i] += v[i];
+    }
+  }
+  __shared__ float shared[kRowsAtOnce][32 * N];
+#pragma unroll
+  for (int i = 0; i < N; ++i) shared[threadIdx.y][threadIdx.x * N + i] = sum[i];
+  __syncthreads();
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * 32 * N;
+  for (int c = threadIdx.y * 32 + threadIdx.x; c < 32 * N; c += 32 * kRowsAtOnce) {
+    if (first + c >= cols) break;
+    float total = 0;
+    for (int y = 0; y < kRowsAtOnce; ++y) total += shared[y][c];
+    partial[blockIdx.y * pitch + first + c] = total;
+  }
+}
+
+template <class G>
+__global__ void finish_kernel(const float* partial, int64_t parts, int64_t cols, int64_t pitch, G* out, bool add) {
+  const int64_t col = static_cast<int64_t>(blockIdx.x) * 32 + threadIdx.x;
+  float sum = 0;
+  if (col < cols)
+#pragma unroll 4
+    for (int64_t p = threadIdx.y; p < parts; p += 32) sum += partial[p * pitch + col];
+  __shared__ float shared[32][33];
+  shared[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y != 0 || col >= cols) return;
+  float total = 0;
+  for (int y = 0; y < 32; ++y) total += shared[y][threadIdx.x];
+  out[col] = narrow<G>(add ? widen(out[col]) + total : total);
+}
+
+}  // namespace
+
+void finish_column_sums(const float* partial, int64_t parts, int64_t cols, nemo_dtype dtype, void* out, const Launch& l) {
+  with_type(dtype, [&](auto tag) {
+    using G = decltype(tag);
+    finish_kernel<G><<<grid_of(cols, 32), dim3(32, 32), 0, l.stream()>>>(partial, parts, cols, partial_pitch(cols), static_cast<G*>(out),
+                                                                         l.write() == Write::accumulate);
+  });
+}
+
+NEMO_CUDA_KERNEL(bias_grad) {
+  const Matrix dy = node.matrix(node.in(0), node.group_rank('a'));
+  node.need_contiguous(node.out(0));
+  const nemo_dtype grad = node.out(0).dtype;
+  const int64_t rows = dy.rows, cols = dy.cols, blocks = 8 * device.multiprocessors;
+  return with_type(node.compute(), [&](auto tag) {
+    using T = decltype(tag);
+    const int64_t strips = ceil_div(cols, 32 * kLanes<T>);
+    const int64_t parts = std::clamp<int64_t>(blocks / strips, 1, std::max<int64_t>(1, rows / (4 * kRowsAtOnce)));
+    const int64_t per_part = ceil_div(rows, parts), pitch = partial_pitch(cols);
+    return make_kernel(
+        [=](const Launch& l) {
+          const T* x = l.in<T>(0);
+          float* partial = l.workspace<float>();
+          const dim3 threads(32, kRowsAtOnce);
+          const bool vector = cols % kLanes<T> == 0 && dy.ld % kLanes<T> == 0 && aligned16(x);
+          const auto grid = [&](int64_t width) { return dim3(grid_of(cols, width), static_cast<unsigned>(parts)); };
+          if (vector)
+            strip_kernel<T, kLanes<T>><<<grid(32 * kLanes<T>), threads, 0, l.stream()>>>(x, rows, cols, dy.ld, per_part, partial, pitch);
+          else
+            strip_kernel<T, 1><<<grid(32), threads, 0, l.stream()>>>(x, rows, cols, dy.ld, per_part, partial, pitch);
+          finish_column_sums(partial, parts, cols, grad, l.out(0), l);
+        },
+        align_up(static_cast<uint64_t>(parts * pitch) * sizeof(float)));
+  });
+}
+
+}  // namespace nemo::cuda

@@ -29,34 +29,69 @@ __global__ void __launch_bounds__(128) forward_kernel(const ForwardArgs a) {
   const T* k_from = static_cast<const T*>(a.x.k) + batch * a.k.batch + group * a.k.head;
   const T* v_from = static_cast<const T*>(a.x.v) + batch * a.v.batch + group * a.v.head;
   load_rows<T, D>(q, static_cast<const T*>(a.x.q) + batch * a.q.batch + head * a.q.head, a.q.position, i0, kQueryRows, p.s, p.d, p.vector);
-  const Range own = segments != nullptr ? Range(segments, i0, kQueryRows, p.s) : Range(nullptr, 0, 0, 0);
+  const Range own = segments != nullptr ? Range(segments, i0, kQueryRows, p.s) : Range(0, 0);
+  const int row0 = i0 + warp * 16 + lane / 4;
+  int row_segment[2] = {};
+  if (segments != nullptr)
+    for (int half = 0; half < 2; ++half) row_segment[half] = segments[min(row0 + half * 8, p.s - 1)];
 
   float out[D / 8][4] = {}, top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
   const int last = p.last_key(min(i0 + kQueryRows, p.s) - 1);
-  for (int j0 = p.first_key(i0) / kKeys * kKeys; j0 < last; j0 += kKeys) {
-    if (segments != nullptr && own.apart(Range(segments, j0, kKeys, p.t))) continue;
+  // The next tile of keys from j0 on that shares a segment with the queries.
+  Range keys(0, 0);
+  auto seek = [&](int j0) {
+    for (; segments != nullptr && j0 < last; j0 += kKeys) {
+      keys = Range(segments, j0, kKeys, p.t);
+      if (!own.apart(keys)) break;
+    }
+    return j0;
+  };
+  int j0 = seek(p.first_key(i0) / kKeys * kKeys);
+  if (j0 < last) load_rows<T, D>(k, k_from, a.k.position, j0, kKeys, p.t, p.d, p.vector);
+  commit_loads();
+  while (j0 < last) {
+    wait_for_loads<0>();
     __syncthreads();
-    load_rows<T, D>(k, k_from, a.k.position, j0, kKeys, p.t, p.d, p.vector);
     load_rows<T, D>(v, v_from, a.v.position, j0, kKeys, p.t, p.e, p.vector);
-    __syncthreads();
+    commit_loads();
     float x[kKeys / 8][4] = {};
     rows_by_rows<D>(x, q + warp * 16 * kPitch, k, p.d);
+    const bool plain = p.all_visible(i0 + warp * 16, 16, j0, kKeys) && own.one_with(keys);
+    const int here = j0;
+    wait_for_loads<0>();
+    __syncthreads();
+    j0 = seek(j0 + kKeys);
+    if (j0 < last) load_rows<T, D>(k, k_from, a.k.position, j0, kKeys, p.t, p.d, p.vector);
+    commit_loads();
+
+    if (plain) {
+      const float factor = p.scale * kLog2E;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int i = i0 + warp * 16 + lane / 4 + half * 8;
-      float now = top[half];
+      for (int n = 0; n < kKeys / 8; ++n)
+#pragma unroll
+        for (int c = 0; c < 4; ++c) x[n][c] *= factor;
+    } else {
 #pragma unroll
       for (int n = 0; n < kKeys / 8; ++n)
 #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          float slope, &y = x[n][half * 2 + c];
-          const float score = p.score(y, slope);
-          y = p.visible(i, j0 + n * 8 + lane % 4 * 2 + c, segments) ? score * kLog2E : -INFINITY;
-          now = fmaxf(now, y);
+          const int j = here + n * 8 + lane % 4 * 2 + c, other = segments != nullptr ? segments[min(j, p.t - 1)] : 0;
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            float slope, &y = x[n][half * 2 + c];
+            const float score = p.score(y, slope);
+            y = p.visible(row0 + half * 8, j, row_segment[half], other) ? score * kLog2E : -INFINITY;
+          }
         }
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float now = top[half];
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; ++n) now = fmaxf(now, fmaxf(x[n][half * 2], x[n][half * 2 + 1]));
       now = fmaxf(now, __shfl_xor_sync(~0u, now, 1));
       now = fmaxf(now, __shfl_xor_sync(~0u, now, 2));
-      const float base = now == -INFINITY ? 0 : now, keep = exp2f(top[half] - base);
+      const float base = now == -INFINITY ? 0 : now, keep = power_of_two(top[half] - base);
       top[half] = now;
       sum[half] *= keep;
 #pragma unroll
@@ -66,12 +101,13 @@ __global__ void __launch_bounds__(128) forward_kernel(const ForwardArgs a) {
 #pragma unroll
         for (int c = 0; c < 2; ++c) {
           float& y = x[n][half * 2 + c];
-          y = exp2f(y - base);
+          y = power_of_two(y - base);
           sum[half] += y;
         }
     }
     weights_by_rows<D>(out, x, v);
   }
+  wait_for_loads<0>();
 
   float factor[2];
 #pragma unroll

@@ -45,12 +45,13 @@ struct Problem {
   __device__ int first_query(int j) const { return causal ? min(max(j - t + s, 0), s) : 0; }
   __device__ int last_query(int j) const { return window > 0 ? min(max(j - t + s + window, 0), s) : s; }
 
-  // own, others: segment numbers of the query's batch row.
-  __device__ bool visible(int i, int j, const int32_t* row) const {
-    if (i >= s || j >= t) return false;
-    if (causal && j > i + t - s) return false;
-    if (window > 0 && j <= i + t - s - window) return false;
-    return row == nullptr || row[i] == row[j];
+  // own, other: their segment numbers.
+  __device__ bool visible(int i, int j, int own, int other) const {
+    return i < s && j < t && (!causal || j <= i + t - s) && (window == 0 || j > i + t - s - window) && own == other;
+  }
+  // True where every query of [i, i + rows) sees every key of [j, j + keys), segments aside, and scores are plain products.
+  __device__ bool all_visible(int i, int rows, int j, int keys) const {
+    return i + rows <= s && j + keys <= t && (!causal || j + keys - 1 <= i + t - s) && (window == 0 || j > i + rows - 1 + t - s - window) && softcap <= 0;
   }
   __device__ const int32_t* segment_row(int batch) const { return segments == nullptr ? nullptr : segments + static_cast<int64_t>(batch) * t; }
   // The score of a product q k; slope = d score / d (scale q k).
@@ -72,19 +73,29 @@ struct Range {
     low = __reduce_min_sync(~0u, low);
     high = __reduce_max_sync(~0u, high);
   }
+  __device__ Range(int low, int high) : low(low), high(high) {}
   __device__ bool apart(const Range& o) const { return high < o.low || o.high < low; }
+  __device__ bool one_with(const Range& o) const { return low == o.high && high == o.low && low == high; }
 };
 
+__device__ inline float power_of_two(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // Copies rows [first, first + rows) of a strided matrix into a shared tile; rows from `limit` on and columns from `cols` on become zero.
+// Asynchronous where `vector`: commit_loads, then wait_for_loads and a barrier before use.
 template <class T, int D>
 __device__ inline void load_rows(T* tile, const T* from, int64_t stride, int first, int rows, int limit, int cols, bool vector) {
   constexpr int kPitch = kRowPitch<T, D>, kStep = 16 / sizeof(T);
   if (vector) {
     for (int i = threadIdx.x; i < rows * (D / kStep); i += blockDim.x) {
       const int r = i / (D / kStep), c = i % (D / kStep) * kStep;
-      uint4 x{};
-      if (first + r < limit && c < cols) x = *reinterpret_cast<const uint4*>(from + (first + r) * stride + c);
-      *reinterpret_cast<uint4*>(tile + r * kPitch + c) = x;
+      const bool inside = first + r < limit && c < cols;
+      const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(tile + r * kPitch + c));
+      const T* at = inside ? from + (first + r) * stride + c : from;
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(at), "r"(inside ? 16 : 0));
     }
   } else {
     for (int i = threadIdx.x; i < rows * D; i += blockDim.x) {
@@ -92,6 +103,12 @@ __device__ inline void load_rows(T* tile, const T* from, int64_t stride, int fir
       tile[r * kPitch + c] = first + r < limit && c < cols ? from[(first + r) * stride + c] : narrow<T>(0);
     }
   }
+}
+__device__ inline void commit_loads() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits until at most `kPending` of the latest groups are in flight.
+template <int kPending>
+__device__ inline void wait_for_loads() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
 __device__ inline uint32_t pack(float low, float high) {

@@ -72,7 +72,9 @@ const nemo_backend_api& load(const std::string& plugin) {
   return *static_cast<const nemo_backend_api*>(found->components[0].api);
 }
 
-nemo_config config_of(const Settings& s) { return {{{"threads", 0}, {"autotune", 0}, {"deterministic", s.deterministic}, {"cudnn", s.cudnn}}}; }
+nemo_config config_of(const Settings& s) {
+  return {{{"threads", 0}, {"autotune", 0}, {"deterministic", s.deterministic}, {"cudnn", s.cudnn}}};
+}
 
 int64_t width(nemo_dtype d) { return d == NEMO_DTYPE_BF16 ? 2 : 4; }
 
@@ -138,7 +140,8 @@ void Backend::Node::add(const Array& array, Layout layout, bool output) {
     } else if (!output) {
       const auto w = static_cast<size_t>(width(array.dtype()));
       const std::vector<char> content = array.content();
-      for (int64_t i = 0; i < array.size(); ++i) std::memcpy(&image[kGuard + static_cast<size_t>(s.offset(i)) * w], &content[static_cast<size_t>(i) * w], w);
+      for (int64_t i = 0; i < array.size(); ++i)
+        std::memcpy(&image[kGuard + static_cast<size_t>(s.offset(i)) * w], &content[static_cast<size_t>(i) * w], w);
     }
     check(backend_.api_->copy_in(backend_.backend_, memory, image.data(), image.size(), nullptr));
     check(backend_.api_->synchronize(backend_.backend_, nullptr));
@@ -146,7 +149,8 @@ void Backend::Node::add(const Array& array, Layout layout, bool output) {
   (output ? outputs_ : inputs_).push_back(std::move(s));
 }
 
-std::unique_ptr<Backend::Node> Backend::prepare(const std::string& op, const Arrays& inputs, const Arrays& outputs, const Attrs& attrs, Layout layout) const {
+std::unique_ptr<Backend::Node> Backend::prepare(const std::string& op, const Arrays& inputs, const Arrays& outputs, const Attrs& attrs,
+                                                Layout layout) const {
   std::unique_ptr<Node> node(new Node(*this));
   for (const Array& a : inputs) node->add(a, layout, false);
   for (const Array& a : outputs) node->add(a, layout, true);
@@ -194,7 +198,8 @@ void Backend::Node::launch() {
 void Backend::Node::synchronize() { check(backend_.api_->synchronize(backend_.backend_, nullptr)); }
 
 bool Backend::Node::launch_captured() {
-  const auto* capture = static_cast<const nemo_graph_capture_api*>(backend_.api_->get_extension(backend_.backend_, NEMO_STR(NEMO_EXT_GRAPH_CAPTURE)));
+  const auto* capture =
+      static_cast<const nemo_graph_capture_api*>(backend_.api_->get_extension(backend_.backend_, NEMO_STR(NEMO_EXT_GRAPH_CAPTURE)));
   if (capture == nullptr) return false;
   check(capture->begin(backend_.backend_, nullptr));
   launch();

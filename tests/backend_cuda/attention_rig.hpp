@@ -15,8 +15,8 @@ using backend_cpu::Shape;
 using Arrays = std::vector<Array>;
 using Attrs = std::vector<sdk::Attr>;
 
-// How a tensor of four dimensions lies in memory. fused: as a slice of a wider buffer, 16-byte aligned. odd: strides and address aligned to an
-// element only. Other tensors are always dense.
+// How a tensor of four dimensions lies in memory. fused: as a slice of a wider buffer, 16-byte aligned. odd: strides and address aligned to
+// an element only. Other tensors are always dense.
 enum class Layout { dense, fused, odd };
 
 struct Settings {
@@ -34,7 +34,8 @@ class Backend {
 
   class Node;
   // `outputs` give dtypes and shapes; they are filled with 0xff before a launch.
-  std::unique_ptr<Node> prepare(const std::string& op, const Arrays& inputs, const Arrays& outputs, const Attrs& attrs, Layout layout) const;
+  std::unique_ptr<Node> prepare(const std::string& op, const Arrays& inputs, const Arrays& outputs, const Attrs& attrs,
+                                Layout layout) const;
 
  private:
   friend class Node;

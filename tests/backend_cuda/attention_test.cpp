@@ -24,7 +24,9 @@ struct Case {
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
-Attrs attrs_of(const Case& c) { return {{"scale", 1 / std::sqrt(static_cast<double>(c.d))}, {"causal", c.causal}, {"window", c.window}, {"softcap", c.softcap}}; }
+Attrs attrs_of(const Case& c) {
+  return {{"scale", 1 / std::sqrt(static_cast<double>(c.d))}, {"causal", c.causal}, {"window", c.window}, {"softcap", c.softcap}};
+}
 
 Array segments_of(const Case& c) {
   if (c.documents == 0) return {};
@@ -39,7 +41,8 @@ Array segments_of(const Case& c) {
 // o, lse, dq, dk, dv.
 Arrays attention(const Backend& backend, const Case& c, nemo_dtype dtype, Layout layout) {
   auto input = [&](const Shape& shape, uint64_t seed) { return backend_cpu::normal_array(BF16, shape, seed).as(dtype); };
-  const Array q = input({c.b, c.s, c.h, c.d}, 1), k = input({c.b, c.t, c.g, c.d}, 2), v = input({c.b, c.t, c.g, c.e}, 3), dout = input({c.b, c.s, c.h, c.e}, 4);
+  const Array q = input({c.b, c.s, c.h, c.d}, 1), k = input({c.b, c.t, c.g, c.d}, 2), v = input({c.b, c.t, c.g, c.e}, 3),
+              dout = input({c.b, c.s, c.h, c.e}, 4);
   const Array segments = segments_of(c), o(dtype, {c.b, c.s, c.h, c.e}), lse(F32, {c.b, c.h, c.s});
   auto forward = backend.prepare("attention", {q, k, v, segments}, {o, lse}, attrs_of(c), layout);
   forward->launch();
@@ -64,8 +67,8 @@ double distance(const Array& a, const Array& b) {
   return difference == 0 ? 0 : std::sqrt(difference / size);
 }
 
-// bf16 has 8 bits: one rounding is 2^-9 / sqrt(3) = 1.1e-3 of the norm; o is rounded weights times values, rounded; the gradients go through
-// rounded o, weights and dS. f32 sums of up to 1024 terms.
+// bf16 has 8 bits: one rounding is 2^-9 / sqrt(3) = 1.1e-3 of the norm; o is rounded weights times values, rounded; the gradients go
+// through rounded o, weights and dS. f32 sums of up to 1024 terms.
 void expect_close(const Arrays& got, const Arrays& want, nemo_dtype dtype) {
   const char* names[] = {"o", "lse", "dq", "dk", "dv"};
   const double rounded[] = {4e-3, 1e-5, 8e-3, 8e-3, 8e-3};
@@ -96,8 +99,8 @@ const Case kCases[] = {
     {"more_queries_than_keys", 1, 130, 70, 2, 2, 64, 64, 1, 0, 0, 0, Layout::dense, false},
 };
 
-#define SKIP_WITHOUT_GPU()                                        \
-  std::string reason;                                             \
+#define SKIP_WITHOUT_GPU() \
+  std::string reason;      \
   if (Backend::devices("cuda", reason) == 0) GTEST_SKIP() << "no GPU: " << reason
 
 const Backend& cpu() {
@@ -162,10 +165,12 @@ TEST(AttentionCapture, a_replayed_graph_gives_what_a_launch_gives) {
   const Shape shape{2, 256, 4, 64};
   const Array x = backend_cpu::normal_array(BF16, shape, 5);
   for (const Backend* backend : {&with_cudnn(), &own()}) {
-    auto eager = backend->prepare("attention", {x, x, x, {}}, {Array(BF16, shape), Array(F32, {2, 4, 256})}, {{"scale", 0.125}}, Layout::dense);
+    auto eager =
+        backend->prepare("attention", {x, x, x, {}}, {Array(BF16, shape), Array(F32, {2, 4, 256})}, {{"scale", 0.125}}, Layout::dense);
     eager->launch();
     const Arrays want = eager->read();
-    auto captured = backend->prepare("attention", {x, x, x, {}}, {Array(BF16, shape), Array(F32, {2, 4, 256})}, {{"scale", 0.125}}, Layout::dense);
+    auto captured =
+        backend->prepare("attention", {x, x, x, {}}, {Array(BF16, shape), Array(F32, {2, 4, 256})}, {{"scale", 0.125}}, Layout::dense);
     ASSERT_TRUE(captured->launch_captured());
     EXPECT_TRUE(same_bits(captured->read(), want));
     const Arrays in{x, x, x, x, want[0], want[1], {}}, out{Array(BF16, shape), Array(BF16, shape), Array(BF16, shape)};

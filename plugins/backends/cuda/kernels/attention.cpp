@@ -15,7 +15,7 @@ namespace {
 
 // What the nodes of a device share: the library, and plans by shape (plans take long to build, and layers repeat).
 struct Shared {
-  std::shared_ptr<Cudnn> cudnn;  // nullptr: own kernels only
+  std::shared_ptr<Cudnn> cudnn;                                   // nullptr: own kernels only
   std::map<std::string, std::shared_ptr<const CudnnPlan>> plans;  // nullptr: cuDNN refused the shape
 };
 
@@ -67,7 +67,8 @@ Problem problem(const Node& node, const Tensor& segments) {
   std::memset(static_cast<void*>(&p), 0, sizeof p);
   AttentionSpec& s = p.spec;
   s.dtype = node.compute();
-  s.b = node.size('b'), s.s = node.size('s'), s.t = node.size('t'), s.h = node.size('h'), s.g = node.size('g'), s.d = node.size('d'), s.e = node.size('e');
+  s.b = node.size('b'), s.s = node.size('s'), s.t = node.size('t'), s.h = node.size('h'), s.g = node.size('g'), s.d = node.size('d'),
+  s.e = node.size('e');
   s.window = node.integer("window");
   s.scale = static_cast<float>(node.number("scale"));
   s.softcap = static_cast<float>(node.number("softcap"));
@@ -94,8 +95,10 @@ class ForwardKernel final : public nemo_kernel {
   uint64_t workspace() const { return binding_ ? binding_->plan().workspace() : 0; }
   void run(const Launch& l) const override {
     const ForwardPointers x{l.in(0), l.in(1), l.in(2), p_.spec.segments ? l.in<int32_t>(3) : nullptr, l.out(0), l.out<float>(1)};
-    if (binding_ && aligned({x.q, x.k, x.v, x.o})) run_forward(*binding_, x, l.stream(), l.workspace<char>());
-    else own_forward(p_, x, l.stream());
+    if (binding_ && aligned({x.q, x.k, x.v, x.o}))
+      run_forward(*binding_, x, l.stream(), l.workspace<char>());
+    else
+      own_forward(p_, x, l.stream());
   }
 
  private:
@@ -115,8 +118,10 @@ class BackwardKernel final : public nemo_kernel {
   void run(const Launch& l) const override {
     const int32_t* segments = p_.spec.segments ? l.in<int32_t>(6) : nullptr;
     const BackwardPointers x{l.in(0), l.in(1), l.in(2), l.in(3), l.in(4), l.in<float>(5), segments, l.out(0), l.out(1), l.out(2)};
-    if (binding_ && aligned({x.dout, x.q, x.k, x.v, x.o, x.dq, x.dk, x.dv})) run_backward(*binding_, p_, order_, x, l.stream(), l.workspace<char>());
-    else own_backward(p_, x, l.stream(), l.workspace<char>());
+    if (binding_ && aligned({x.dout, x.q, x.k, x.v, x.o, x.dq, x.dk, x.dv}))
+      run_backward(*binding_, p_, order_, x, l.stream(), l.workspace<char>());
+    else
+      own_backward(p_, x, l.stream(), l.workspace<char>());
   }
 
  private:

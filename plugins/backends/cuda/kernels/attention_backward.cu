@@ -1,5 +1,6 @@
-// attention backward, own kernels, no atomics: one for dk and dv that walks the queries of a block of keys, one for dq that walks the keys of a
-// block of queries; both compute the probabilities again from lse (14 s t d flops per head against 10, for a fixed order of every sum).
+// attention backward, own kernels, no atomics: one for dk and dv that walks the queries of a block of keys, one for dq that walks the keys
+// of a block of queries; both compute the probabilities again from lse (14 s t d flops per head against 10, for a fixed order of every
+// sum).
 //   P = e^(S - lse), dV = P^T dO, dP = dO V^T, dS = P (dP - rowsum(dO O)) slope, dQ = scale dS K, dK = scale dS^T Q
 #include "attention_launch.cuh"
 
@@ -80,7 +81,8 @@ __global__ void __launch_bounds__(kKeyThreads<D>) keys_kernel(const BackwardArgs
     for (int half = 0; half < 2; ++half) row_segment[half] = segments[min(row0 + half * 8, p.t - 1)];
 
   float dk[kCols / 8][4] = {}, dv[kCols / 8][4] = {};
-  const int first = p.first_query(j0) / kQueries * kQueries, last = p.last_query(min(j0 + kKeyRows, p.t) - 1), end = (group + 1) * per_group;
+  const int first = p.first_query(j0) / kQueries * kQueries, last = p.last_query(min(j0 + kKeyRows, p.t) - 1),
+            end = (group + 1) * per_group;
   // The place (head, i0) of the walk from the given one on that shares a segment with the keys.
   int head = group * per_group, i0 = first;
   Range queries(0, 0);
@@ -115,20 +117,28 @@ __global__ void __launch_bounds__(kKeyThreads<D>) keys_kernel(const BackwardArgs
     float x[kQueries / 8][4] = {}, dp[kQueries / 8][4] = {};
     rows_by_rows<D>(x, k + warp * 16 * kPitch, walked.first(turn), p.d);
     rows_by_rows<D>(dp, v + warp * 16 * kPitch, walked.second(turn), p.e);
+    if (plain) {
 #pragma unroll
-    for (int n = 0; n < kQueries / 8; ++n)
+      for (int n = 0; n < kQueries / 8; ++n)
 #pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        const int i = here + n * 8 + lane % 4 * 2 + c, inside = min(i, p.s - 1);
-        const float lse = a.x.lse[sums + inside], dot = a.dots[sums + inside];
-        if (plain) {
+        for (int c = 0; c < 2; ++c) {
+          const int64_t at = sums + here + n * 8 + lane % 4 * 2 + c;
+          const float lse = a.x.lse[at], dot = a.dots[at];
+#pragma unroll
           for (int half = 0; half < 2; ++half) differentiate_plain(p, lse, dot, x[n][half * 2 + c], dp[n][half * 2 + c]);
-        } else {
-          const int other = segments != nullptr ? segments[inside] : 0;
+        }
+    } else {
+#pragma unroll
+      for (int n = 0; n < kQueries / 8; ++n)
+#pragma unroll
+        for (int c = 0; c < 2; ++c) {
+          const int i = here + n * 8 + lane % 4 * 2 + c, inside = min(i, p.s - 1), other = segments != nullptr ? segments[inside] : 0;
+          const float lse = a.x.lse[sums + inside], dot = a.dots[sums + inside];
+#pragma unroll
           for (int half = 0; half < 2; ++half)
             differentiate(p, p.visible(i, row0 + half * 8, other, row_segment[half]), lse, dot, x[n][half * 2 + c], dp[n][half * 2 + c]);
         }
-      }
+    }
     weights_by_rows<D>(dv, x, walked.second(turn) + col0);
     weights_by_rows<D>(dk, dp, walked.first(turn) + col0);
     __syncthreads();
@@ -152,7 +162,8 @@ __global__ void __launch_bounds__(128) queries_kernel(const BackwardArgs a) {
   const T* k_from = static_cast<const T*>(a.x.k) + batch * a.k.batch + group * a.k.head;
   const T* v_from = static_cast<const T*>(a.x.v) + batch * a.v.batch + group * a.v.head;
   load_rows<T, D>(q, static_cast<const T*>(a.x.q) + batch * a.q.batch + head * a.q.head, a.q.position, i0, kQueryRows, p.s, p.d, p.vector);
-  load_rows<T, D>(dout, static_cast<const T*>(a.x.dout) + batch * a.dout.batch + head * a.dout.head, a.dout.position, i0, kQueryRows, p.s, p.e, p.vector);
+  load_rows<T, D>(dout, static_cast<const T*>(a.x.dout) + batch * a.dout.batch + head * a.dout.head, a.dout.position, i0, kQueryRows, p.s,
+                  p.e, p.vector);
   const Range own = segments != nullptr ? Range(segments, i0, kQueryRows, p.s) : Range(0, 0);
   const int row0 = i0 + warp * 16 + lane / 4;
   float lse[2], dot[2], dq[D / 8][4] = {};
@@ -195,18 +206,20 @@ __global__ void __launch_bounds__(128) queries_kernel(const BackwardArgs a) {
     float x[kKeys / 8][4] = {}, dp[kKeys / 8][4] = {};
     rows_by_rows<D>(x, q + warp * 16 * kPitch, walked.first(turn), p.d);
     rows_by_rows<D>(dp, dout + warp * 16 * kPitch, walked.second(turn), p.e);
+    if (plain) {
 #pragma unroll
-    for (int n = 0; n < kKeys / 8; ++n)
+      for (int n = 0; n < kKeys / 8; ++n)
 #pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        const int half = c / 2, j = here + n * 8 + lane % 4 * 2 + c % 2;
-        if (plain) {
-          differentiate_plain(p, lse[half], dot[half], x[n][c], dp[n][c]);
-        } else {
-          const int other = segments != nullptr ? segments[min(j, p.t - 1)] : 0;
+        for (int c = 0; c < 4; ++c) differentiate_plain(p, lse[c / 2], dot[c / 2], x[n][c], dp[n][c]);
+    } else {
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; ++n)
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+          const int half = c / 2, j = here + n * 8 + lane % 4 * 2 + c % 2, other = segments != nullptr ? segments[min(j, p.t - 1)] : 0;
           differentiate(p, p.visible(row0 + half * 8, j, row_segment[half], other), lse[half], dot[half], x[n][c], dp[n][c]);
         }
-      }
+    }
     weights_by_rows<D>(dq, dp, walked.first(turn));
     __syncthreads();
   }
@@ -217,7 +230,7 @@ __global__ void __launch_bounds__(128) queries_kernel(const BackwardArgs a) {
 
 template <class T, int D>
 void launch(const BackwardArgs& a, cudaStream_t stream) {
-  constexpr int kBytes = (2 * 64 + 4 * kWalkedRows<T, D>) * kRowPitch<T, D> * static_cast<int>(sizeof(T));
+  constexpr int kBytes = (2 * 64 + 4 * kWalkedRows<T, D>)*kRowPitch<T, D> * static_cast<int>(sizeof(T));
   const Problem& p = a.p;
   const int64_t rows = static_cast<int64_t>(p.b) * p.h * p.s;
   if (rows > 0) {
@@ -238,7 +251,9 @@ const char* own_refuses(const AttentionSpec& s) {
   return nullptr;
 }
 
-uint64_t own_backward_workspace(const AttentionBackward& p) { return align_up(static_cast<uint64_t>(p.spec.b * p.spec.h * p.spec.s) * sizeof(float)); }
+uint64_t own_backward_workspace(const AttentionBackward& p) {
+  return align_up(static_cast<uint64_t>(p.spec.b * p.spec.h * p.spec.s) * sizeof(float));
+}
 
 void own_backward(const AttentionBackward& f, const BackwardPointers& x, cudaStream_t stream, void* workspace) {
   using namespace attention;

@@ -144,7 +144,8 @@ std::shared_ptr<const CudnnPlan> build_backward(std::shared_ptr<const Cudnn> cud
   Pattern a(std::move(cudnn), p);
   const auto dout = a.tensor(p.h, p.s, p.e, f.dout), q = a.tensor(p.h, p.s, p.d, f.q), kt = a.transposed(p.g, p.t, p.d, f.k),
              vt = a.transposed(p.g, p.t, p.e, f.v), o = a.tensor(p.h, p.s, p.e, f.o), lse = a.row_memory();
-  const auto dq = a.tensor(p.h, p.s, p.d, f.dq), dk = a.tensor(p.g, p.t, p.d, f.dk), dv = a.tensor(p.g, p.t, p.e, f.dv), sums = a.row_memory();
+  const auto dq = a.tensor(p.h, p.s, p.d, f.dq), dk = a.tensor(p.g, p.t, p.d, f.dk), dv = a.tensor(p.g, p.t, p.e, f.dv),
+             sums = a.row_memory();
 
   // sums = rowsum(dO O)
   const auto products = a.graph.value(kF32, {p.b, p.h, p.s, p.e}, {p.h * p.s * p.e, p.s * p.e, p.h * p.e, 1});
@@ -161,7 +162,8 @@ std::shared_ptr<const CudnnPlan> build_backward(std::shared_ptr<const Cudnn> cud
   // dS = P (dO V^T - sums) scale, dK = dS^T Q
   const auto dp = a.graph.value(kF32, a.sizes.scores);
   a.graph.matmul(dout, vt, dp);
-  const auto ds = a.scores(CUDNN_POINTWISE_MUL, a.scores(CUDNN_POINTWISE_MUL, a.scores(CUDNN_POINTWISE_SUB, dp, sums), weights), a.graph.constant(p.scale));
+  const auto ds = a.scores(CUDNN_POINTWISE_MUL, a.scores(CUDNN_POINTWISE_MUL, a.scores(CUDNN_POINTWISE_SUB, dp, sums), weights),
+                           a.graph.constant(p.scale));
   a.matmul_per_kv_head(a.turned(ds), q, dk, p.d);
 
   // dQ = dS K, through an f32 accumulator that blocks add into; without one cuDNN keeps dS in memory and sums in order.
@@ -183,16 +185,18 @@ uint64_t backward_workspace(const CudnnPlan& plan, const AttentionBackward& p, D
 
 void run_forward(CudnnBinding& binding, const ForwardPointers& x, cudaStream_t stream, void* workspace) {
   auto free = [](const void* p) { return const_cast<void*>(p); };
-  binding.execute(stream, {free(x.q), free(x.k), free(x.v), x.o, x.lse}, workspace);
+  void* const addresses[] = {free(x.q), free(x.k), free(x.v), x.o, x.lse};
+  binding.execute(stream, addresses, workspace);
 }
 
-void run_backward(CudnnBinding& binding, const AttentionBackward& p, DqOrder order, const BackwardPointers& x, cudaStream_t stream, void* workspace) {
+void run_backward(CudnnBinding& binding, const AttentionBackward& p, DqOrder order, const BackwardPointers& x, cudaStream_t stream,
+                  void* workspace) {
   auto free = [](const void* p) { return const_cast<void*>(p); };
   const BackwardLayout layout(binding.plan(), p.spec, order);
   char* base = static_cast<char*>(workspace);
-  std::vector<void*> addresses{free(x.dout), free(x.q), free(x.k), free(x.v), free(x.o), const_cast<float*>(x.lse), x.dq, x.dk, x.dv, base + layout.sums};
-  if (order == DqOrder::any) addresses.push_back(base + layout.dq);
-  binding.execute(stream, addresses, workspace);
+  void* const addresses[] = {free(x.dout), free(x.q), free(x.k), free(x.v),          free(x.o),       const_cast<float*>(x.lse),
+                             x.dq,         x.dk,      x.dv,      base + layout.sums, base + layout.dq};
+  binding.execute(stream, std::span(addresses).first(order == DqOrder::any ? 11 : 10), workspace);
 }
 
 }  // namespace nemo::cuda

@@ -22,6 +22,7 @@ std::shared_ptr<const CudnnPlan> build_backward(std::shared_ptr<const Cudnn> cud
 uint64_t backward_workspace(const CudnnPlan& plan, const AttentionBackward& p, DqOrder order);
 
 void run_forward(CudnnBinding& binding, const ForwardPointers& x, cudaStream_t stream, void* workspace);
-void run_backward(CudnnBinding& binding, const AttentionBackward& p, DqOrder order, const BackwardPointers& x, cudaStream_t stream, void* workspace);
+void run_backward(CudnnBinding& binding, const AttentionBackward& p, DqOrder order, const BackwardPointers& x, cudaStream_t stream,
+                  void* workspace);
 
 }  // namespace nemo::cuda

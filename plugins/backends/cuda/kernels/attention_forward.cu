@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(128) forward_kernel(const ForwardArgs a) {
 
 template <class T, int D>
 void launch(const ForwardArgs& a, cudaStream_t stream) {
-  constexpr int kBytes = (kQueryRows + 2 * kKeyRowsOf<T, D>) * kRowPitch<T, D> * static_cast<int>(sizeof(T));
+  constexpr int kBytes = (kQueryRows + 2 * kKeyRowsOf<T, D>)*kRowPitch<T, D> * static_cast<int>(sizeof(T));
   const dim3 grid((a.p.s + kQueryRows - 1) / kQueryRows, a.p.h, a.p.b);
   launch_kernel(forward_kernel<T, D>, grid, 128, kBytes, stream, a);
 }

@@ -1,7 +1,7 @@
 // Pieces of the own attention kernels: warp tiles of 16 rows in the register layout of mma.m16n8k16, shared-memory tiles of rows, the mask.
 //
-// Register layout of a 16 x 8n tile: c[n][0..1] = row lane/4, columns 8n + 2 (lane%4) + {0, 1}; c[n][2..3] = the same columns of row lane/4 + 8.
-// Shared tiles are row-major with kRowPitch<T, D> elements from row to row (16 bytes of padding against bank conflicts).
+// Register layout of a 16 x 8n tile: c[n][0..1] = row lane/4, columns 8n + 2 (lane%4) + {0, 1}; c[n][2..3] = the same columns of row lane/4
+// + 8. Shared tiles are row-major with kRowPitch<T, D> elements from row to row (16 bytes of padding against bank conflicts).
 #pragma once
 
 #include <cuda_bf16.h>
@@ -51,9 +51,12 @@ struct Problem {
   }
   // True where every query of [i, i + rows) sees every key of [j, j + keys), segments aside, and scores are plain products.
   __device__ bool all_visible(int i, int rows, int j, int keys) const {
-    return i + rows <= s && j + keys <= t && (!causal || j + keys - 1 <= i + t - s) && (window == 0 || j > i + rows - 1 + t - s - window) && softcap <= 0;
+    return i + rows <= s && j + keys <= t && (!causal || j + keys - 1 <= i + t - s) && (window == 0 || j > i + rows - 1 + t - s - window) &&
+           softcap <= 0;
   }
-  __device__ const int32_t* segment_row(int batch) const { return segments == nullptr ? nullptr : segments + static_cast<int64_t>(batch) * t; }
+  __device__ const int32_t* segment_row(int batch) const {
+    return segments == nullptr ? nullptr : segments + static_cast<int64_t>(batch) * t;
+  }
   // The score of a product q k; slope = d score / d (scale q k).
   __device__ float score(float product, float& slope) const {
     const float x = product * scale;
@@ -118,11 +121,15 @@ __device__ inline uint32_t pack(float low, float high) {
 
 __device__ inline void load_matrices(uint32_t (&r)[4], const __nv_bfloat16* at) {
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(at));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address));
 }
 __device__ inline void load_matrices_turned(uint32_t (&r)[4], const __nv_bfloat16* at) {
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(at));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address));
 }
 __device__ inline void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -158,7 +165,8 @@ __device__ inline void rows_by_rows(float (&c)[N][4], const float* a, const floa
     const float4 x0 = *reinterpret_cast<const float4*>(a_at + k), x1 = *reinterpret_cast<const float4*>(a_at + 8 * kPitch + k);
 #pragma unroll
     for (int n = 0; n < N; ++n) {
-      const float4 y0 = *reinterpret_cast<const float4*>(b_at + n * 8 * kPitch + k), y1 = *reinterpret_cast<const float4*>(b_at + (n * 8 + 1) * kPitch + k);
+      const float4 y0 = *reinterpret_cast<const float4*>(b_at + n * 8 * kPitch + k),
+                   y1 = *reinterpret_cast<const float4*>(b_at + (n * 8 + 1) * kPitch + k);
       c[n][0] += x0.x * y0.x + x0.y * y0.y + x0.z * y0.z + x0.w * y0.w;
       c[n][1] += x0.x * y1.x + x0.y * y1.y + x0.z * y1.z + x0.w * y1.w;
       c[n][2] += x1.x * y0.x + x1.y * y0.y + x1.z * y0.z + x1.w * y0.w;
@@ -207,7 +215,8 @@ __device__ inline void weights_by_rows(float (&c)[N][4], const float (&w)[K][4],
 
 // Writes a tile of 16 rows, times `factor` per row half, to a strided matrix; rows from `limit` on and columns from `cols` on are left out.
 template <class T, int N>
-__device__ inline void store_rows(const float (&c)[N][4], const float (&factor)[2], T* to, int64_t stride, int first, int limit, int first_col, int cols) {
+__device__ inline void store_rows(const float (&c)[N][4], const float (&factor)[2], T* to, int64_t stride, int first, int limit,
+                                  int first_col, int cols) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {

@@ -1,5 +1,6 @@
 #include "cudnn_graph.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "nemo/cpp/core.hpp"
@@ -55,7 +56,9 @@ CudnnGraph::Id CudnnGraph::memory(cudnnDataType_t type, const Dims& dims, const 
   return id;
 }
 
-CudnnGraph::Id CudnnGraph::value(cudnnDataType_t type, const Dims& dims, const Dims& strides) { return add_tensor(type, dims, strides, true, false); }
+CudnnGraph::Id CudnnGraph::value(cudnnDataType_t type, const Dims& dims, const Dims& strides) {
+  return add_tensor(type, dims, strides, true, false);
+}
 
 CudnnGraph::Id CudnnGraph::value(cudnnDataType_t type, const Dims& dims) {
   return value(type, dims, {dims[1] * dims[2] * dims[3], dims[2] * dims[3], dims[3], 1});
@@ -159,8 +162,9 @@ std::shared_ptr<const CudnnPlan> CudnnGraph::build() {
   std::vector<CudnnDescriptor> configs;
   std::vector<cudnnBackendDescriptor_t> raw;
   for (int64_t i = 0; i < count; ++i) configs.push_back(make(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR)), raw.push_back(configs.back().get());
-  cudnn_->check(cudnn_->get_attribute(heuristics.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, &count, raw.data()),
-                "read the engine configurations");
+  cudnn_->check(
+      cudnn_->get_attribute(heuristics.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, &count, raw.data()),
+      "read the engine configurations");
 
   cudnnStatus_t last = CUDNN_STATUS_NOT_SUPPORTED;
   for (int64_t i = 0; i < count; ++i) {
@@ -171,8 +175,9 @@ std::shared_ptr<const CudnnPlan> CudnnGraph::build() {
     last = cudnn_->finalize(result->plan_.get());
     if (last != CUDNN_STATUS_SUCCESS) continue;
     int64_t bytes = 0;
-    cudnn_->check(cudnn_->get_attribute(result->plan_.get(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, nullptr, &bytes),
-                  "workspace size");
+    cudnn_->check(
+        cudnn_->get_attribute(result->plan_.get(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, nullptr, &bytes),
+        "workspace size");
     result->cudnn_ = cudnn_;
     result->workspace_ = static_cast<uint64_t>(bytes);
     result->memory_uids_ = memory_uids_;
@@ -184,11 +189,12 @@ std::shared_ptr<const CudnnPlan> CudnnGraph::build() {
   return nullptr;
 }
 
-void CudnnBinding::execute(cudaStream_t stream, const std::vector<void*>& addresses, void* workspace) {
+void CudnnBinding::execute(cudaStream_t stream, std::span<void* const> addresses, void* workspace) {
   const Cudnn& cudnn = *plan_->cudnn_;
-  if (pack_.get() == nullptr || addresses != addresses_ || workspace != workspace_) {
+  if (pack_.get() == nullptr || !std::ranges::equal(addresses, addresses_) || workspace != workspace_) {
     std::vector<int64_t> uids = plan_->memory_uids_;
-    std::vector<void*> all = addresses;
+    addresses_.assign(addresses.begin(), addresses.end());
+    std::vector<void*> all = addresses_;
     for (size_t i = 0; i < plan_->constant_uids_.size(); ++i) {
       uids.push_back(plan_->constant_uids_[i]);
       all.push_back(const_cast<char*>(plan_->constants_[i].data()));
@@ -200,7 +206,6 @@ void CudnnBinding::execute(cudaStream_t stream, const std::vector<void*>& addres
     pack.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
     pack.finalize("variant pack");
     pack_ = std::move(pack);
-    addresses_ = addresses;
     workspace_ = workspace;
   }
   cudnn.check(cudnn.set_stream(cudnn.handle(), stream), "cudnnSetStream");

@@ -4,6 +4,7 @@
 #include <array>
 #include <deque>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "cudnn_library.hpp"
@@ -52,7 +53,7 @@ class CudnnBinding {
   explicit CudnnBinding(std::shared_ptr<const CudnnPlan> plan) : plan_(std::move(plan)) {}
   const CudnnPlan& plan() const { return *plan_; }
   // `addresses`: of the memory tensors, in the order of CudnnGraph::memory. Enqueues.
-  void execute(cudaStream_t stream, const std::vector<void*>& addresses, void* workspace);
+  void execute(cudaStream_t stream, std::span<void* const> addresses, void* workspace);
 
  private:
   std::shared_ptr<const CudnnPlan> plan_;

@@ -86,6 +86,12 @@ void run() {
     bandwidth("adamw 100M", "adamw", {g, hyper}, {p, m, m, m}, {}, 12.0 * static_cast<double>(n));
     bandwidth("sum_squares 100M", "sum_squares", {g}, {Array(F64, {})});
   }
+  {
+    product("124M head 4096x50304x768", 4096, 50304, 768);
+    const Array logits = filled(BF16, {4096, 50304}), r = filled(F32, {4096});
+    bandwidth("cross_entropy 4096x50304", "cross_entropy", {logits, some_ids(4096, 50304)}, {r, r});
+    bandwidth("cross_entropy_grad", "cross_entropy_grad", {r, logits, some_ids(4096, 50304), r}, {logits});
+  }
   const Array dy = filled(BF16, {16384, 2048});
   bandwidth("embedding 16384 of 128256x2048", "embedding", {some_ids(16384, 128256), filled(BF16, {128256, 2048})}, {dy}, {}, -128256.0 * 2048 * 2 + 16384.0 * 2048 * 2);
   const Array table(F32, {128256, 2048});

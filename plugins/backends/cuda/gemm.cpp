@@ -136,6 +136,10 @@ void Gemm::choose(GemmPlan& plan, const std::string& key, Autotune autotune) {
   cublasLtMatmulPreference_t preference = nullptr;
   check(lt_.cublasLtMatmulPreferenceCreate(&preference), "matmul preference");
   lt_.cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &kWorkspaceLimit, sizeof kWorkspaceLimit);
+  // Split products add their parts in f32, never in a bf16 result.
+  const uint32_t reductions = plan.product_.c == NEMO_DTYPE_F32 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_INPLACE
+                                                                : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  lt_.cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions);
   for (auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
                          CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
     lt_.cublasLtMatmulPreferenceSetAttribute(preference, attribute, &plan.alignment_, sizeof plan.alignment_);

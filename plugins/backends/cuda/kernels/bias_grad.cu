@@ -35,30 +35,44 @@ __global__ void strip_kernel(const T* x, int64_t rows, int64_t cols, int64_t ld,
   }
 }
 
-template <class G>
-__global__ void finish_kernel(const float* partial, int64_t parts, int64_t cols, int64_t pitch, G* out, bool add) {
-  const int64_t col = static_cast<int64_t>(blockIdx.x) * 32 + threadIdx.x;
+constexpr int kFinishCols = 8, kFinishRows = 128;
+
+// A block sums 8 columns: 128 threads each over the parts, then lanes, then warps.
+__global__ void __launch_bounds__(kFinishCols* kFinishRows) finish_kernel(const ColumnSums sums, int64_t pitch, bool add) {
+  const ColumnSums::One one = sums.one[blockIdx.y];
+  const int64_t col = static_cast<int64_t>(blockIdx.x) * kFinishCols + threadIdx.x;
   float sum = 0;
-  if (col < cols)
-#pragma unroll 4
-    for (int64_t p = threadIdx.y; p < parts; p += 32) sum += partial[p * pitch + col];
-  __shared__ float shared[32][33];
-  shared[threadIdx.y][threadIdx.x] = sum;
+  if (col < sums.cols)
+#pragma unroll 8
+    for (int64_t p = threadIdx.y; p < sums.parts; p += kFinishRows) sum += one.partial[p * pitch + col];
+  sum += __shfl_xor_sync(0xffffffffu, sum, 8);
+  sum += __shfl_xor_sync(0xffffffffu, sum, 16);
+  __shared__ float shared[kFinishCols][33];
+  const int warp = static_cast<int>(threadIdx.y) / 4;
+  if (threadIdx.y % 4 == 0) shared[threadIdx.x][warp] = sum;
   __syncthreads();
-  if (threadIdx.y != 0 || col >= cols) return;
-  float total = 0;
-  for (int y = 0; y < 32; ++y) total += shared[y][threadIdx.x];
-  out[col] = narrow<G>(add ? widen(out[col]) + total : total);
+  if (warp >= kFinishCols) return;
+  const int lane = static_cast<int>(threadIdx.y) % 4 * 8 + static_cast<int>(threadIdx.x);
+  float total = shared[warp][lane];
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) total += __shfl_xor_sync(0xffffffffu, total, step);
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * kFinishCols + warp;
+  if (lane != 0 || at >= sums.cols) return;
+  if (one.dtype == NEMO_DTYPE_BF16) {
+    bf16* to = static_cast<bf16*>(one.out) + at;
+    *to = narrow<bf16>(add ? widen(*to) + total : total);
+  } else {
+    float* to = static_cast<float*>(one.out) + at;
+    *to = add ? *to + total : total;
+  }
 }
 
 }  // namespace
 
-void finish_column_sums(const float* partial, int64_t parts, int64_t cols, nemo_dtype dtype, void* out, const Launch& l) {
-  with_type(dtype, [&](auto tag) {
-    using G = decltype(tag);
-    finish_kernel<G><<<grid_of(cols, 32), dim3(32, 32), 0, l.stream()>>>(partial, parts, cols, partial_pitch(cols), static_cast<G*>(out),
-                                                                         l.write() == Write::accumulate);
-  });
+void finish_column_sums(const ColumnSums& sums, const Launch& l) {
+  if (sums.count == 0) return;
+  const dim3 grid(grid_of(sums.cols, kFinishCols), sums.count);
+  finish_kernel<<<grid, dim3(kFinishCols, kFinishRows), 0, l.stream()>>>(sums, partial_pitch(sums.cols), l.write() == Write::accumulate);
 }
 
 NEMO_CUDA_KERNEL(bias_grad) {
@@ -82,7 +96,9 @@ NEMO_CUDA_KERNEL(bias_grad) {
             strip_kernel<T, kLanes<T>><<<grid(32 * kLanes<T>), threads, 0, l.stream()>>>(x, rows, cols, dy.ld, per_part, partial, pitch);
           else
             strip_kernel<T, 1><<<grid(32), threads, 0, l.stream()>>>(x, rows, cols, dy.ld, per_part, partial, pitch);
-          finish_column_sums(partial, parts, cols, grad, l.out(0), l);
+          ColumnSums sums{parts, cols, {}, 0};
+          sums.add(partial, grad, l.out(0));
+          finish_column_sums(sums, l);
         },
         align_up(static_cast<uint64_t>(parts * pitch) * sizeof(float)));
   });

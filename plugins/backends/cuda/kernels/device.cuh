@@ -84,6 +84,27 @@ __device__ __forceinline__ void store(bf16* p, const float (&x)[N]) {
     *reinterpret_cast<uint4*>(p) = make_uint4(pack(x[0], x[1]), pack(x[2], x[3]), pack(x[4], x[5]), pack(x[6], x[7]));
 }
 
+// N elements as they lie in memory, for loads that are issued long before their use.
+template <class T, int N>
+struct alignas(N * sizeof(T) > 16 ? 16 : N * sizeof(T)) Raw {
+  T v[N];
+};
+template <class T, int N>
+__device__ __forceinline__ Raw<T, N> load_raw(const void* base, int64_t at) {
+  const T* p = static_cast<const T*>(base) + at;
+  Raw<T, N> r;
+  if constexpr (N * sizeof(T) == 16)
+    *reinterpret_cast<uint4*>(&r) = *reinterpret_cast<const uint4*>(p);
+  else
+    for (int i = 0; i < N; ++i) r.v[i] = p[i];
+  return r;
+}
+template <class T, int N>
+__device__ __forceinline__ void widen(const Raw<T, N>& r, float (&x)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) x[i] = widen(r.v[i]);
+}
+
 struct Sum {
   template <class C>
   __device__ C operator()(C a, C b) const {

@@ -15,51 +15,64 @@ struct NormArgs {
   bool layer;
 };
 
+// Rows of up to 4 items are fetched while the row before them is worked on.
 template <class T, int N, int kItems>
 __global__ void __launch_bounds__(max_threads(kItems)) norm_kernel(const NormArgs p) {
-  __shared__ float scratch[4][32];
-  const int vectors = static_cast<int>(p.cols / N);
+  __shared__ float scratch[2][32];  // reductions alternate: a barrier lies between two uses of the same half
+  constexpr bool kAhead = kItems <= 4;
+  const int vectors = static_cast<int>(p.cols / N), threads = static_cast<int>(blockDim.x), first = static_cast<int>(threadIdx.x);
   const float scale = 1.0f / static_cast<float>(p.cols);
-  int turn = 0;  // two reductions may not share scratch without a barrier in between; they alternate over four
+  Raw<T, N> raw_x[kItems], raw_r[kItems];
+  const auto fetch = [&](int64_t row) {
+#pragma unroll
+    for (int k = 0; k < kItems; ++k) {
+      const int at = k * threads + first;
+      if (at >= vectors) continue;
+      raw_x[k] = load_raw<T, N>(p.x, row * p.ldx + at * N);
+      if (p.residual != nullptr) raw_r[k] = load_raw<T, N>(p.residual, row * p.ldr + at * N);
+    }
+  };
+  if (kAhead) fetch(blockIdx.x);
+  int turn = 0;
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
+    if (!kAhead) fetch(row);
     float x[kItems][N];
     float total[1] = {0};
 #pragma unroll
     for (int k = 0; k < kItems; ++k) {
-      const int at = (k * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x));
-      if (at < vectors) {
-        load<N>(static_cast<const T*>(p.x) + row * p.ldx + at * N, x[k]);
-        if (p.residual != nullptr) {
-          float r[N];
-          load<N>(static_cast<const T*>(p.residual) + row * p.ldr + at * N, r);
+      const int at = k * threads + first;
 #pragma unroll
-          for (int i = 0; i < N; ++i) x[k][i] = widen(narrow<T>(x[k][i] + r[i]));
-          store<N>(static_cast<T*>(p.sum) + row * p.lds + at * N, x[k]);
-        }
-      } else {
+      for (int i = 0; i < N; ++i) x[k][i] = 0;
+      if (at >= vectors) continue;
+      widen(raw_x[k], x[k]);
+      if (p.residual != nullptr) {
+        float r[N];
+        widen(raw_r[k], r);
 #pragma unroll
-        for (int i = 0; i < N; ++i) x[k][i] = 0;
+        for (int i = 0; i < N; ++i) x[k][i] = widen(narrow<T>(x[k][i] + r[i]));
+        store<N>(static_cast<T*>(p.sum) + row * p.lds + at * N, x[k]);
       }
 #pragma unroll
       for (int i = 0; i < N; ++i) total[0] += p.layer ? x[k][i] : x[k][i] * x[k][i];
     }
-    block_reduce<1>(total, scratch[turn++ % 4], Sum{});
+    if (kAhead && row + gridDim.x < p.rows) fetch(row + gridDim.x);
+    block_reduce<1>(total, scratch[turn++ % 2], Sum{});
     float mean = 0;
     if (p.layer) {
       mean = total[0] * scale;
       total[0] = 0;
 #pragma unroll
       for (int k = 0; k < kItems; ++k) {
-        if (k * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x) >= vectors) continue;
+        if (k * threads + first >= vectors) continue;
 #pragma unroll
         for (int i = 0; i < N; ++i) total[0] += (x[k][i] - mean) * (x[k][i] - mean);
       }
-      block_reduce<1>(total, scratch[turn++ % 4], Sum{});
+      block_reduce<1>(total, scratch[turn++ % 2], Sum{});
     }
     const float rstd = 1.0f / sqrtf(total[0] * scale + p.eps);
 #pragma unroll
     for (int k = 0; k < kItems; ++k) {
-      const int at = (k * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x));
+      const int at = k * threads + first;
       if (at >= vectors) continue;
       float w[N], b[N];
       if (p.w != nullptr) load<N>(static_cast<const T*>(p.w) + at * N, w);
@@ -80,9 +93,16 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_kernel(const NormArg
 }
 
 template <class T, int N>
-void launch_norm(const NormArgs& p, int multiprocessors, cudaStream_t stream) {
+unsigned grid_for(int64_t rows, int64_t cols, int multiprocessors) {
+  const RowShape shape = row_shape(cols, N);
+  unsigned grid = 1;
+  with_items(shape.items, [&](auto items) { grid = resident_grid(norm_kernel<T, N, decltype(items)::value>, shape, rows, multiprocessors); });
+  return grid;
+}
+
+template <class T, int N>
+void launch_norm(const NormArgs& p, unsigned grid, cudaStream_t stream) {
   const RowShape shape = row_shape(p.cols, N);
-  const unsigned grid = static_cast<unsigned>(std::min<int64_t>(p.rows, multiprocessors * std::max(1, 2048 / shape.threads)));
   with_items(shape.items, [&](auto items) {
     norm_kernel<T, N, decltype(items)::value><<<grid, static_cast<unsigned>(shape.threads), 0, stream>>>(p);
   });
@@ -130,19 +150,21 @@ Prepared forward(const Node& node, const Device& device) {
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     check_row(node, fixed.cols, kLanes<T>);
-    return make_kernel([=, multiprocessors = device.multiprocessors](const Launch& l) {
+    const unsigned wide = fixed.cols % kLanes<T> == 0 ? grid_for<T, kLanes<T>>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
+    const unsigned single = fixed.cols <= kMaxVectors ? grid_for<T, 1>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
+    return make_kernel([=](const Launch& l) {
       NormArgs p = fixed;
       p.x = l.in(0), p.y = l.out(0), p.rstd = l.out<float>(at.rstd);
       if constexpr (residual) p.residual = l.in(1), p.sum = l.out(1);
       if (has_w) p.w = l.in(at.w);
       if constexpr (at.b >= 0) p.b = has_b ? l.in(at.b) : nullptr;
       if constexpr (at.mean >= 0) p.mean = l.out<float>(at.mean);
-      const bool vector = vector_rows(p, kLanes<T>);
-      if (!vector && p.cols > kMaxVectors) throw sdk::Error(NEMO_CODE_UNSUPPORTED, "cuda backend: norm: rows of this size must be 16-byte aligned");
+      const bool vector = wide != 0 && vector_rows(p, kLanes<T>);
+      if (!vector && single == 0) throw sdk::Error(NEMO_CODE_UNSUPPORTED, "cuda backend: norm: rows of this size must be 16-byte aligned");
       if (vector)
-        launch_norm<T, kLanes<T>>(p, multiprocessors, l.stream());
+        launch_norm<T, kLanes<T>>(p, wide, l.stream());
       else
-        launch_norm<T, 1>(p, multiprocessors, l.stream());
+        launch_norm<T, 1>(p, single, l.stream());
     });
   });
 }

@@ -29,6 +29,14 @@ void with_items(int items, F&& f) {
   f(std::integral_constant<int, 8>{});
 }
 
+// Blocks for the rows: as many as the device holds at once, each walking over its share of the rows.
+template <class K>
+unsigned resident_grid(K kernel, const RowShape& shape, int64_t rows, int multiprocessors) {
+  int per = 1;
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per, kernel, shape.threads, 0), "occupancy");
+  return static_cast<unsigned>(std::min<int64_t>(rows, static_cast<int64_t>(multiprocessors) * std::max(per, 1)));
+}
+
 constexpr int64_t kMaxVectors = 8 * max_threads(8);
 inline void check_row(const Node& node, int64_t cols, int lanes) {
   if (cols > kMaxVectors * (cols % lanes == 0 ? lanes : 1)) node.refuse("rows of more than 4096 vectors of 16 bytes, or 4096 unaligned elements");

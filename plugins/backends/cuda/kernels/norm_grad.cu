@@ -18,23 +18,38 @@ struct GradArgs {
   bool layer;
 };
 
+// Rows of one item are fetched while the row before them is worked on.
 template <class T, int N, int kItems>
 __global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const GradArgs p) {
   __shared__ float scratch[2][64];
-  const int vectors = static_cast<int>(p.cols / N), threads = static_cast<int>(blockDim.x);
+  constexpr bool kAhead = kItems == 1;
+  const int vectors = static_cast<int>(p.cols / N), threads = static_cast<int>(blockDim.x), first = static_cast<int>(threadIdx.x);
   const float scale = 1.0f / static_cast<float>(p.cols);
   float dw[kItems][N] = {}, db[kItems][N] = {};
+  Raw<T, N> raw_x[kItems], raw_dy[kItems], raw_r[kItems];
+  const auto fetch = [&](int64_t row) {
+#pragma unroll
+    for (int k = 0; k < kItems; ++k) {
+      const int at = k * threads + first;
+      if (at >= vectors) continue;
+      raw_x[k] = load_raw<T, N>(p.x, row * p.ldx + at * N);
+      raw_dy[k] = load_raw<T, N>(p.dy, row * p.ldy + at * N);
+    }
+  };
+  if (kAhead) fetch(blockIdx.x);
   int turn = 0;
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
+    if (!kAhead) fetch(row);
     const float mean = p.layer ? p.mean[row] : 0.0f, rstd = p.rstd[row];
     float xhat[kItems][N], g[kItems][N];
     float sums[2] = {0, 0};
 #pragma unroll
     for (int k = 0; k < kItems; ++k) {
-      const int at = k * threads + static_cast<int>(threadIdx.x);
+      const int at = k * threads + first;
       if (at >= vectors) continue;
-      load<N>(static_cast<const T*>(p.x) + row * p.ldx + at * N, xhat[k]);
-      load<N>(static_cast<const T*>(p.dy) + row * p.ldy + at * N, g[k]);
+      if (p.residual != nullptr) raw_r[k] = load_raw<T, N>(p.residual, row * p.ldr + at * N);
+      widen(raw_x[k], xhat[k]);
+      widen(raw_dy[k], g[k]);
       float w[N];
       if (p.w != nullptr) load<N>(static_cast<const T*>(p.w) + at * N, w);
 #pragma unroll
@@ -47,14 +62,15 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const Gr
         sums[1] += g[k][i] * xhat[k][i];
       }
     }
+    if (kAhead && row + gridDim.x < p.rows) fetch(row + gridDim.x);
     block_reduce<2>(sums, scratch[turn++ % 2], Sum{});
     const float a = p.layer ? sums[0] * scale : 0.0f, b = sums[1] * scale;
 #pragma unroll
     for (int k = 0; k < kItems; ++k) {
-      const int at = k * threads + static_cast<int>(threadIdx.x);
+      const int at = k * threads + first;
       if (at >= vectors) continue;
       float r[N];
-      if (p.residual != nullptr) load<N>(static_cast<const T*>(p.residual) + row * p.ldr + at * N, r);
+      if (p.residual != nullptr) widen(raw_r[k], r);
 #pragma unroll
       for (int i = 0; i < N; ++i) {
         const float v = rstd * (g[k][i] - a - xhat[k][i] * b);
@@ -65,22 +81,20 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const Gr
   }
 #pragma unroll
   for (int k = 0; k < kItems; ++k) {
-    const int at = k * threads + static_cast<int>(threadIdx.x);
+    const int at = k * threads + first;
     if (at >= vectors) continue;
     if (p.dw != nullptr) store<N>(p.dw + blockIdx.x * p.pitch + at * N, dw[k]);
     if (p.db != nullptr) store<N>(p.db + blockIdx.x * p.pitch + at * N, db[k]);
   }
 }
 
-// Blocks for the rows: as many as the device holds at once, so that each keeps its partial sums in registers over many rows.
 template <class T, int N>
 unsigned grid_for(int64_t rows, int64_t cols, int multiprocessors) {
   const RowShape shape = row_shape(cols, N);
-  int per = 1;
-  with_items(shape.items, [&](auto items) {
-    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per, norm_grad_kernel<T, N, decltype(items)::value>, shape.threads, 0), "occupancy");
-  });
-  return static_cast<unsigned>(std::min<int64_t>(rows, static_cast<int64_t>(multiprocessors) * std::max(per, 1)));
+  unsigned grid = 1;
+  with_items(shape.items,
+             [&](auto items) { grid = resident_grid(norm_grad_kernel<T, N, decltype(items)::value>, shape, rows, multiprocessors); });
+  return grid;
 }
 
 template <class T, int N>
@@ -137,9 +151,11 @@ Prepared backward(const Node& node, const Device& device) {
             launch_grad<T, kLanes<T>>(p, grid, l.stream());
           else
             launch_grad<T, 1>(p, grid, l.stream());
-          if (dw_type != 0) finish_column_sums(p.dw, grid, p.cols, dw_type, l.out(1), l);
+          ColumnSums sums{grid, p.cols, {}, 0};
+          if (dw_type != 0) sums.add(p.dw, dw_type, l.out(1));
           if constexpr (layer)
-            if (db_type != 0) finish_column_sums(p.db, grid, p.cols, db_type, l.out(2), l);
+            if (db_type != 0) sums.add(p.db, db_type, l.out(2));
+          finish_column_sums(sums, l);
         },
         2 * bytes);
   });

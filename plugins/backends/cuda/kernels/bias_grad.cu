@@ -35,9 +35,9 @@ __global__ void strip_kernel(const T* x, int64_t rows, int64_t cols, int64_t ld,
   }
 }
 
-constexpr int kFinishCols = 8, kFinishRows = 128;
+constexpr int kFinishCols = 8, kFinishRows = 64, kFinishWarps = kFinishCols * kFinishRows / 32;
 
-// A block sums 8 columns: 128 threads each over the parts, then lanes, then warps.
+// A block sums 8 columns: 64 threads each over the parts, then lanes, then warps.
 __global__ void __launch_bounds__(kFinishCols* kFinishRows) finish_kernel(const ColumnSums sums, int64_t pitch, bool add) {
   const ColumnSums::One one = sums.one[blockIdx.y];
   const int64_t col = static_cast<int64_t>(blockIdx.x) * kFinishCols + threadIdx.x;
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kFinishCols* kFinishRows) finish_kernel(const 
   __syncthreads();
   if (warp >= kFinishCols) return;
   const int lane = static_cast<int>(threadIdx.y) % 4 * 8 + static_cast<int>(threadIdx.x);
-  float total = shared[warp][lane];
+  float total = lane < kFinishWarps ? shared[warp][lane] : 0.0f;
 #pragma unroll
   for (int step = 16; step > 0; step /= 2) total += __shfl_xor_sync(0xffffffffu, total, step);
   const int64_t at = static_cast<int64_t>(blockIdx.x) * kFinishCols + warp;

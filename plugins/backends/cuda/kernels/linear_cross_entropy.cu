@@ -10,11 +10,15 @@ namespace {
 
 constexpr int64_t kChunkRows = 4096;
 constexpr int64_t kLogitsBytes = int64_t{1} << 30;
+// Of a row kept in shared memory between loss and gradient: two blocks per multiprocessor, so that one reads while the other writes.
+constexpr int64_t kCacheBytes = 108 << 10;
 
 template <class T>
 __global__ void __launch_bounds__(kLossThreads) chunk_kernel(const LossSpec p, T* logits, int64_t ld, const int32_t* labels, const float* dloss,
-                                                             float* loss, int* fault) {
+                                                             float* loss, int* fault, int64_t cached) {
   __shared__ float scratch[96];
+  extern __shared__ uint4 kept[];
+  const RowCache<T> cache{reinterpret_cast<T*>(kept), cached};
   const int64_t r = blockIdx.x, label = labels[r];
   T* row = logits + r * ld;
   const bool inside = label >= 0 && label < p.v, ignored = label == p.ignore_index;
@@ -27,10 +31,10 @@ __global__ void __launch_bounds__(kLossThreads) chunk_kernel(const LossSpec p, T
     return;
   }
   const float at_label = widen(row[label]);  // before any thread overwrites it: the totals end with barriers
-  const RowTotals t = row_totals(row, p.v, scratch);
+  const RowTotals t = row_totals(row, p.v, scratch, cache);
   const float lse = lse_of(t);
   if (threadIdx.x == 0) loss[r] = loss_of_row(p, t, lse, at_label);
-  if (dloss != nullptr) loss_grad_row(p, row, label, lse, dloss[r], row);
+  if (dloss != nullptr) loss_grad_row(p, row, label, lse, dloss[r], row, cache);
 }
 
 template <class G>
@@ -93,9 +97,15 @@ struct ChunkPlans {
 };
 
 template <class T>
+int64_t cached_elements(const LossSpec& spec) {
+  return std::min<int64_t>(spec.v / kLanes<T> * kLanes<T>, kCacheBytes / static_cast<int64_t>(sizeof(T)));
+}
+
+template <class T>
 void chunk_loss(const Launch& l, const LossSpec& spec, const Layout& s, T* logits, int64_t first, int64_t rows, const float* dloss, int* fault) {
-  chunk_kernel<T><<<static_cast<unsigned>(rows), kLossThreads, 0, l.stream()>>>(
-      spec, logits, s.ldl, l.in<int32_t>(2) + first, dloss != nullptr ? dloss + first : nullptr, l.out<float>(0) + first, fault);
+  const int64_t cached = dloss != nullptr ? cached_elements<T>(spec) : 0;
+  chunk_kernel<T><<<static_cast<unsigned>(rows), kLossThreads, static_cast<size_t>(cached) * sizeof(T), l.stream()>>>(
+      spec, logits, s.ldl, l.in<int32_t>(2) + first, dloss != nullptr ? dloss + first : nullptr, l.out<float>(0) + first, fault, cached);
 }
 
 }  // namespace
@@ -141,6 +151,7 @@ NEMO_CUDA_KERNEL(linear_cross_entropy_train) {
   }
   return with_type(s.type, [&](auto tag) {
     using T = decltype(tag);
+    check(cudaFuncSetAttribute(chunk_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, kCacheBytes), "shared memory of a kernel");
     return make_kernel(
         [=, fault = device.fault](const Launch& l) {
           T* logits = l.workspace<T>();

@@ -16,8 +16,8 @@ struct NormArgs {
 };
 
 // Rows of up to 4 items are fetched while the row before them is worked on.
-template <class T, int N, int kItems>
-__global__ void __launch_bounds__(max_threads(kItems)) norm_kernel(const NormArgs p) {
+template <class T, int N, int kItems, int kBound>
+__global__ void __launch_bounds__(kBound) norm_kernel(const NormArgs p) {
   __shared__ float scratch[2][32];  // reductions alternate: a barrier lies between two uses of the same half
   constexpr bool kAhead = kItems <= 4;
   const int vectors = static_cast<int>(p.cols / N), threads = static_cast<int>(blockDim.x), first = static_cast<int>(threadIdx.x);
@@ -96,15 +96,15 @@ template <class T, int N>
 unsigned grid_for(int64_t rows, int64_t cols, int multiprocessors) {
   const RowShape shape = row_shape(cols, N);
   unsigned grid = 1;
-  with_items(shape.items, [&](auto items) { grid = resident_grid(norm_kernel<T, N, decltype(items)::value>, shape, rows, multiprocessors); });
+  with_shape(shape, [&](auto items, auto bound) { grid = resident_grid(norm_kernel<T, N, decltype(items)::value, decltype(bound)::value>, shape, rows, multiprocessors); });
   return grid;
 }
 
 template <class T, int N>
 void launch_norm(const NormArgs& p, unsigned grid, cudaStream_t stream) {
   const RowShape shape = row_shape(p.cols, N);
-  with_items(shape.items, [&](auto items) {
-    norm_kernel<T, N, decltype(items)::value><<<grid, static_cast<unsigned>(shape.threads), 0, stream>>>(p);
+  with_shape(shape, [&](auto items, auto bound) {
+    norm_kernel<T, N, decltype(items)::value, decltype(bound)::value><<<grid, static_cast<unsigned>(shape.threads), 0, stream>>>(p);
   });
 }
 

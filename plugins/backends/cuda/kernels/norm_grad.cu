@@ -18,11 +18,11 @@ struct GradArgs {
   bool layer;
 };
 
-// Rows of one item are fetched while the row before them is worked on.
-template <class T, int N, int kItems>
-__global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const GradArgs p) {
+// Short rows are fetched while the row before them is worked on.
+template <class T, int N, int kItems, int kBound>
+__global__ void __launch_bounds__(kBound) norm_grad_kernel(const GradArgs p) {
   __shared__ float scratch[2][64];
-  constexpr bool kAhead = kItems == 1;
+  constexpr bool kAhead = kItems == 1 && kBound == 512;
   const int vectors = static_cast<int>(p.cols / N), threads = static_cast<int>(blockDim.x), first = static_cast<int>(threadIdx.x);
   const float scale = 1.0f / static_cast<float>(p.cols);
   float dw[kItems][N] = {}, db[kItems][N] = {};
@@ -92,16 +92,16 @@ template <class T, int N>
 unsigned grid_for(int64_t rows, int64_t cols, int multiprocessors) {
   const RowShape shape = row_shape(cols, N);
   unsigned grid = 1;
-  with_items(shape.items,
-             [&](auto items) { grid = resident_grid(norm_grad_kernel<T, N, decltype(items)::value>, shape, rows, multiprocessors); });
+  with_shape(shape,
+             [&](auto items, auto bound) { grid = resident_grid(norm_grad_kernel<T, N, decltype(items)::value, decltype(bound)::value>, shape, rows, multiprocessors); });
   return grid;
 }
 
 template <class T, int N>
 void launch_grad(const GradArgs& p, unsigned grid, cudaStream_t stream) {
   const RowShape shape = row_shape(p.cols, N);
-  with_items(shape.items, [&](auto items) {
-    norm_grad_kernel<T, N, decltype(items)::value><<<grid, static_cast<unsigned>(shape.threads), 0, stream>>>(p);
+  with_shape(shape, [&](auto items, auto bound) {
+    norm_grad_kernel<T, N, decltype(items)::value, decltype(bound)::value><<<grid, static_cast<unsigned>(shape.threads), 0, stream>>>(p);
   });
 }
 

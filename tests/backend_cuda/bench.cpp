@@ -49,7 +49,8 @@ void product(const char* name, int64_t a, int64_t n, int64_t k) {
   const std::string s = name;
   row((s + " forward").c_str(), gpu()->time("linear", {x, w, Array()}, {y}, {}, 0, 20), flops, 0);
   row((s + " dgrad").c_str(), gpu()->time("linear_dgrad", {y, w}, {x}, {}, 0, 20), flops, 0);
-  row((s + " wgrad, adds to f32").c_str(), gpu()->time("linear_wgrad", {y, x}, {filled(F32, {n, k})}, {}, NEMO_LAUNCH_ACCUMULATE, 20), flops, 0);
+  row((s + " wgrad, adds to f32").c_str(), gpu()->time("linear_wgrad", {y, x}, {filled(F32, {n, k})}, {}, NEMO_LAUNCH_ACCUMULATE, 20),
+      flops, 0);
 }
 
 void norms(int64_t rows, int64_t d) {
@@ -93,14 +94,15 @@ void run() {
     bandwidth("cross_entropy_grad", "cross_entropy_grad", {r, logits, some_ids(4096, 50304), r}, {logits});
   }
   const Array dy = filled(BF16, {16384, 2048});
-  bandwidth("embedding 16384 of 128256x2048", "embedding", {some_ids(16384, 128256), filled(BF16, {128256, 2048})}, {dy}, {}, -128256.0 * 2048 * 2 + 16384.0 * 2048 * 2);
+  bandwidth("embedding 16384 of 128256x2048", "embedding", {some_ids(16384, 128256), filled(BF16, {128256, 2048})}, {dy}, {},
+            -128256.0 * 2048 * 2 + 16384.0 * 2048 * 2);
   const Array table(F32, {128256, 2048});
   row("embedding_grad, adds, a third of one id",
       gpu()->time("embedding_grad", {dy, some_ids(16384, 128256)}, {table}, {{"rows", 128256}}, NEMO_LAUNCH_ACCUMULATE, 20), 0, 0);
   const Array x = filled(BF16, {16384, 2048}), w = filled(BF16, {128256, 2048}, 0.02);
   row("linear_cross_entropy_train 16384x2048x128256",
-      gpu()->time("linear_cross_entropy_train", {x, w, some_ids(16384, 128256), filled(F32, {16384}, 0.01)}, {Array(F32, {16384}), x, table}, {},
-                  NEMO_LAUNCH_ACCUMULATE, 2),
+      gpu()->time("linear_cross_entropy_train", {x, w, some_ids(16384, 128256), filled(F32, {16384}, 0.01)},
+                  {Array(F32, {16384}), x, table}, {}, NEMO_LAUNCH_ACCUMULATE, 2),
       6.0 * 16384 * 2048 * 128256, 0);
   const Array x2 = filled(BF16, {65536, 768}), w2 = filled(BF16, {50304, 768}, 0.02);
   row("linear_cross_entropy_train 65536x768x50304",

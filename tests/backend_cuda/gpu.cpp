@@ -128,7 +128,8 @@ class Gpu::Prepared {
   }
 
   void replay(uint32_t flags, int times) const {
-    const auto& capture = *static_cast<const nemo_graph_capture_api*>(gpu_.api().get_extension(gpu_.handle(), NEMO_STR(NEMO_EXT_GRAPH_CAPTURE)));
+    const auto& capture =
+        *static_cast<const nemo_graph_capture_api*>(gpu_.api().get_extension(gpu_.handle(), NEMO_STR(NEMO_EXT_GRAPH_CAPTURE)));
     nemo_capture* recorded = nullptr;
     check(capture.begin(gpu_.handle(), nullptr));
     for (int i = 0; i < times; ++i) launch(flags);
@@ -146,8 +147,7 @@ class Gpu::Prepared {
 
   void fetch(Arrays& outputs) const {
     for (size_t i = 0; i < outputs.size(); ++i)
-      if (outputs[i].present())
-        check(gpu_.api().copy_out(gpu_.handle(), outputs[i].data(), out_data[i], extent(out_[i]), nullptr));
+      if (outputs[i].present()) check(gpu_.api().copy_out(gpu_.handle(), outputs[i].data(), out_data[i], extent(out_[i]), nullptr));
     std::vector<char> guards(ends_.size() * kGuard);
     for (size_t i = 0; i < ends_.size(); ++i)
       check(gpu_.api().copy_out(gpu_.handle(), guards.data() + i * kGuard, gpu_.arena_ + ends_[i], kGuard, nullptr));
@@ -208,7 +208,8 @@ Arrays Gpu::run_in_place(const std::string& op, const Arrays& inputs, size_t pla
   return outputs;
 }
 
-double Gpu::time(const std::string& op, const Arrays& inputs, const Arrays& outputs, const Attrs& attrs, uint32_t flags, int launches) const {
+double Gpu::time(const std::string& op, const Arrays& inputs, const Arrays& outputs, const Attrs& attrs, uint32_t flags,
+                 int launches) const {
   const Prepared prepared(*this, op, inputs, outputs, attrs);
   prepared.send(inputs, outputs);
   prepared.launch(flags);

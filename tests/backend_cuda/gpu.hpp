@@ -31,7 +31,8 @@ class Gpu {
 
   // Prepares and launches one node; outputs are read and written. replayed: the launch is captured, then replayed on fresh data. Throws
   // std::runtime_error, also where the kernel wrote outside of its outputs and workspace.
-  void run(const std::string& op, const Arrays& inputs, Arrays& outputs, const Attrs& attrs = {}, uint32_t flags = 0, How how = How::eager) const;
+  void run(const std::string& op, const Arrays& inputs, Arrays& outputs, const Attrs& attrs = {}, uint32_t flags = 0,
+           How how = How::eager) const;
   // The same with output 0 in the memory of input `place`.
   Arrays run_in_place(const std::string& op, const Arrays& inputs, size_t place, Arrays outputs, const Attrs& attrs) const;
 

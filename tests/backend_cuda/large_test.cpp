@@ -25,20 +25,34 @@ std::vector<OpCase> large_cases() {
     c.push_back({"rms_norm_" + s, "add_rms_norm", {x(a), x(a), x(w)}, {x(a), x(a), acc(r)}, {}, false, true});
     c.push_back({"layer_norm_" + s, "layer_norm", {x(a), x(w), x(w)}, {x(a), acc(r), acc(r)}, {}, false, true});
     c.push_back({"rms_norm_grad_" + s, "rms_norm_grad_add", {x(a, 0.1), x(a), x(w), acc(r), x(a)}, {x(a), grad(w)}, {}, true, true});
-    c.push_back({"layer_norm_grad_" + s, "layer_norm_grad", {x(a, 0.1), x(a), x(w), acc(r), acc(r)}, {x(a), grad(w), grad(w)}, {}, true, true});
+    c.push_back(
+        {"layer_norm_grad_" + s, "layer_norm_grad", {x(a, 0.1), x(a), x(w), acc(r), acc(r)}, {x(a), grad(w), grad(w)}, {}, true, true});
   }
   c.push_back({"bias_grad", "bias_grad", {x({4000, 768}, 0.1)}, {grad({768})}, {}, true, true});
   std::vector<double> frequencies;
   for (int i = 0; i < 32; ++i) frequencies.push_back(std::pow(10000.0, -i / 32.0));
   const Shape heads{2, 100, 8, 64};
   c.push_back({"rope", "rope", {x(heads), ids({2, 100}, 100000)}, {x(heads)}, {{"inv_freq", frequencies}}, false, true});
-  c.push_back({"rope_interleaved", "rope", {x(heads), ids({2, 100}, 100000)}, {x(heads)}, {{"inv_freq", frequencies}, {"interleaved", 1}}, false, true});
+  c.push_back({"rope_interleaved",
+               "rope",
+               {x(heads), ids({2, 100}, 100000)},
+               {x(heads)},
+               {{"inv_freq", frequencies}, {"interleaved", 1}},
+               false,
+               true});
   c.push_back({"glu", "glu", {x({300, 4096}), x({300, 4096})}, {x({300, 4096})}, {}, false, true});
   c.push_back({"embedding", "embedding", {ids({4000}, 3000), x({3000, 256})}, {x({4000, 256})}, {}, false, true});
   c.push_back({"embedding_grad", "embedding_grad", {x({8000, 256}), ids({8000}, 3000)}, {grad({3000, 256})}, {{"rows", 3000}}, true, true});
-  c.push_back({"embedding_grad_hot", "embedding_grad", {x({8000, 256}), ids({8000}, 3)}, {grad({3000, 256})}, {{"rows", 3000}}, true, true});
+  c.push_back(
+      {"embedding_grad_hot", "embedding_grad", {x({8000, 256}), ids({8000}, 3)}, {grad({3000, 256})}, {{"rows", 3000}}, true, true});
   c.push_back({"cross_entropy", "cross_entropy", {x({50, 50257}), ids({50}, 50257)}, {acc({50}), acc({50})}, {}, false, true});
-  c.push_back({"cross_entropy_grad", "cross_entropy_grad", {acc({50}), x({50, 50304}), ids({50}, 50304), acc({50})}, {x({50, 50304})}, {}, false, true});
+  c.push_back({"cross_entropy_grad",
+               "cross_entropy_grad",
+               {acc({50}), x({50, 50304}), ids({50}, 50304), acc({50})},
+               {x({50, 50304})},
+               {},
+               false,
+               true});
   c.push_back({"linear_cross_entropy_train",
                "linear_cross_entropy_train",
                {x({9100, 64}), x({1003, 64}, 0.2), ids({9100}, 1003), {Role::acc, {9100}, 0, 0.01}},

@@ -52,9 +52,9 @@ inline void expect_same_bits(const Arrays& got, const Arrays& want, const std::s
 
 inline std::string name_of(nemo_dtype d) { return d == BF16 ? "bf16" : "f32"; }
 
-#define NEMO_NEEDS_GPU()                                            \
-  do {                                                              \
-    std::string reason;                                             \
+#define NEMO_NEEDS_GPU()                                                  \
+  do {                                                                    \
+    std::string reason;                                                   \
     if (device_count(&reason) == 0) GTEST_SKIP() << "no GPU: " << reason; \
   } while (false)
 

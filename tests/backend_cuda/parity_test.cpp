@@ -78,8 +78,7 @@ TEST_P(CudaOps, outputs_may_take_the_memory_of_an_elementwise_input) {
 
 TEST(CudaCoverage, every_op_of_the_cpu_backend_has_a_kernel) {
   NEMO_NEEDS_GPU();
-  for (const OpCase& c : backend_cpu::op_cases())
-    EXPECT_NE(gpu()->api().supports(gpu()->handle(), sdk::to_str(c.op)), 0) << c.op;
+  for (const OpCase& c : backend_cpu::op_cases()) EXPECT_NE(gpu()->api().supports(gpu()->handle(), sdk::to_str(c.op)), 0) << c.op;
 }
 
 }  // namespace

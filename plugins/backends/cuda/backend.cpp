@@ -108,5 +108,6 @@ void nemo_backend::synchronize(nemo_stream* stream) {
   const int found = *static_cast<volatile int*>(device.fault);
   if (found == 0) return;
   *device.fault = 0;
-  throw nemo::sdk::Error(NEMO_CODE_INVALID_ARGUMENT, std::string("cuda backend: ") + nemo::cuda::text_of(static_cast<nemo::cuda::Fault>(found)));
+  throw nemo::sdk::Error(NEMO_CODE_INVALID_ARGUMENT,
+                         std::string("cuda backend: ") + nemo::cuda::text_of(static_cast<nemo::cuda::Fault>(found)));
 }

@@ -23,7 +23,7 @@ Opened open_library() {
     o.missing = std::string(kName) + " not found; put its folder on LD_LIBRARY_PATH";
     return o;
   }
-#define NEMO_LOAD(name)                                                    \
+#define NEMO_LOAD(name)                                                      \
   o.table.name = reinterpret_cast<decltype(&::name)>(dlsym(library, #name)); \
   if (o.table.name == nullptr) o.missing = std::string(kName) + " has no function " #name;
   NEMO_CUBLASLT_FUNCTIONS(NEMO_LOAD)

@@ -5,11 +5,11 @@
 
 #include <string>
 
-#define NEMO_CUBLASLT_FUNCTIONS(f)                                                                                                      \
-  f(cublasLtCreate) f(cublasLtDestroy) f(cublasLtGetVersion) f(cublasLtMatmul) f(cublasLtMatmulAlgoCheck) f(cublasLtMatmulAlgoGetHeuristic) \
-      f(cublasLtMatmulDescCreate) f(cublasLtMatmulDescDestroy) f(cublasLtMatmulDescSetAttribute) f(cublasLtMatrixLayoutCreate)          \
-          f(cublasLtMatrixLayoutDestroy) f(cublasLtMatmulPreferenceCreate) f(cublasLtMatmulPreferenceDestroy)                           \
-              f(cublasLtMatmulPreferenceSetAttribute)
+#define NEMO_CUBLASLT_FUNCTIONS(f)                                                                                                 \
+  f(cublasLtCreate) f(cublasLtDestroy) f(cublasLtGetVersion) f(cublasLtMatmul) f(cublasLtMatmulAlgoCheck)                          \
+      f(cublasLtMatmulAlgoGetHeuristic) f(cublasLtMatmulDescCreate) f(cublasLtMatmulDescDestroy) f(cublasLtMatmulDescSetAttribute) \
+          f(cublasLtMatrixLayoutCreate) f(cublasLtMatrixLayoutDestroy) f(cublasLtMatmulPreferenceCreate)                           \
+              f(cublasLtMatmulPreferenceDestroy) f(cublasLtMatmulPreferenceSetAttribute)
 
 namespace nemo::cuda {
 

@@ -48,7 +48,8 @@ void set(const CublasLt& lt, cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttrib
 GemmPlan::GemmPlan(const CublasLt& lt, cublasLtHandle_t handle, const Product& p, uint32_t alignment)
     : lt_(lt), handle_(handle), product_(p), alignment_(alignment) {
   check(lt.cublasLtMatmulDescCreate(&desc_, CUBLAS_COMPUTE_32F, CUDA_R_32F), "matmul descriptor");
-  const cublasOperation_t op_a = p.tb == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N, op_b = p.ta == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N;
+  const cublasOperation_t op_a = p.tb == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N,
+                          op_b = p.ta == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N;
   set(lt, desc_, CUBLASLT_MATMUL_DESC_TRANSA, op_a);
   set(lt, desc_, CUBLASLT_MATMUL_DESC_TRANSB, op_b);
   if (p.bias == Bias::yes) {

@@ -16,7 +16,8 @@ namespace nemo::cuda {
 enum class Transpose { no, yes };
 enum class Bias { no, yes };
 
-// op(A) is [m k], op(B) is [k n], C is [m n]; leading dimensions in elements. A and B have one dtype (f32 or bf16); C has it too, or is f32.
+// op(A) is [m k], op(B) is [k n], C is [m n]; leading dimensions in elements. A and B have one dtype (f32 or bf16); C has it too, or is
+// f32.
 struct Product {
   int64_t m, n, k;
   Transpose ta, tb;

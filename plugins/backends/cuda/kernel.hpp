@@ -25,8 +25,8 @@ struct Device {
   cudaStream_t stream = nullptr;  // the backend's stream: what a NULL nemo_stream means
   int* fault = nullptr;           // mapped host memory, valid in kernels
   Gemm* gemm = nullptr;
-  bool deterministic = false;     // setting: every kernel gives the same bits in every run
-  bool use_cudnn = true;          // setting: attention through cuDNN where it takes the shape
+  bool deterministic = false;       // setting: every kernel gives the same bits in every run
+  bool use_cudnn = true;            // setting: attention through cuDNN where it takes the shape
   std::shared_ptr<void> attention;  // what the attention kernels share between nodes (library and handle); they set it in prepare
 };
 

@@ -15,8 +15,9 @@ using nemo::sdk::to_view;
 
 const nemo::sdk::Schema& schema() {
   static const nemo::sdk::Schema s{{
-      nemo::sdk::boolean("autotune", "true",
-                         "time several algorithms for each matrix product before training and remember the fastest in the user's cache folder"),
+      nemo::sdk::boolean(
+          "autotune", "true",
+          "time several algorithms for each matrix product before training and remember the fastest in the user's cache folder"),
       nemo::sdk::boolean("deterministic", "false", "the same bits in every run; attention's backward needs more memory and time for it"),
       nemo::sdk::boolean("cudnn", "true", "attention through cuDNN where it takes the shape; false: own kernels"),
   }};
@@ -39,7 +40,8 @@ nemo_error* open(nemo_host*, const nemo_config* config, int64_t device, nemo_bac
       throw nemo::sdk::Error(NEMO_CODE_INVALID_ARGUMENT, "cuda backend: device " + std::to_string(device) + " of " +
                                                              std::to_string(m.ordinals.size()) + " usable ones does not exist");
     const nemo::sdk::Config settings(config);
-    const bool autotune = settings.boolean("autotune"), deterministic = settings.boolean("deterministic"), use_cudnn = settings.boolean("cudnn");
+    const bool autotune = settings.boolean("autotune"), deterministic = settings.boolean("deterministic"),
+               use_cudnn = settings.boolean("cudnn");
     *out = new nemo_backend(m.ordinals[static_cast<size_t>(device)], autotune ? nemo::cuda::Autotune::on : nemo::cuda::Autotune::off);
     (*out)->device.deterministic = deterministic;
     (*out)->device.use_cudnn = use_cudnn;
@@ -132,5 +134,5 @@ const nemo_backend_api kApi = {sizeof(nemo_backend_api),
 
 }  // namespace
 
-NEMO_PLUGIN("backend:cuda\0",
-            nemo::sdk::component(NEMO_KIND_BACKEND, "cuda", "1.0.0", "NVIDIA Hopper GPUs: own kernels, cuBLASLt, cuDNN", &kApi, schema().get()))
+NEMO_PLUGIN("backend:cuda\0", nemo::sdk::component(NEMO_KIND_BACKEND, "cuda", "1.0.0", "NVIDIA Hopper GPUs: own kernels, cuBLASLt, cuDNN",
+                                                   &kApi, schema().get()))

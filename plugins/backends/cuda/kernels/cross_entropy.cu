@@ -1,5 +1,5 @@
-// Per-token loss and its pieces over a sharded vocabulary: a block per row, one pass over the logits for the loss (running maximum and sum),
-// one for the gradient; bound by memory.
+// Per-token loss and its pieces over a sharded vocabulary: a block per row, one pass over the logits for the loss (running maximum and
+// sum), one for the gradient; bound by memory.
 #include "kernels/loss_row.cuh"
 
 namespace nemo::cuda {
@@ -7,8 +7,8 @@ namespace nemo::cuda {
 namespace {
 
 template <class T>
-__global__ void __launch_bounds__(kLossThreads) loss_kernel(const LossSpec p, const T* x, int64_t ld, const int32_t* labels, float* loss,
-                                                            float* lse_out, int* fault) {
+__global__ void __launch_bounds__(kLossThreads)
+    loss_kernel(const LossSpec p, const T* x, int64_t ld, const int32_t* labels, float* loss, float* lse_out, int* fault) {
   __shared__ float scratch[96];
   const int64_t r = blockIdx.x, label = labels[r];
   const T* row = x + r * ld;
@@ -24,9 +24,9 @@ __global__ void __launch_bounds__(kLossThreads) loss_kernel(const LossSpec p, co
 enum class Labels { whole, shard };
 
 template <class T, Labels kLabels>
-__global__ void __launch_bounds__(kLossThreads) loss_grad_kernel(const LossSpec p, const float* dloss, const T* x, int64_t ld,
-                                                                 const int32_t* labels, const float* lse, T* dx, int64_t ld_dx,
-                                                                 int64_t offset, int* fault) {
+__global__ void __launch_bounds__(kLossThreads)
+    loss_grad_kernel(const LossSpec p, const float* dloss, const T* x, int64_t ld, const int32_t* labels, const float* lse, T* dx,
+                     int64_t ld_dx, int64_t offset, int* fault) {
   const int64_t r = blockIdx.x, label = labels[r];
   if (label == p.ignore_index) return clear_row(dx + r * ld_dx, p.v);
   if (kLabels == Labels::whole && threadIdx.x == 0 && (label < 0 || label >= p.v)) *fault = static_cast<int>(Fault::label);
@@ -75,8 +75,8 @@ __global__ void parts_kernel(const T* x, int64_t v, int64_t ld, const int32_t* l
   target[r] = label >= 0 && label < v ? widen(row[label]) : 0.0f;
 }
 
-__global__ void join_kernel(const float* sumexp, const float* target, const float* max, const int32_t* labels, int64_t n, int64_t ignore_index,
-                            float z, float* loss, float* lse_out) {
+__global__ void join_kernel(const float* sumexp, const float* target, const float* max, const int32_t* labels, int64_t n,
+                            int64_t ignore_index, float z, float* loss, float* lse_out) {
   const int64_t r = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (r >= n) return;
   const float lse = max[r] + logf(sumexp[r]);
@@ -93,8 +93,8 @@ NEMO_CUDA_KERNEL(cross_entropy) {
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     return make_kernel([=, fault = device.fault](const Launch& l) {
-      loss_kernel<T><<<static_cast<unsigned>(x.rows), kLossThreads, 0, l.stream()>>>(spec, l.in<T>(0), x.ld, l.in<int32_t>(1), l.out<float>(0),
-                                                                                     l.out<float>(1), fault);
+      loss_kernel<T><<<static_cast<unsigned>(x.rows), kLossThreads, 0, l.stream()>>>(spec, l.in<T>(0), x.ld, l.in<int32_t>(1),
+                                                                                     l.out<float>(0), l.out<float>(1), fault);
     });
   });
 }
@@ -135,8 +135,8 @@ NEMO_CUDA_KERNEL(cross_entropy_join) {
   const int64_t n = node.size('a'), ignore_index = node.integer("ignore_index");
   const float z = static_cast<float>(node.number("z_loss"));
   return make_kernel([=](const Launch& l) {
-    join_kernel<<<grid_of(n, 256), 256, 0, l.stream()>>>(l.in<float>(0), l.in<float>(1), l.in<float>(2), l.in<int32_t>(3), n, ignore_index, z,
-                                                         l.out<float>(0), l.out<float>(1));
+    join_kernel<<<grid_of(n, 256), 256, 0, l.stream()>>>(l.in<float>(0), l.in<float>(1), l.in<float>(2), l.in<int32_t>(3), n, ignore_index,
+                                                         z, l.out<float>(0), l.out<float>(1));
   });
 }
 

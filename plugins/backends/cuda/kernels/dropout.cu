@@ -20,7 +20,8 @@ __global__ void dropout_kernel(const T* x, const int64_t* rng, T* y, const Dropo
   if (first >= p.n) return;
   const uint64_t seed = static_cast<uint64_t>(rng[0]), step = static_cast<uint64_t>(rng[1]);
   const uint32_t k0 = static_cast<uint32_t>(seed ^ (p.key >> 32)), k1 = static_cast<uint32_t>((seed >> 32) ^ p.key);
-  const PhiloxWords a = philox(k0, k1, static_cast<uint64_t>(first / 4), step), b = philox(k0, k1, static_cast<uint64_t>(first / 4 + 1), step);
+  const PhiloxWords a = philox(k0, k1, static_cast<uint64_t>(first / 4), step),
+                    b = philox(k0, k1, static_cast<uint64_t>(first / 4 + 1), step);
   float v[8];
   const bool whole = N == 8 && first + 8 <= p.n;
   if (whole)

@@ -24,12 +24,12 @@ __global__ void lookup_kernel(const int32_t* ids, const U* table, U* y, int64_t 
 
 // Workspace of the gradient.
 struct Grouping {
-  int32_t* count;    // [rows]; emptied again by place
-  int32_t* offset;   // [rows + 1]
-  int32_t* block;    // [blocks of rows]
-  int32_t* list;     // [tokens] grouped, in any order
-  int32_t* token;    // [tokens] grouped, in token order
-  int32_t* row;      // [tokens] of `token`
+  int32_t* count;   // [rows]; emptied again by place
+  int32_t* offset;  // [rows + 1]
+  int32_t* block;   // [blocks of rows]
+  int32_t* list;    // [tokens] grouped, in any order
+  int32_t* token;   // [tokens] grouped, in token order
+  int32_t* row;     // [tokens] of `token`
   int64_t rows, tokens;
 };
 
@@ -216,8 +216,8 @@ NEMO_CUDA_KERNEL(embedding) {
   return make_kernel([=, fault = device.fault](const Launch& l) {
     const auto run = [&]<class U>(U) {
       constexpr int64_t width = sizeof(U);
-      lookup_kernel<U><<<grid_of(tokens * bytes / width, 256), 256, 0, l.stream()>>>(l.in<int32_t>(0), l.in<U>(1), l.out<U>(0), tokens, rows,
-                                                                                     bytes / width, ld_table / width, ld_y / width, offset, fault);
+      lookup_kernel<U><<<grid_of(tokens * bytes / width, 256), 256, 0, l.stream()>>>(
+          l.in<int32_t>(0), l.in<U>(1), l.out<U>(0), tokens, rows, bytes / width, ld_table / width, ld_y / width, offset, fault);
     };
     if (bytes % 16 == 0 && ld_table % 16 == 0 && ld_y % 16 == 0 && aligned16(l.in(1)) && aligned16(l.out(0)))
       run(uint4{});
@@ -237,9 +237,14 @@ NEMO_CUDA_KERNEL(embedding_grad) {
       using G = decltype(to);
       return make_kernel(
           [=](const Launch& l) {
-            const Grouping g{l.workspace<int32_t>(),         l.workspace<int32_t>(at.offset), l.workspace<int32_t>(at.block),
-                             l.workspace<int32_t>(at.list),  l.workspace<int32_t>(at.token),  l.workspace<int32_t>(at.row),
-                             rows,                           tokens};
+            const Grouping g{l.workspace<int32_t>(),
+                             l.workspace<int32_t>(at.offset),
+                             l.workspace<int32_t>(at.block),
+                             l.workspace<int32_t>(at.list),
+                             l.workspace<int32_t>(at.token),
+                             l.workspace<int32_t>(at.row),
+                             rows,
+                             tokens};
             const bool add = l.write() == Write::accumulate;
             if (!add)
               check(cudaMemset2DAsync(l.out(0), static_cast<size_t>(grad.ld) * sizeof(G), 0, static_cast<size_t>(cols) * sizeof(G),
@@ -247,8 +252,8 @@ NEMO_CUDA_KERNEL(embedding_grad) {
                     "embedding_grad");
             group(g, l.in<int32_t>(1), offset, l.stream());
             const SumArgs<T, G> p{l.in<T>(0), l.out<G>(0), l.workspace<float>(at.partial), cols, dy.ld, grad.ld, add};
-            const bool vector = cols % kLanes<T> == 0 && dy.ld % kLanes<T> == 0 && grad.ld % kLanes<T> == 0 && aligned16(p.dy) &&
-                                aligned16(p.table);
+            const bool vector =
+                cols % kLanes<T> == 0 && dy.ld % kLanes<T> == 0 && grad.ld % kLanes<T> == 0 && aligned16(p.dy) && aligned16(p.table);
             if (vector)
               sum_runs<T, G, kLanes<T>>(g, p, l.stream());
             else

@@ -19,15 +19,17 @@ NEMO_CUDA_KERNEL(linear) {
   const GemmPlans plans = device.gemm->plan({node.size('a'), node.size('n'), node.size('k'), Transpose::no, Transpose::yes, d, d, x.ld,
                                              w.ld, y.ld, Write::overwrite, biased ? Bias::yes : Bias::no});
   return make_kernel(
-      [=](const Launch& l) { plans.run({l.in(0), l.in(1), l.out(0), biased ? l.in(2) : nullptr}, l.workspace<char>(), l.stream()); },
+      [=](const Launch& l) {
+        plans.run({l.in(0), l.in(1), l.out(0), biased ? l.in(2) : nullptr}, l.workspace<char>(), l.stream());
+      },
       plans.workspace());
 }
 
 NEMO_CUDA_KERNEL(linear_dgrad) {
   const Matrix dy = split_at(node, node.in(0), 'a'), w = split_at(node, node.in(1), 'n'), dx = split_at(node, node.out(0), 'a');
   const nemo_dtype d = node.compute();
-  const GemmPlans plans = device.gemm->plan(
-      {node.size('a'), node.size('k'), node.size('n'), Transpose::no, Transpose::no, d, d, dy.ld, w.ld, dx.ld});
+  const GemmPlans plans =
+      device.gemm->plan({node.size('a'), node.size('k'), node.size('n'), Transpose::no, Transpose::no, d, d, dy.ld, w.ld, dx.ld});
   return make_kernel([=](const Launch& l) { plans.run({l.in(0), l.in(1), l.out(0)}, l.workspace<char>(), l.stream()); }, plans.workspace());
 }
 

@@ -1,6 +1,6 @@
-// Last linear and loss by chunks of rows: the logits of a chunk live in the workspace in the tensors' dtype, one kernel turns them into losses
-// and, in place, into their gradient, from which two products make dx and add to dw. Bound by the tensor cores: 2 a d v flops, 6 a d v with
-// gradients.
+// Last linear and loss by chunks of rows: the logits of a chunk live in the workspace in the tensors' dtype, one kernel turns them into
+// losses and, in place, into their gradient, from which two products make dx and add to dw. Bound by the tensor cores: 2 a d v flops, 6 a d
+// v with gradients.
 #include "gemm.hpp"
 #include "kernels/loss_row.cuh"
 
@@ -14,8 +14,8 @@ constexpr int64_t kLogitsBytes = int64_t{1} << 30;
 constexpr int64_t kCacheBytes = 108 << 10;
 
 template <class T>
-__global__ void __launch_bounds__(kLossThreads) chunk_kernel(const LossSpec p, T* logits, int64_t ld, const int32_t* labels, const float* dloss,
-                                                             float* loss, int* fault, int64_t cached) {
+__global__ void __launch_bounds__(kLossThreads) chunk_kernel(const LossSpec p, T* logits, int64_t ld, const int32_t* labels,
+                                                             const float* dloss, float* loss, int* fault, int64_t cached) {
   __shared__ float scratch[96];
   extern __shared__ uint4 kept[];
   const RowCache<T> cache{reinterpret_cast<T*>(kept), cached};
@@ -102,7 +102,8 @@ int64_t cached_elements(const LossSpec& spec) {
 }
 
 template <class T>
-void chunk_loss(const Launch& l, const LossSpec& spec, const Layout& s, T* logits, int64_t first, int64_t rows, const float* dloss, int* fault) {
+void chunk_loss(const Launch& l, const LossSpec& spec, const Layout& s, T* logits, int64_t first, int64_t rows, const float* dloss,
+                int* fault) {
   const int64_t cached = dloss != nullptr ? cached_elements<T>(spec) : 0;
   chunk_kernel<T><<<static_cast<unsigned>(rows), kLossThreads, static_cast<size_t>(cached) * sizeof(T), l.stream()>>>(
       spec, logits, s.ldl, l.in<int32_t>(2) + first, dloss != nullptr ? dloss + first : nullptr, l.out<float>(0) + first, fault, cached);

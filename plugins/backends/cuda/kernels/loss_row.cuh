@@ -99,7 +99,8 @@ __device__ __forceinline__ RowTotals row_totals(const T* row, int64_t v, float* 
     for (int b = 0; b < kBatch; ++b) {
       const int at = base + b * threads;
       if (at >= vectors) continue;
-      if (static_cast<int64_t>(at + 1) * N <= cache.elements) *reinterpret_cast<Raw<T, N>*>(cache.data + static_cast<int64_t>(at) * N) = raw[b];
+      if (static_cast<int64_t>(at + 1) * N <= cache.elements)
+        *reinterpret_cast<Raw<T, N>*>(cache.data + static_cast<int64_t>(at) * N) = raw[b];
 #pragma unroll
       for (int i = 0; i < N; ++i) here = fmaxf(here, widen(raw[b].v[i]));
     }

@@ -96,7 +96,9 @@ template <class T, int N>
 unsigned grid_for(int64_t rows, int64_t cols, int multiprocessors) {
   const RowShape shape = row_shape(cols, N);
   unsigned grid = 1;
-  with_shape(shape, [&](auto items, auto bound) { grid = resident_grid(norm_kernel<T, N, decltype(items)::value, decltype(bound)::value>, shape, rows, multiprocessors); });
+  with_shape(shape, [&](auto items, auto bound) {
+    grid = resident_grid(norm_kernel<T, N, decltype(items)::value, decltype(bound)::value>, shape, rows, multiprocessors);
+  });
   return grid;
 }
 

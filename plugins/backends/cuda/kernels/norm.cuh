@@ -21,8 +21,8 @@ inline RowShape row_shape(int64_t cols, int lanes) {
   return {static_cast<int>(ceil_div(ceil_div(vectors, items), 32) * 32), items};
 }
 
-// Calls f(items, bound): the template arguments of a row's kernel, bound being the most threads that it may be launched with. Short rows get
-// a bound of their own, which leaves twice the registers.
+// Calls f(items, bound): the template arguments of a row's kernel, bound being the most threads that it may be launched with. Short rows
+// get a bound of their own, which leaves twice the registers.
 template <class F>
 void with_shape(const RowShape& shape, F&& f) {
   constexpr std::integral_constant<int, 512> half;
@@ -42,7 +42,8 @@ unsigned resident_grid(K kernel, const RowShape& shape, int64_t rows, int multip
 
 constexpr int64_t kMaxVectors = 8 * max_threads(8);
 inline void check_row(const Node& node, int64_t cols, int lanes) {
-  if (cols > kMaxVectors * (cols % lanes == 0 ? lanes : 1)) node.refuse("rows of more than 4096 vectors of 16 bytes, or 4096 unaligned elements");
+  if (cols > kMaxVectors * (cols % lanes == 0 ? lanes : 1))
+    node.refuse("rows of more than 4096 vectors of 16 bytes, or 4096 unaligned elements");
 }
 
 }  // namespace nemo::cuda

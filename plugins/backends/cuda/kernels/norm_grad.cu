@@ -92,8 +92,9 @@ template <class T, int N>
 unsigned grid_for(int64_t rows, int64_t cols, int multiprocessors) {
   const RowShape shape = row_shape(cols, N);
   unsigned grid = 1;
-  with_shape(shape,
-             [&](auto items, auto bound) { grid = resident_grid(norm_grad_kernel<T, N, decltype(items)::value, decltype(bound)::value>, shape, rows, multiprocessors); });
+  with_shape(shape, [&](auto items, auto bound) {
+    grid = resident_grid(norm_grad_kernel<T, N, decltype(items)::value, decltype(bound)::value>, shape, rows, multiprocessors);
+  });
   return grid;
 }
 
@@ -121,7 +122,8 @@ Prepared backward(const Node& node, const Device& device) {
   const int split = node.group_rank('a');
   GradArgs fixed{};
   fixed.rows = node.size('a'), fixed.cols = node.size('d'), fixed.pitch = partial_pitch(fixed.cols);
-  fixed.ldy = node.matrix(node.in(0), split).ld, fixed.ldx = node.matrix(node.in(1), split).ld, fixed.ldo = node.matrix(node.out(0), split).ld;
+  fixed.ldy = node.matrix(node.in(0), split).ld, fixed.ldx = node.matrix(node.in(1), split).ld,
+  fixed.ldo = node.matrix(node.out(0), split).ld;
   if constexpr (kResidual == Residual::yes) fixed.ldr = node.matrix(node.in(at_res), split).ld;
   fixed.shift = node.integer("zero_centered") != 0 ? 1.0f : 0.0f;
   fixed.layer = layer;

@@ -1,5 +1,5 @@
-// AdamW (Loshchilov & Hutter 2019) and SGD over flat ranges of any mix of f32 and bf16, as torch.optim.AdamW and torch.optim.SGD; arithmetic
-// in f32. One pass; with f32 gradient, master weights and moments and bf16 parameters 30 bytes per element; bound by memory.
+// AdamW (Loshchilov & Hutter 2019) and SGD over flat ranges of any mix of f32 and bf16, as torch.optim.AdamW and torch.optim.SGD;
+// arithmetic in f32. One pass; with f32 gradient, master weights and moments and bf16 parameters 30 bytes per element; bound by memory.
 #include "kernels/device.cuh"
 
 namespace nemo::cuda {

@@ -19,7 +19,8 @@ template <class T, class F>
 __global__ void partial_sum_kernel(const T* x, int64_t n, int64_t whole, double* partial, F f) {
   __shared__ double scratch[32];
   constexpr int N = kLanes<T>;
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * kSumThreads + threadIdx.x, stride = static_cast<int64_t>(kSumBlocks) * kSumThreads;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * kSumThreads + threadIdx.x,
+                stride = static_cast<int64_t>(kSumBlocks) * kSumThreads;
   double sum[1] = {0};
 #pragma unroll 4
   for (int64_t i = first * N; i < whole; i += stride * N) {
@@ -113,8 +114,8 @@ NEMO_CUDA_KERNEL(softmax_grad) {
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     return make_kernel([=](const Launch& l) {
-      softmax_grad_kernel<T><<<static_cast<unsigned>(dy.rows), 256, 0, l.stream()>>>(l.in<T>(0), dy.ld, l.in<T>(1), y.ld, dy.cols, l.out<T>(0),
-                                                                                    dx.ld);
+      softmax_grad_kernel<T>
+          <<<static_cast<unsigned>(dy.rows), 256, 0, l.stream()>>>(l.in<T>(0), dy.ld, l.in<T>(1), y.ld, dy.cols, l.out<T>(0), dx.ld);
     });
   });
 }

@@ -9,7 +9,7 @@ namespace {
 constexpr int kMaxPairs = 256;
 
 struct RopeArgs {
-  double turns[kMaxPairs];  // inv_freq / 2 pi
+  double turns[kMaxPairs];           // inv_freq / 2 pi
   int64_t x[3], y[3], positions[2];  // strides: b, s, h; b, s
   int64_t seq, heads;
   int pairs, d;

@@ -158,8 +158,9 @@ void Gemm::choose(GemmPlan& plan, const std::string& key, Autotune autotune) {
     const auto run = [&](const cublasLtMatmulAlgo_t& algo, const Operands& o, void* workspace) {
       return plan.enqueue(o, algo, workspace, kWorkspaceLimit, stream_);
     };
-    best = fastest(plan.product_, algorithms, run, kWorkspaceLimit, stream_);
-    cache_.add(key, algorithms[best]);
+    const std::optional<size_t> measured = fastest(plan.product_, algorithms, run, kWorkspaceLimit, stream_);
+    best = measured.value_or(0);
+    if (measured) cache_.add(key, algorithms[best]);
   }
   plan.algo_ = found[best].algo;
   plan.workspace_ = align_up(found[best].workspaceSize);

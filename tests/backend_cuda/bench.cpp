@@ -62,15 +62,19 @@ void norms(int64_t rows, int64_t d) {
   bandwidth("  layer_norm_grad_add", "layer_norm_grad_add", {a, a, w, r, r, a}, {a, g, g});
 }
 
+void all_norms() {
+  norms(65536, 768);
+  norms(16384, 2048);
+  norms(8192, 4096);
+}
+
 void run() {
   const Array big = filled(BF16, {1 << 28});
   bandwidth("copy of 512 MiB (scale)", "scale", {big}, {big}, {{"alpha", 1.5}});
   product("124M qkv 65536x2304x768", 65536, 2304, 768);
   product("1B gate+up 16384x16384x2048", 16384, 16384, 2048);
   product("8B qkv 8192x6144x4096", 8192, 6144, 4096);
-  norms(65536, 768);
-  norms(16384, 2048);
-  norms(8192, 4096);
+  all_norms();
   const Array f = filled(BF16, {16384, 8192});
   bandwidth("glu 16384x8192", "glu", {f, f}, {f});
   bandwidth("glu_grad", "glu_grad", {f, f, f}, {f, f});
@@ -114,11 +118,12 @@ void run() {
 }  // namespace
 }  // namespace nemo::backend_cuda
 
-int main() {
+// usage: bench_cuda_kernels [norms]
+int main(int argc, char**) {
   std::string reason;
   if (nemo::backend_cuda::device_count(&reason) == 0) {
     std::printf("no GPU: %s\n", reason.c_str());
     return 1;
   }
-  nemo::backend_cuda::run();
+  argc > 1 ? nemo::backend_cuda::all_norms() : nemo::backend_cuda::run();
 }

@@ -35,25 +35,21 @@ __global__ void strip_kernel(const T* x, int64_t rows, int64_t cols, int64_t ld,
   }
 }
 
-constexpr int kFinishCols = 8, kFinishRows = 64, kFinishWarps = kFinishCols * kFinishRows / 32;
+constexpr int kFinishCols = 32;
 
-// A block sums 8 columns: 64 threads each over the parts, then lanes, then warps.
-__global__ void __launch_bounds__(kFinishCols* kFinishRows) finish_kernel(const ColumnSums sums, int64_t pitch, bool add) {
+// A block sums 32 columns: 32 threads each over the parts, then the lanes of a warp.
+__global__ void __launch_bounds__(32 * kFinishCols) finish_kernel(const ColumnSums sums, int64_t pitch, bool add) {
   const ColumnSums::One one = sums.one[blockIdx.y];
   const int64_t col = static_cast<int64_t>(blockIdx.x) * kFinishCols + threadIdx.x;
   float sum = 0;
   if (col < sums.cols)
 #pragma unroll 8
-    for (int64_t p = threadIdx.y; p < sums.parts; p += kFinishRows) sum += one.partial[p * pitch + col];
-  sum += __shfl_xor_sync(0xffffffffu, sum, 8);
-  sum += __shfl_xor_sync(0xffffffffu, sum, 16);
-  __shared__ float shared[kFinishCols][33];
-  const int warp = static_cast<int>(threadIdx.y) / 4;
-  if (threadIdx.y % 4 == 0) shared[threadIdx.x][warp] = sum;
+    for (int64_t p = threadIdx.y; p < sums.parts; p += 32) sum += one.partial[p * pitch + col];
+  __shared__ float shared[32][kFinishCols + 1];
+  shared[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
-  if (warp >= kFinishCols) return;
-  const int lane = static_cast<int>(threadIdx.y) % 4 * 8 + static_cast<int>(threadIdx.x);
-  float total = lane < kFinishWarps ? shared[warp][lane] : 0.0f;
+  const int lane = static_cast<int>(threadIdx.x), warp = static_cast<int>(threadIdx.y);
+  float total = shared[lane][warp];
 #pragma unroll
   for (int step = 16; step > 0; step /= 2) total += __shfl_xor_sync(0xffffffffu, total, step);
   const int64_t at = static_cast<int64_t>(blockIdx.x) * kFinishCols + warp;
@@ -72,7 +68,7 @@ __global__ void __launch_bounds__(kFinishCols* kFinishRows) finish_kernel(const 
 void finish_column_sums(const ColumnSums& sums, const Launch& l) {
   if (sums.count == 0) return;
   const dim3 grid(grid_of(sums.cols, kFinishCols), sums.count);
-  finish_kernel<<<grid, dim3(kFinishCols, kFinishRows), 0, l.stream()>>>(sums, partial_pitch(sums.cols), l.write() == Write::accumulate);
+  finish_kernel<<<grid, dim3(kFinishCols, 32), 0, l.stream()>>>(sums, partial_pitch(sums.cols), l.write() == Write::accumulate);
 }
 
 NEMO_CUDA_KERNEL(bias_grad) {

@@ -7,7 +7,7 @@ namespace nemo::cuda {
 namespace {
 
 template <class T>
-__global__ void __launch_bounds__(kLossThreads)
+__global__ void __launch_bounds__(kLossThreads, 2)
     loss_kernel(const LossSpec p, const T* x, int64_t ld, const int32_t* labels, float* loss, float* lse_out, int* fault) {
   __shared__ float scratch[96];
   const int64_t r = blockIdx.x, label = labels[r];
@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(kLossThreads)
 enum class Labels { whole, shard };
 
 template <class T, Labels kLabels>
-__global__ void __launch_bounds__(kLossThreads)
+__global__ void __launch_bounds__(kLossThreads, 2)
     loss_grad_kernel(const LossSpec p, const float* dloss, const T* x, int64_t ld, const int32_t* labels, const float* lse, T* dx,
                      int64_t ld_dx, int64_t offset, int* fault) {
   const int64_t r = blockIdx.x, label = labels[r];

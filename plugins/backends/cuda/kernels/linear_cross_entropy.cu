@@ -14,8 +14,8 @@ constexpr int64_t kLogitsBytes = int64_t{1} << 30;
 constexpr int64_t kCacheBytes = 108 << 10;
 
 template <class T>
-__global__ void __launch_bounds__(kLossThreads) chunk_kernel(const LossSpec p, T* logits, int64_t ld, const int32_t* labels,
-                                                             const float* dloss, float* loss, int* fault, int64_t cached) {
+__global__ void __launch_bounds__(kLossThreads, 2) chunk_kernel(const LossSpec p, T* logits, int64_t ld, const int32_t* labels,
+                                                                const float* dloss, float* loss, int* fault, int64_t cached) {
   __shared__ float scratch[96];
   extern __shared__ uint4 kept[];
   const RowCache<T> cache{reinterpret_cast<T*>(kept), cached};

@@ -16,7 +16,7 @@ inline LossSpec loss_spec(const Node& node) {
           static_cast<float>(node.number("z_loss"))};
 }
 
-constexpr int kLossThreads = 1024;
+constexpr int kLossThreads = 512;
 constexpr float kLog2e = 1.44269504088896340736f;
 
 // f(x[N], index of x[0]) with N = kLanes or 1, over the block's share of [0, v).

@@ -15,13 +15,36 @@ struct NormArgs {
   bool layer;
 };
 
+// Mean and sum of squared deviations over the block, from those of `n` elements in every thread, combined pairwise (Chan et al. 1983) with
+// one barrier. `scratch` holds 64 values.
+__device__ __forceinline__ void combine_moments(float& mean, float& squares, float n, float* scratch) {
+#pragma unroll
+  for (int offset = 1; offset < 32; offset *= 2) {
+    const float other = __shfl_xor_sync(0xffffffffu, mean, offset), delta = other - mean;
+    squares += __shfl_xor_sync(0xffffffffu, squares, offset) + delta * delta * n * 0.5f;
+    mean = 0.5f * (mean + other);
+    n *= 2;
+  }
+  const int warps = static_cast<int>(blockDim.x) / 32;
+  if (warps == 1) return;
+  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = mean, scratch[32 + threadIdx.x / 32] = squares;
+  __syncthreads();
+  float sum = 0, spread = 0;
+  squares = 0;
+  for (int w = 0; w < warps; ++w) sum += scratch[w], squares += scratch[32 + w];
+  mean = sum / static_cast<float>(warps);
+  for (int w = 0; w < warps; ++w) spread += (scratch[w] - mean) * (scratch[w] - mean);
+  squares += n * spread;
+}
+
 // Rows of up to 4 items are fetched while the row before them is worked on.
-template <class T, int N, int kItems, int kBound>
-__global__ void __launch_bounds__(kBound) norm_kernel(const NormArgs p) {
-  __shared__ float scratch[2][32];  // reductions alternate: a barrier lies between two uses of the same half
+template <class T, int N, int kItems>
+__global__ void __launch_bounds__(max_threads(kItems)) norm_kernel(const NormArgs p) {
+  __shared__ float scratch[2][64];  // reductions alternate: a barrier lies between two uses of the same half
   constexpr bool kAhead = kItems <= 4;
   const int vectors = static_cast<int>(p.cols / N), threads = static_cast<int>(blockDim.x), first = static_cast<int>(threadIdx.x);
   const float scale = 1.0f / static_cast<float>(p.cols);
+  const bool even = vectors == threads * kItems;  // every thread holds as many elements
   Raw<T, N> raw_x[kItems], raw_r[kItems];
   const auto fetch = [&](int64_t row) {
 #pragma unroll
@@ -56,9 +79,19 @@ __global__ void __launch_bounds__(kBound) norm_kernel(const NormArgs p) {
       for (int i = 0; i < N; ++i) total[0] += p.layer ? x[k][i] : x[k][i] * x[k][i];
     }
     if (kAhead && row + gridDim.x < p.rows) fetch(row + gridDim.x);
-    block_reduce<1>(total, scratch[turn++ % 2], Sum{});
     float mean = 0;
-    if (p.layer) {
+    if (p.layer && even) {
+      mean = total[0] / (kItems * N);
+      total[0] = 0;
+#pragma unroll
+      for (int k = 0; k < kItems; ++k)
+#pragma unroll
+        for (int i = 0; i < N; ++i) total[0] += (x[k][i] - mean) * (x[k][i] - mean);
+      combine_moments(mean, total[0], kItems * N, scratch[turn++ % 2]);
+    } else {
+      block_reduce<1>(total, scratch[turn++ % 2], Sum{});
+    }
+    if (p.layer && !even) {
       mean = total[0] * scale;
       total[0] = 0;
 #pragma unroll
@@ -96,18 +129,16 @@ template <class T, int N>
 unsigned grid_for(int64_t rows, int64_t cols, int multiprocessors) {
   const RowShape shape = row_shape(cols, N);
   unsigned grid = 1;
-  with_shape(shape, [&](auto items, auto bound) {
-    grid = resident_grid(norm_kernel<T, N, decltype(items)::value, decltype(bound)::value>, shape, rows, multiprocessors);
-  });
+  with_items(shape.items,
+             [&](auto items) { grid = resident_grid(norm_kernel<T, N, decltype(items)::value>, shape, rows, multiprocessors); });
   return grid;
 }
 
 template <class T, int N>
 void launch_norm(const NormArgs& p, unsigned grid, cudaStream_t stream) {
   const RowShape shape = row_shape(p.cols, N);
-  with_shape(shape, [&](auto items, auto bound) {
-    norm_kernel<T, N, decltype(items)::value, decltype(bound)::value><<<grid, static_cast<unsigned>(shape.threads), 0, stream>>>(p);
-  });
+  with_items(shape.items,
+             [&](auto items) { norm_kernel<T, N, decltype(items)::value><<<grid, static_cast<unsigned>(shape.threads), 0, stream>>>(p); });
 }
 
 // Where the tensors of a row stand; -1: the row has none.

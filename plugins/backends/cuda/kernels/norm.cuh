@@ -21,15 +21,12 @@ inline RowShape row_shape(int64_t cols, int lanes) {
   return {static_cast<int>(ceil_div(ceil_div(vectors, items), 32) * 32), items};
 }
 
-// Calls f(items, bound): the template arguments of a row's kernel, bound being the most threads that it may be launched with. Short rows
-// get a bound of their own, which leaves twice the registers.
+// Calls f(std::integral_constant<int, items>) for items in {1, 4, 8}.
 template <class F>
-void with_shape(const RowShape& shape, F&& f) {
-  constexpr std::integral_constant<int, 512> half;
-  if (shape.items == 1 && shape.threads <= 512) return f(std::integral_constant<int, 1>{}, half);
-  if (shape.items == 1) return f(std::integral_constant<int, 1>{}, std::integral_constant<int, 1024>{});
-  if (shape.items == 4) return f(std::integral_constant<int, 4>{}, half);
-  f(std::integral_constant<int, 8>{}, half);
+void with_items(int items, F&& f) {
+  if (items == 1) return f(std::integral_constant<int, 1>{});
+  if (items == 4) return f(std::integral_constant<int, 4>{});
+  f(std::integral_constant<int, 8>{});
 }
 
 // Blocks for the rows: as many as the device holds at once, each walking over its share of the rows.

@@ -18,28 +18,15 @@ struct GradArgs {
   bool layer;
 };
 
-// Short rows are fetched while the row before them is worked on.
-template <class T, int N, int kItems, int kBound>
-__global__ void __launch_bounds__(kBound) norm_grad_kernel(const GradArgs p) {
+// Registers are few, so that many blocks hide the latency: fetching rows ahead was measured to be slower.
+template <class T, int N, int kItems>
+__global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const GradArgs p) {
   __shared__ float scratch[2][64];
-  constexpr bool kAhead = kItems == 1 && kBound == 512;
   const int vectors = static_cast<int>(p.cols / N), threads = static_cast<int>(blockDim.x), first = static_cast<int>(threadIdx.x);
   const float scale = 1.0f / static_cast<float>(p.cols);
   float dw[kItems][N] = {}, db[kItems][N] = {};
-  Raw<T, N> raw_x[kItems], raw_dy[kItems], raw_r[kItems];
-  const auto fetch = [&](int64_t row) {
-#pragma unroll
-    for (int k = 0; k < kItems; ++k) {
-      const int at = k * threads + first;
-      if (at >= vectors) continue;
-      raw_x[k] = load_raw<T, N>(p.x, row * p.ldx + at * N);
-      raw_dy[k] = load_raw<T, N>(p.dy, row * p.ldy + at * N);
-    }
-  };
-  if (kAhead) fetch(blockIdx.x);
   int turn = 0;
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
-    if (!kAhead) fetch(row);
     const float mean = p.layer ? p.mean[row] : 0.0f, rstd = p.rstd[row];
     float xhat[kItems][N], g[kItems][N];
     float sums[2] = {0, 0};
@@ -47,9 +34,8 @@ __global__ void __launch_bounds__(kBound) norm_grad_kernel(const GradArgs p) {
     for (int k = 0; k < kItems; ++k) {
       const int at = k * threads + first;
       if (at >= vectors) continue;
-      if (p.residual != nullptr) raw_r[k] = load_raw<T, N>(p.residual, row * p.ldr + at * N);
-      widen(raw_x[k], xhat[k]);
-      widen(raw_dy[k], g[k]);
+      load<N>(static_cast<const T*>(p.x) + row * p.ldx + at * N, xhat[k]);
+      load<N>(static_cast<const T*>(p.dy) + row * p.ldy + at * N, g[k]);
       float w[N];
       if (p.w != nullptr) load<N>(static_cast<const T*>(p.w) + at * N, w);
 #pragma unroll
@@ -62,7 +48,6 @@ __global__ void __launch_bounds__(kBound) norm_grad_kernel(const GradArgs p) {
         sums[1] += g[k][i] * xhat[k][i];
       }
     }
-    if (kAhead && row + gridDim.x < p.rows) fetch(row + gridDim.x);
     block_reduce<2>(sums, scratch[turn++ % 2], Sum{});
     const float a = p.layer ? sums[0] * scale : 0.0f, b = sums[1] * scale;
 #pragma unroll
@@ -70,7 +55,7 @@ __global__ void __launch_bounds__(kBound) norm_grad_kernel(const GradArgs p) {
       const int at = k * threads + first;
       if (at >= vectors) continue;
       float r[N];
-      if (p.residual != nullptr) widen(raw_r[k], r);
+      if (p.residual != nullptr) load<N>(static_cast<const T*>(p.residual) + row * p.ldr + at * N, r);
 #pragma unroll
       for (int i = 0; i < N; ++i) {
         const float v = rstd * (g[k][i] - a - xhat[k][i] * b);
@@ -92,17 +77,16 @@ template <class T, int N>
 unsigned grid_for(int64_t rows, int64_t cols, int multiprocessors) {
   const RowShape shape = row_shape(cols, N);
   unsigned grid = 1;
-  with_shape(shape, [&](auto items, auto bound) {
-    grid = resident_grid(norm_grad_kernel<T, N, decltype(items)::value, decltype(bound)::value>, shape, rows, multiprocessors);
-  });
+  with_items(shape.items,
+             [&](auto items) { grid = resident_grid(norm_grad_kernel<T, N, decltype(items)::value>, shape, rows, multiprocessors); });
   return grid;
 }
 
 template <class T, int N>
 void launch_grad(const GradArgs& p, unsigned grid, cudaStream_t stream) {
   const RowShape shape = row_shape(p.cols, N);
-  with_shape(shape, [&](auto items, auto bound) {
-    norm_grad_kernel<T, N, decltype(items)::value, decltype(bound)::value><<<grid, static_cast<unsigned>(shape.threads), 0, stream>>>(p);
+  with_items(shape.items, [&](auto items) {
+    norm_grad_kernel<T, N, decltype(items)::value><<<grid, static_cast<unsigned>(shape.threads), 0, stream>>>(p);
   });
 }
 

@@ -1,0 +1,113 @@
+#include "backend.hpp"
+
+namespace nemo::cuda {
+
+void check(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  throw sdk::Error(status == cudaErrorMemoryAllocation ? NEMO_CODE_OUT_OF_MEMORY : NEMO_CODE_DEVICE_ERROR,
+                   std::string("cuda backend: ") + what + ": " + cudaGetErrorString(status));
+}
+
+namespace {
+
+constexpr uint64_t kLibraryBytes = uint64_t{160} << 20;  // modules that cuBLASLt and cuDNN load on first use
+
+const char* text_of(Fault fault) {
+  switch (fault) {
+    case Fault::embedding_id:
+      return "embedding: negative id";
+    case Fault::label:
+      return "cross_entropy: label is neither ignore_index nor within the vocabulary";
+    default:
+      return "unknown fault in the data";
+  }
+}
+
+}  // namespace
+
+}  // namespace nemo::cuda
+
+nemo_backend::nemo_backend(int ordinal, nemo::cuda::Autotune autotune) {
+  using nemo::cuda::check;
+  device.ordinal = ordinal;
+  make_current();
+  size_t before = 0, after = 0, total = 0;
+  check(cudaMemGetInfo(&before, &total), "memory of the device");
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, ordinal), "device properties");
+  name = properties.name;
+  memory_bytes = total;
+  device.multiprocessors = properties.multiProcessorCount;
+  check(cudaStreamCreateWithFlags(&device.stream, cudaStreamNonBlocking), "stream");
+  check(cudaHostAlloc(reinterpret_cast<void**>(&device.fault), sizeof(int), cudaHostAllocMapped), "fault word");
+  *device.fault = 0;
+  staging = std::make_unique<nemo::cuda::Staging>();
+  gemm_ = std::make_unique<nemo::cuda::Gemm>(ordinal, device.stream, autotune);
+  device.gemm = gemm_.get();
+  check(cudaMemGetInfo(&after, &total), "memory of the device");
+  context_bytes_ = total - after;  // also what other processes hold: memory that this run cannot have
+}
+
+nemo_backend::~nemo_backend() {
+  cudaSetDevice(device.ordinal);
+  if (device.stream != nullptr) cudaStreamSynchronize(device.stream);
+  device.attention.reset();
+  gemm_.reset();
+  staging.reset();
+  for (void* memory : allocated_) cudaFree(memory);
+  cudaFreeHost(device.fault);
+  if (device.stream != nullptr) cudaStreamDestroy(device.stream);
+}
+
+void nemo_backend::make_current() const { nemo::cuda::check(cudaSetDevice(device.ordinal), "cudaSetDevice"); }
+
+uint64_t nemo_backend::overhead_bytes() const { return context_bytes_ + nemo::cuda::kLibraryBytes; }
+
+nemo::cuda::Prepared nemo_backend::prepare(const nemo_node& raw) {
+  using nemo::sdk::Error;
+  make_current();
+  const std::string op = nemo::sdk::to_string(raw.op);
+  const nemo::cuda::Entry* entry = nemo::cuda::find_entry(op);
+  if (entry == nullptr) throw Error(NEMO_CODE_UNSUPPORTED, "cuda backend: nemo/ops.def has no op " + op);
+  const nemo::cuda::Node node(raw, entry->row);
+  if (entry->prepare == nullptr) node.refuse("this backend has no kernel for it");
+  nemo::cuda::Prepared prepared = entry->prepare(node, device);
+  prepared.kernel->device = &device;
+  prepared.kernel->always_accumulates = node.has_attribute("accumulate") && node.integer("accumulate") != 0;
+  return prepared;
+}
+
+void* nemo_backend::allocate(uint64_t bytes, std::string_view tag) {
+  make_current();
+  void* memory = nullptr;
+  if (const cudaError_t status = cudaMalloc(&memory, bytes > 0 ? bytes : 1); status != cudaSuccess) {
+    cudaGetLastError();
+    size_t left = 0, total = 0;
+    cudaMemGetInfo(&left, &total);
+    throw nemo::sdk::Error(NEMO_CODE_OUT_OF_MEMORY, "cuda backend: cannot allocate " + std::to_string(bytes) + " bytes for " +
+                                                        std::string(tag) + ": " + cudaGetErrorString(status) + "; " + std::to_string(left) +
+                                                        " of " + std::to_string(total) + " bytes are free");
+  }
+  const std::lock_guard lock(mutex_);
+  allocated_.insert(memory);
+  return memory;
+}
+
+void nemo_backend::release(void* memory) {
+  if (memory == nullptr) return;
+  const std::lock_guard lock(mutex_);
+  if (allocated_.erase(memory) == 0) return;
+  cudaSetDevice(device.ordinal);
+  cudaFree(memory);
+}
+
+void nemo_backend::synchronize(nemo_stream* stream) {
+  make_current();
+  staging->synchronize(stream_of(stream));
+  const int found = *static_cast<volatile int*>(device.fault);
+  if (found == 0) return;
+  *device.fault = 0;
+  throw nemo::sdk::Error(NEMO_CODE_INVALID_ARGUMENT,
+                         std::string("cuda backend: ") + nemo::cuda::text_of(static_cast<nemo::cuda::Fault>(found)));
+}

@@ -1,0 +1,169 @@
+#include "gemm.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "gemm_tuner.hpp"
+
+namespace nemo::cuda {
+
+namespace {
+
+constexpr uint64_t kWorkspaceLimit = uint64_t{32} << 20;  // what cuBLASLt wants on Hopper
+constexpr int kCandidates = 16;
+
+cudaDataType_t cuda_type(nemo_dtype d) { return d == NEMO_DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
+
+std::string key_of(const Product& p, uint32_t alignment) {
+  std::string s = p.ta == Transpose::yes ? "t" : "n";
+  s += p.tb == Transpose::yes ? "t" : "n";
+  for (int64_t v : {p.m, p.n, p.k, p.lda, p.ldb, p.ldc}) s += "-" + std::to_string(v);
+  s += "-" + std::string(name_of(p.ab)) + "-" + std::string(name_of(p.c));
+  if (p.write == Write::accumulate) s += "-add";
+  if (p.bias == Bias::yes) s += "-bias";
+  return s + "-a" + std::to_string(alignment);
+}
+
+// The largest power of two up to 16 that divides the row pitch of every operand: what 16-byte aligned bases give.
+uint32_t natural_alignment(const Product& p) {
+  uint32_t a = 16;
+  for (int64_t pitch : {p.lda * size_of(p.ab), p.ldb * size_of(p.ab), p.ldc * size_of(p.c)})
+    while (pitch % a != 0) a /= 2;
+  return a;
+}
+
+bool aligned_to(const Operands& o, uint32_t alignment) {
+  const auto all = reinterpret_cast<uintptr_t>(o.a) | reinterpret_cast<uintptr_t>(o.b) | reinterpret_cast<uintptr_t>(o.c);
+  return all % alignment == 0 && reinterpret_cast<uintptr_t>(o.bias) % alignment == 0;
+}
+
+template <class T>
+void set(const CublasLt& lt, cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute, const T& value) {
+  check(lt.cublasLtMatmulDescSetAttribute(desc, attribute, &value, sizeof value), "matmul attribute");
+}
+
+}  // namespace
+
+// Row-major C = op(A) op(B) is column-major C' = op(B)' op(A)': cuBLASLt's A is our B.
+GemmPlan::GemmPlan(const CublasLt& lt, cublasLtHandle_t handle, const Product& p, uint32_t alignment)
+    : lt_(lt), handle_(handle), product_(p), alignment_(alignment) {
+  check(lt.cublasLtMatmulDescCreate(&desc_, CUBLAS_COMPUTE_32F, CUDA_R_32F), "matmul descriptor");
+  const cublasOperation_t op_a = p.tb == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N,
+                          op_b = p.ta == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N;
+  set(lt, desc_, CUBLASLT_MATMUL_DESC_TRANSA, op_a);
+  set(lt, desc_, CUBLASLT_MATMUL_DESC_TRANSB, op_b);
+  if (p.bias == Bias::yes) {
+    set(lt, desc_, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+    set(lt, desc_, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(p.c));
+  }
+  lay_out(&a_, p.ab, p.tb == Transpose::yes ? p.k : p.n, p.tb == Transpose::yes ? p.n : p.k, p.ldb);
+  lay_out(&b_, p.ab, p.ta == Transpose::yes ? p.m : p.k, p.ta == Transpose::yes ? p.k : p.m, p.lda);
+  lay_out(&c_, p.c, p.n, p.m, p.ldc);
+}
+
+void GemmPlan::lay_out(cublasLtMatrixLayout_t* layout, nemo_dtype dtype, int64_t rows, int64_t cols, int64_t ld) const {
+  check(lt_.cublasLtMatrixLayoutCreate(layout, cuda_type(dtype), static_cast<uint64_t>(rows), static_cast<uint64_t>(cols), ld),
+        "matrix layout");
+}
+
+GemmPlan::~GemmPlan() {
+  for (cublasLtMatrixLayout_t l : {a_, b_, c_})
+    if (l != nullptr) lt_.cublasLtMatrixLayoutDestroy(l);
+  if (desc_ != nullptr) lt_.cublasLtMatmulDescDestroy(desc_);
+}
+
+cublasStatus_t GemmPlan::enqueue(const Operands& o, const cublasLtMatmulAlgo_t& algo, void* workspace, uint64_t bytes,
+                                 cudaStream_t stream) const {
+  const float one = 1, beta = product_.write == Write::accumulate ? 1.0f : 0.0f;
+  if (product_.bias == Bias::yes) set(lt_, desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, o.bias);
+  return lt_.cublasLtMatmul(handle_, desc_, &one, o.b, a_, o.a, b_, &beta, o.c, c_, o.c, c_, &algo, workspace, bytes, stream);
+}
+
+void GemmPlan::run(const Operands& o, void* workspace, cudaStream_t stream) const {
+  check(enqueue(o, algo_, workspace, workspace_, stream), "matrix product");
+}
+
+uint64_t GemmPlans::workspace() const { return std::max(aligned->workspace(), any != nullptr ? any->workspace() : 0); }
+
+void GemmPlans::run(const Operands& o, void* workspace, cudaStream_t stream) const {
+  const bool fits = any == nullptr || aligned_to(o, aligned->alignment());
+  (fits ? aligned : any)->run(o, workspace, stream);
+}
+
+Gemm::Gemm(int ordinal, cudaStream_t stream, Autotune autotune)
+    : lt_(CublasLt::get()), stream_(stream), autotune_(autotune), cache_([&] {
+        cudaDeviceProp properties{};
+        check(cudaGetDeviceProperties(&properties, ordinal), "device properties");
+        std::string name = "cublaslt-" + std::to_string(lt_.cublasLtGetVersion()) + "-" + properties.name + ".txt";
+        std::replace(name.begin(), name.end(), ' ', '_');
+        return GemmCache(name);
+      }()) {
+  check(lt_.cublasLtCreate(&handle_), "cublasLtCreate");
+}
+
+Gemm::~Gemm() {
+  plans_.clear();
+  if (handle_ != nullptr) lt_.cublasLtDestroy(handle_);
+}
+
+GemmPlans Gemm::plan(const Product& p) {
+  const uint32_t alignment = natural_alignment(p);
+  const uint32_t least = static_cast<uint32_t>(size_of(p.ab));
+  GemmPlans plans{make(p, alignment, autotune_), nullptr};
+  if (alignment > least) plans.any = make(p, least, Autotune::off);
+  return plans;
+}
+
+std::shared_ptr<const GemmPlan> Gemm::make(const Product& p, uint32_t alignment, Autotune autotune) {
+  const std::string key = key_of(p, alignment);
+  if (const auto it = plans_.find(key); it != plans_.end()) return it->second;
+  const std::shared_ptr<GemmPlan> plan(new GemmPlan(lt_, handle_, p, alignment));
+  choose(*plan, key, autotune);
+  plans_[key] = plan;
+  return plan;
+}
+
+// A remembered algorithm; or the fastest of cuBLASLt's proposals on random data; or its first proposal.
+void Gemm::choose(GemmPlan& plan, const std::string& key, Autotune autotune) {
+  if (const auto known = autotune == Autotune::on ? cache_.find(key) : std::nullopt) {
+    cublasLtMatmulHeuristicResult_t result{};
+    if (lt_.cublasLtMatmulAlgoCheck(handle_, plan.desc_, plan.a_, plan.b_, plan.c_, plan.c_, &*known, &result) == CUBLAS_STATUS_SUCCESS &&
+        result.workspaceSize <= kWorkspaceLimit) {
+      plan.algo_ = *known;
+      plan.workspace_ = align_up(result.workspaceSize);
+      return;
+    }
+  }
+  cublasLtMatmulPreference_t preference = nullptr;
+  check(lt_.cublasLtMatmulPreferenceCreate(&preference), "matmul preference");
+  lt_.cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &kWorkspaceLimit, sizeof kWorkspaceLimit);
+  // Split products add their parts in f32, never in a bf16 result.
+  const uint32_t reductions = plan.product_.c == NEMO_DTYPE_F32 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_INPLACE
+                                                                : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  lt_.cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions);
+  for (auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+    lt_.cublasLtMatmulPreferenceSetAttribute(preference, attribute, &plan.alignment_, sizeof plan.alignment_);
+  std::vector<cublasLtMatmulHeuristicResult_t> found(kCandidates);
+  int count = 0;
+  const cublasStatus_t status = lt_.cublasLtMatmulAlgoGetHeuristic(handle_, plan.desc_, plan.a_, plan.b_, plan.c_, plan.c_, preference,
+                                                                   autotune == Autotune::on ? kCandidates : 1, found.data(), &count);
+  lt_.cublasLtMatmulPreferenceDestroy(preference);
+  if (status != CUBLAS_STATUS_SUCCESS || count == 0)
+    throw sdk::Error(NEMO_CODE_UNSUPPORTED, "cuda backend: cuBLASLt has no algorithm for the product " + key);
+  size_t best = 0;
+  if (autotune == Autotune::on) {
+    std::vector<cublasLtMatmulAlgo_t> algorithms;
+    for (int i = 0; i < count; ++i) algorithms.push_back(found[static_cast<size_t>(i)].algo);
+    const auto run = [&](const cublasLtMatmulAlgo_t& algo, const Operands& o, void* workspace) {
+      return plan.enqueue(o, algo, workspace, kWorkspaceLimit, stream_);
+    };
+    const std::optional<size_t> measured = fastest(plan.product_, algorithms, run, kWorkspaceLimit, stream_);
+    best = measured.value_or(0);
+    if (measured) cache_.add(key, algorithms[best]);
+  }
+  plan.algo_ = found[best].algo;
+  plan.workspace_ = align_up(found[best].workspaceSize);
+}
+
+}  // namespace nemo::cuda

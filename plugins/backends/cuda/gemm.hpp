@@ -1,0 +1,96 @@
+// Matrix products C = op(A) op(B) (+ bias per column) (+ C) by cuBLASLt: row-major matrices, f32 accumulation, TF32 off. The algorithm is
+// searched when the product is prepared (autotune) and remembered on disk.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "cublaslt.hpp"
+#include "gemm_cache.hpp"
+#include "kernel.hpp"
+
+namespace nemo::cuda {
+
+enum class Transpose { no, yes };
+enum class Bias { no, yes };
+
+// op(A) is [m k], op(B) is [k n], C is [m n]; leading dimensions in elements. A and B have one dtype (f32 or bf16); C has it too, or is
+// f32.
+struct Product {
+  int64_t m, n, k;
+  Transpose ta, tb;
+  nemo_dtype ab, c;
+  int64_t lda, ldb, ldc;
+  Write write = Write::overwrite;
+  Bias bias = Bias::no;
+};
+
+struct Operands {
+  const void* a;
+  const void* b;
+  void* c;
+  const void* bias = nullptr;  // n values of C's dtype
+};
+
+// A product with its algorithm. run only enqueues.
+class GemmPlan {
+ public:
+  ~GemmPlan();
+  GemmPlan(const GemmPlan&) = delete;
+  GemmPlan& operator=(const GemmPlan&) = delete;
+  uint64_t workspace() const { return workspace_; }
+  // Operands must be aligned as alignment() says (bytes). Throws DEVICE_ERROR.
+  void run(const Operands& o, void* workspace, cudaStream_t stream) const;
+  uint32_t alignment() const { return alignment_; }
+
+ private:
+  friend class Gemm;
+  GemmPlan(const CublasLt& lt, cublasLtHandle_t handle, const Product& p, uint32_t alignment);
+  cublasStatus_t enqueue(const Operands& o, const cublasLtMatmulAlgo_t& algo, void* workspace, uint64_t bytes, cudaStream_t stream) const;
+  void lay_out(cublasLtMatrixLayout_t* layout, nemo_dtype dtype, int64_t rows, int64_t cols, int64_t ld) const;
+
+  const CublasLt& lt_;
+  cublasLtHandle_t handle_;
+  Product product_;
+  uint32_t alignment_;
+  uint64_t workspace_ = 0;
+  cublasLtMatmulDesc_t desc_ = nullptr;
+  cublasLtMatrixLayout_t a_ = nullptr, b_ = nullptr, c_ = nullptr;
+  cublasLtMatmulAlgo_t algo_{};
+};
+
+// The plan for 16-byte aligned operands, and one for operands that turn out at launch not to be.
+struct GemmPlans {
+  std::shared_ptr<const GemmPlan> aligned, any;
+  uint64_t workspace() const;
+  void run(const Operands& o, void* workspace, cudaStream_t stream) const;
+};
+
+enum class Autotune { off, on };
+
+// One per opened device.
+class Gemm {
+ public:
+  Gemm(int ordinal, cudaStream_t stream, Autotune autotune);
+  ~Gemm();
+  Gemm(const Gemm&) = delete;
+  Gemm& operator=(const Gemm&) = delete;
+
+  // Plans for a product; equal products share them. Throws UNSUPPORTED where cuBLASLt has no algorithm. [host-thread]
+  GemmPlans plan(const Product& p);
+
+ private:
+  std::shared_ptr<const GemmPlan> make(const Product& p, uint32_t alignment, Autotune autotune);
+  void choose(GemmPlan& plan, const std::string& key, Autotune autotune);
+
+  const CublasLt& lt_;
+  cudaStream_t stream_;
+  Autotune autotune_;
+  cublasLtHandle_t handle_ = nullptr;
+  GemmCache cache_;
+  std::map<std::string, std::shared_ptr<const GemmPlan>> plans_;
+};
+
+}  // namespace nemo::cuda

@@ -1,0 +1,157 @@
+// The rows attention and attention_grad: cuDNN where it takes the shape, else the own kernels.
+#include "attention.hpp"
+
+#include <cstring>
+#include <map>
+#include <string>
+
+#include "../table.hpp"
+#include "attention_cudnn.hpp"
+#include "attention_own.hpp"
+
+namespace nemo::cuda {
+
+namespace {
+
+// What the nodes of a device share: the library, and plans by shape (plans take long to build, and layers repeat).
+struct Shared {
+  std::shared_ptr<Cudnn> cudnn;                                   // nullptr: own kernels only
+  std::map<std::string, std::shared_ptr<const CudnnPlan>> plans;  // nullptr: cuDNN refused the shape
+};
+
+Shared& shared(Device& device) {
+  if (device.attention == nullptr) {
+    auto made = std::make_shared<Shared>();
+    try {
+      made->cudnn = Cudnn::open();
+    } catch (const sdk::Error& e) {
+      sdk::log(NEMO_LOG_WARNING, "backend:cuda", std::string(e.what()) + "; attention uses the slower own kernels");
+    }
+    device.attention = made;
+  }
+  return *static_cast<Shared*>(device.attention.get());
+}
+
+template <class Problem>
+std::string key(const Problem& p, const char* kind) {
+  static_assert(std::is_trivially_copyable_v<Problem>);
+  return kind + std::string(reinterpret_cast<const char*>(&p), sizeof p);
+}
+
+// nullptr where cuDNN is absent, unwanted or refuses.
+template <class Problem, class Build>
+std::shared_ptr<const CudnnPlan> find_plan(Device& device, const Problem& p, const char* kind, Build build) {
+  if (!device.use_cudnn || !cudnn_takes(p)) return nullptr;
+  Shared& s = shared(device);
+  if (s.cudnn == nullptr) return nullptr;
+  const auto [at, fresh] = s.plans.try_emplace(key(p, kind));
+  if (!fresh) return at->second;
+  try {
+    at->second = build(s.cudnn);
+  } catch (const sdk::Error& e) {
+    if (e.code() != NEMO_CODE_UNSUPPORTED) throw;
+    sdk::log(NEMO_LOG_DEBUG, "backend:cuda", std::string("attention by own kernels: ") + e.what());
+  }
+  return at->second;
+}
+
+Heads heads(const Tensor& t) {
+  if (t.size() == 0) return {};
+  return {t.shape[0] > 1 ? t.strides[0] : t.strides[1] * t.shape[1], t.strides[1], t.shape[2] > 1 ? t.strides[2] : t.shape[3]};
+}
+
+// Zeroed first: plans are found by the bytes of the problem.
+template <class Problem>
+Problem problem(const Node& node, const Tensor& segments) {
+  Problem p;
+  std::memset(static_cast<void*>(&p), 0, sizeof p);
+  AttentionSpec& s = p.spec;
+  s.dtype = node.compute();
+  s.b = node.size('b'), s.s = node.size('s'), s.t = node.size('t'), s.h = node.size('h'), s.g = node.size('g'), s.d = node.size('d'),
+  s.e = node.size('e');
+  s.window = node.integer("window");
+  s.scale = static_cast<float>(node.number("scale"));
+  s.softcap = static_cast<float>(node.number("softcap"));
+  s.causal = node.integer("causal") != 0;
+  s.segments = segments.present();
+  if (s.g == 0 || s.h % s.g != 0) node.refuse("the number of query heads must be a multiple of the number of kv heads");
+  if (s.segments && s.s != s.t) node.refuse("segments need as many queries as keys");
+  if (const char* why = own_refuses(s)) node.refuse(why);
+  node.need_contiguous(segments);
+  return p;
+}
+
+bool aligned(std::initializer_list<const void*> pointers) {
+  for (const void* p : pointers)
+    if (reinterpret_cast<uintptr_t>(p) % 16 != 0) return false;
+  return true;
+}
+
+class ForwardKernel final : public nemo_kernel {
+ public:
+  ForwardKernel(const AttentionForward& p, std::shared_ptr<const CudnnPlan> plan) : p_(p) {
+    if (plan != nullptr) binding_ = std::make_unique<CudnnBinding>(std::move(plan));
+  }
+  uint64_t workspace() const { return binding_ ? binding_->plan().workspace() : 0; }
+  void run(const Launch& l) const override {
+    const ForwardPointers x{l.in(0), l.in(1), l.in(2), p_.spec.segments ? l.in<int32_t>(3) : nullptr, l.out(0), l.out<float>(1)};
+    if (binding_ && aligned({x.q, x.k, x.v, x.o}))
+      run_forward(*binding_, x, l.stream(), l.workspace<char>());
+    else
+      own_forward(p_, x, l.stream());
+  }
+
+ private:
+  AttentionForward p_;
+  std::unique_ptr<CudnnBinding> binding_;  // nullptr: own kernels
+};
+
+class BackwardKernel final : public nemo_kernel {
+ public:
+  BackwardKernel(const AttentionBackward& p, std::shared_ptr<const CudnnPlan> plan, DqOrder order) : p_(p), order_(order) {
+    if (plan != nullptr) binding_ = std::make_unique<CudnnBinding>(std::move(plan));
+  }
+  uint64_t workspace() const {
+    const uint64_t own = own_backward_workspace(p_);
+    return binding_ ? std::max(own, backward_workspace(binding_->plan(), p_, order_)) : own;
+  }
+  void run(const Launch& l) const override {
+    const int32_t* segments = p_.spec.segments ? l.in<int32_t>(6) : nullptr;
+    const BackwardPointers x{l.in(0), l.in(1), l.in(2), l.in(3), l.in(4), l.in<float>(5), segments, l.out(0), l.out(1), l.out(2)};
+    if (binding_ && aligned({x.dout, x.q, x.k, x.v, x.o, x.dq, x.dk, x.dv}))
+      run_backward(*binding_, p_, order_, x, l.stream(), l.workspace<char>());
+    else
+      own_backward(p_, x, l.stream(), l.workspace<char>());
+  }
+
+ private:
+  AttentionBackward p_;
+  DqOrder order_;
+  std::unique_ptr<CudnnBinding> binding_;
+};
+
+}  // namespace
+
+NEMO_CUDA_KERNEL(attention) {
+  auto p = problem<AttentionForward>(node, node.in(3));
+  node.need_contiguous(node.out(1));
+  p.q = heads(node.in(0)), p.k = heads(node.in(1)), p.v = heads(node.in(2)), p.o = heads(node.out(0));
+  auto plan = find_plan(device, p, "forward", [&](const std::shared_ptr<Cudnn>& c) { return build_forward(c, p); });
+  auto kernel = std::make_unique<ForwardKernel>(p, std::move(plan));
+  const uint64_t workspace = kernel->workspace();
+  return {std::move(kernel), workspace};
+}
+
+NEMO_CUDA_KERNEL(attention_grad) {
+  auto p = problem<AttentionBackward>(node, node.in(6));
+  node.need_contiguous(node.in(5));
+  p.dout = heads(node.in(0)), p.q = heads(node.in(1)), p.k = heads(node.in(2)), p.v = heads(node.in(3)), p.o = heads(node.in(4));
+  p.dq = heads(node.out(0)), p.dk = heads(node.out(1)), p.dv = heads(node.out(2));
+  const DqOrder order = device.deterministic ? DqOrder::fixed : DqOrder::any;
+  auto plan = find_plan(device, p, "backward", [&](const std::shared_ptr<Cudnn>& c) { return build_backward(c, p, order); });
+  auto kernel = std::make_unique<BackwardKernel>(p, std::move(plan), order);
+  const uint64_t workspace = kernel->workspace();
+  return {std::move(kernel), workspace};
+}
+
+}  // namespace nemo::cuda

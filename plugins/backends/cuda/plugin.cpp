@@ -1,0 +1,138 @@
+// The compute backend of NVIDIA GPUs (Hopper): own kernels, cuBLASLt and cuDNN.
+#include "nemo/cpp/plugin.hpp"
+
+#include <cstring>
+
+#include "backend.hpp"
+#include "capture.hpp"
+#include "driver.hpp"
+
+namespace {
+
+using nemo::sdk::guard;
+using nemo::sdk::to_str;
+using nemo::sdk::to_view;
+
+const nemo::sdk::Schema& schema() {
+  static const nemo::sdk::Schema s{{
+      nemo::sdk::boolean(
+          "autotune", "true",
+          "time several algorithms for each matrix product before training and remember the fastest in the user's cache folder"),
+      nemo::sdk::boolean("deterministic", "false", "the same bits in every run; attention's backward needs more memory and time for it"),
+      nemo::sdk::boolean("cudnn", "true", "attention through cuDNN where it takes the shape; false: own kernels"),
+  }};
+  return s;
+}
+
+nemo_error* device_count(nemo_host*, const nemo_config*, int64_t* out, nemo_str* reason) {
+  return guard([&] {
+    const nemo::cuda::Machine& m = nemo::cuda::machine();
+    *out = static_cast<int64_t>(m.ordinals.size());
+    if (reason != nullptr) *reason = to_str(m.reason);
+  });
+}
+
+nemo_error* open(nemo_host*, const nemo_config* config, int64_t device, nemo_backend** out) {
+  return guard([&] {
+    const nemo::cuda::Machine& m = nemo::cuda::machine();
+    if (m.ordinals.empty()) throw nemo::sdk::Error(NEMO_CODE_DEVICE_ERROR, "cuda backend: " + m.reason);
+    if (device < 0 || device >= static_cast<int64_t>(m.ordinals.size()))
+      throw nemo::sdk::Error(NEMO_CODE_INVALID_ARGUMENT, "cuda backend: device " + std::to_string(device) + " of " +
+                                                             std::to_string(m.ordinals.size()) + " usable ones does not exist");
+    const nemo::sdk::Config settings(config);
+    const bool autotune = settings.boolean("autotune"), deterministic = settings.boolean("deterministic"),
+               use_cudnn = settings.boolean("cudnn");
+    *out = new nemo_backend(m.ordinals[static_cast<size_t>(device)], autotune ? nemo::cuda::Autotune::on : nemo::cuda::Autotune::off);
+    (*out)->device.deterministic = deterministic;
+    (*out)->device.use_cudnn = use_cudnn;
+  });
+}
+
+void close(nemo_backend* backend) { delete backend; }
+
+nemo_error* device_info(nemo_backend* backend, nemo_device_info* out) {
+  return guard([&] {
+    nemo_device_info info{};
+    info.struct_size = out->struct_size;
+    info.name = to_str(backend->name);
+    info.memory_bytes = backend->memory_bytes;
+    info.overhead_bytes = backend->overhead_bytes();
+    info.device_type = 2;
+    std::memcpy(out, &info, std::min<size_t>(out->struct_size, sizeof info));
+  });
+}
+
+nemo_error* allocate(nemo_backend* backend, uint64_t bytes, nemo_str tag, void** out) {
+  return guard([&] { *out = backend->allocate(bytes, to_view(tag)); });
+}
+
+void release(nemo_backend* backend, void* memory) { backend->release(memory); }
+
+nemo_error* copy_in(nemo_backend* backend, void* device, const void* host, uint64_t bytes, nemo_stream* stream) {
+  return guard([&] {
+    backend->make_current();
+    backend->staging->copy_in(device, host, bytes, backend->stream_of(stream));
+  });
+}
+
+nemo_error* copy_out(nemo_backend* backend, void* host, const void* device, uint64_t bytes, nemo_stream* stream) {
+  return guard([&] {
+    backend->make_current();
+    backend->staging->copy_out(host, device, bytes, backend->stream_of(stream));
+  });
+}
+
+nemo_error* synchronize(nemo_backend* backend, nemo_stream* stream) {
+  return guard([&] { backend->synchronize(stream); });
+}
+
+uint8_t supports(nemo_backend*, nemo_str op) {
+  const nemo::cuda::Entry* entry = nemo::cuda::find_entry(to_view(op));
+  return entry != nullptr && entry->prepare != nullptr;
+}
+
+nemo_error* prepare(nemo_backend* backend, const nemo_node* node, nemo_kernel** out, uint64_t* workspace) {
+  return guard([&] {
+    nemo::cuda::Prepared prepared = backend->prepare(*node);
+    *workspace = prepared.workspace;
+    *out = prepared.kernel.release();
+  });
+}
+
+void kernel_free(nemo_kernel* kernel) { delete kernel; }
+
+nemo_error* launch(nemo_kernel* kernel, const nemo_launch* launch) {
+  return guard([&] {
+    const bool add = (launch->flags & NEMO_LAUNCH_ACCUMULATE) != 0 || kernel->always_accumulates;
+    nemo::cuda::check(cudaSetDevice(kernel->device->ordinal), "cudaSetDevice");
+    const cudaStream_t stream = launch->stream != nullptr ? reinterpret_cast<cudaStream_t>(launch->stream) : kernel->device->stream;
+    kernel->run(nemo::cuda::Launch(*launch, add ? nemo::cuda::Write::accumulate : nemo::cuda::Write::overwrite, stream));
+    nemo::cuda::check(cudaGetLastError(), "launch of a kernel");
+  });
+}
+
+const void* get_extension(nemo_backend*, nemo_str id) {
+  return to_view(id) == NEMO_EXT_GRAPH_CAPTURE ? &nemo::cuda::graph_capture_api() : nullptr;
+}
+
+const nemo_backend_api kApi = {sizeof(nemo_backend_api),
+                               0,
+                               device_count,
+                               open,
+                               close,
+                               device_info,
+                               allocate,
+                               release,
+                               copy_in,
+                               copy_out,
+                               synchronize,
+                               supports,
+                               prepare,
+                               kernel_free,
+                               launch,
+                               get_extension};
+
+}  // namespace
+
+NEMO_PLUGIN("backend:cuda\0", nemo::sdk::component(NEMO_KIND_BACKEND, "cuda", "1.0.0", "NVIDIA Hopper GPUs: own kernels, cuBLASLt, cuDNN",
+                                                   &kApi, schema().get()))

@@ -1,0 +1,16 @@
+#include "table.hpp"
+
+namespace nemo::cuda {
+
+const Entry* find_entry(std::string_view op) {
+  static const Entry entries[] = {
+#define NEMO_OP(name, signature, whole, attributes) {{#name, signature, whole, attributes}, &prepare_##name},
+#include "nemo/ops.def"
+#undef NEMO_OP
+  };
+  for (const Entry& e : entries)
+    if (e.row.name == op) return &e;
+  return nullptr;
+}
+
+}  // namespace nemo::cuda

@@ -1,0 +1,129 @@
+// Speeds of the CUDA kernels at shapes of real models: TFLOP/s of products, GB/s of the others (bytes that must move, each read and written
+// once), beside the bandwidth of a plain copy.
+#include <cstdio>
+
+#include "tests/backend_cuda/gpu.hpp"
+
+namespace nemo::backend_cuda {
+namespace {
+
+constexpr nemo_dtype F32 = NEMO_DTYPE_F32, BF16 = NEMO_DTYPE_BF16, I32 = NEMO_DTYPE_I32, F64 = NEMO_DTYPE_F64;
+
+// Small random blocks repeated: filling gigabytes element by element would take minutes.
+Array filled(nemo_dtype dtype, const backend_cpu::Shape& shape, double deviation = 1) {
+  Array a(dtype, shape);
+  const std::vector<double> block = backend_cpu::normal(4099, 7, deviation);
+  Array source(dtype, {4099}, block);
+  const size_t width = dtype == BF16 ? 2 : 4, total = static_cast<size_t>(a.size()) * width, piece = 4099 * width;
+  for (size_t at = 0; at < total; at += piece) std::copy(source.data(), source.data() + std::min(piece, total - at), a.data() + at);
+  return a;
+}
+Array some_ids(int64_t n, int64_t limit) {
+  Array a(I32, {n});
+  for (int64_t i = 0; i < n; ++i) a.set(i, static_cast<double>(i * 7919 % 1000003 % limit * (i % 3 == 0 ? 0 : 1)));
+  return a;
+}
+
+void row(const char* name, double seconds, double flops, double bytes) {
+  std::printf("%-44s %9.1f us", name, seconds * 1e6);
+  if (flops > 0) std::printf("  %7.1f TFLOP/s", flops / seconds * 1e-12);
+  if (bytes > 0) std::printf("  %7.0f GB/s", bytes / seconds * 1e-9);
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+double bytes_of(const Arrays& arrays) {
+  double sum = 0;
+  for (const Array& a : arrays)
+    if (a.present()) sum += static_cast<double>(a.size()) * (a.dtype() == BF16 ? 2 : a.dtype() == F64 ? 8 : 4);
+  return sum;
+}
+
+void bandwidth(const char* name, const std::string& op, const Arrays& in, const Arrays& out, const Attrs& attrs = {}, double extra = 0) {
+  row(name, gpu()->time(op, in, out, attrs, 0, 20), 0, bytes_of(in) + bytes_of(out) + extra);
+}
+
+void product(const char* name, int64_t a, int64_t n, int64_t k) {
+  const Array x = filled(BF16, {a, k}), w = filled(BF16, {n, k}, 0.03), y = filled(BF16, {a, n});
+  const double flops = 2.0 * static_cast<double>(a) * static_cast<double>(n) * static_cast<double>(k);
+  const std::string s = name;
+  row((s + " forward").c_str(), gpu()->time("linear", {x, w, Array()}, {y}, {}, 0, 20), flops, 0);
+  row((s + " dgrad").c_str(), gpu()->time("linear_dgrad", {y, w}, {x}, {}, 0, 20), flops, 0);
+  row((s + " wgrad, adds to f32").c_str(), gpu()->time("linear_wgrad", {y, x}, {filled(F32, {n, k})}, {}, NEMO_LAUNCH_ACCUMULATE, 20),
+      flops, 0);
+}
+
+void norms(int64_t rows, int64_t d) {
+  const Array a = filled(BF16, {rows, d}), w = filled(BF16, {d}), r = filled(F32, {rows}), g(F32, {d});
+  std::printf("rows %lld x %lld\n", static_cast<long long>(rows), static_cast<long long>(d));
+  bandwidth("  add_rms_norm", "add_rms_norm", {a, a, w}, {a, a, r});
+  bandwidth("  add_layer_norm", "add_layer_norm", {a, a, w, w}, {a, a, r, r});
+  bandwidth("  rms_norm_grad_add", "rms_norm_grad_add", {a, a, w, r, a}, {a, g});
+  bandwidth("  layer_norm_grad_add", "layer_norm_grad_add", {a, a, w, r, r, a}, {a, g, g});
+}
+
+void all_norms() {
+  norms(65536, 768);
+  norms(16384, 2048);
+  norms(8192, 4096);
+}
+
+void run() {
+  const Array big = filled(BF16, {1 << 28});
+  bandwidth("copy of 512 MiB (scale)", "scale", {big}, {big}, {{"alpha", 1.5}});
+  product("124M qkv 65536x2304x768", 65536, 2304, 768);
+  product("1B gate+up 16384x16384x2048", 16384, 16384, 2048);
+  product("8B qkv 8192x6144x4096", 8192, 6144, 4096);
+  all_norms();
+  const Array f = filled(BF16, {16384, 8192});
+  bandwidth("glu 16384x8192", "glu", {f, f}, {f});
+  bandwidth("glu_grad", "glu_grad", {f, f, f}, {f, f});
+  const Array h = filled(BF16, {65536, 3072});
+  bandwidth("gelu_tanh 65536x3072", "activation", {h}, {h}, {{"kind", "gelu_tanh"}});
+  bandwidth("gelu_tanh grad", "activation_grad", {h, h}, {h}, {{"kind", "gelu_tanh"}});
+  bandwidth("bias_grad 65536x3072", "bias_grad", {h}, {Array(F32, {3072})});
+  const Array q = filled(BF16, {8, 2048, 32, 64});
+  bandwidth("rope 8x2048x32x64", "rope", {q, Array(I32, {8, 2048})}, {q}, {{"inv_freq", std::vector<double>(32, 0.1)}});
+  const int64_t n = 100000000;
+  Array hyper(F64, {8}, {0.001, 0.9, 0.95, 1e-8, 0.1, 0.05, 0.5, 0});
+  {
+    const Array g = filled(F32, {n}), p = filled(BF16, {n}), m = Array(F32, {n});
+    bandwidth("adamw 100M", "adamw", {g, hyper}, {p, m, m, m}, {}, 12.0 * static_cast<double>(n));
+    bandwidth("sum_squares 100M", "sum_squares", {g}, {Array(F64, {})});
+  }
+  {
+    product("124M head 4096x50304x768", 4096, 50304, 768);
+    const Array logits = filled(BF16, {4096, 50304}), r = filled(F32, {4096});
+    bandwidth("cross_entropy 4096x50304", "cross_entropy", {logits, some_ids(4096, 50304)}, {r, r});
+    bandwidth("cross_entropy_grad", "cross_entropy_grad", {r, logits, some_ids(4096, 50304), r}, {logits});
+  }
+  const Array dy = filled(BF16, {16384, 2048});
+  bandwidth("embedding 16384 of 128256x2048", "embedding", {some_ids(16384, 128256), filled(BF16, {128256, 2048})}, {dy}, {},
+            -128256.0 * 2048 * 2 + 16384.0 * 2048 * 2);
+  const Array table(F32, {128256, 2048});
+  row("embedding_grad, adds, a third of one id",
+      gpu()->time("embedding_grad", {dy, some_ids(16384, 128256)}, {table}, {{"rows", 128256}}, NEMO_LAUNCH_ACCUMULATE, 20), 0, 0);
+  const Array x = filled(BF16, {16384, 2048}), w = filled(BF16, {128256, 2048}, 0.02);
+  row("linear_cross_entropy_train 16384x2048x128256",
+      gpu()->time("linear_cross_entropy_train", {x, w, some_ids(16384, 128256), filled(F32, {16384}, 0.01)},
+                  {Array(F32, {16384}), x, table}, {}, NEMO_LAUNCH_ACCUMULATE, 2),
+      6.0 * 16384 * 2048 * 128256, 0);
+  const Array x2 = filled(BF16, {65536, 768}), w2 = filled(BF16, {50304, 768}, 0.02);
+  row("linear_cross_entropy_train 65536x768x50304",
+      gpu()->time("linear_cross_entropy_train", {x2, w2, some_ids(65536, 50304), filled(F32, {65536}, 0.01)},
+                  {Array(F32, {65536}), x2, Array(F32, {50304, 768})}, {}, NEMO_LAUNCH_ACCUMULATE, 2),
+      6.0 * 65536 * 768 * 50304, 0);
+}
+
+}  // namespace
+}  // namespace nemo::backend_cuda
+
+// usage: bench_cuda_kernels [norms]
+int main(int argc, char**) {
+  std::string reason;
+  if (nemo::backend_cuda::device_count(&reason) == 0) {
+    std::printf("no GPU: %s\n", reason.c_str());
+    return 1;
+  }
+  argc > 1 ? nemo::backend_cuda::all_norms() : nemo::backend_cuda::run();
+}

@@ -17,8 +17,8 @@ std::string processor_name() {
 }
 
 // OpenBLAS' packing buffer per calling thread; 32 MiB of address space each, of which the kernels touch about this much.
-constexpr uint64_t kBlasBytesPerThread = uint64_t{8} << 20;
-constexpr uint64_t kLibraryBytes = uint64_t{24} << 20;  // code and tables of OpenBLAS and this plugin
+constexpr uint64_t kBlasBytesPerThread = uint64_t{6} << 20;
+constexpr uint64_t kLibraryBytes = uint64_t{16} << 20;  // code and tables of OpenBLAS and this plugin, as far as a run touches them
 
 }  // namespace
 

@@ -13,16 +13,27 @@ constexpr int64_t kSumBlock = 16384;
 
 int64_t blocks_of(int64_t n) { return std::max<int64_t>(1, (n + kSumBlock - 1) / kSumBlock); }
 
+// Sum of f over [0, n) in double, in lanes: one accumulator would wait for itself at every addition.
+template <class T, class F>
+double lane_sum(const T* x, int64_t n, const F& f) {
+  constexpr int64_t kLanes = 32;
+  double lane[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+#pragma omp simd
+    for (int64_t j = 0; j < kLanes; ++j) lane[j] += f(static_cast<double>(widen(x[i + j])));
+  for (; i < n; ++i) lane[i % kLanes] += f(static_cast<double>(widen(x[i])));
+  double sum = 0;
+  for (const double l : lane) sum += l;
+  return sum;
+}
+
 // Sum of f over [0, n) in double; `partial` has room for blocks_of(n).
 template <class T, class F>
 double block_sum(Pool& pool, const T* x, int64_t n, double* partial, const F& f) {
   pool.split(blocks_of(n), 2, [&](int64_t begin, int64_t end, int) {
     for (int64_t block = begin; block < end; ++block) {
-      double sum = 0;
-      const int64_t last = std::min(n, (block + 1) * kSumBlock);
-#pragma omp simd reduction(+ : sum)
-      for (int64_t i = block * kSumBlock; i < last; ++i) sum += f(static_cast<double>(widen(x[i])));
-      partial[block] = sum;
+      partial[block] = lane_sum(x + block * kSumBlock, std::min(kSumBlock, n - block * kSumBlock), f);
     }
   });
   double sum = 0;

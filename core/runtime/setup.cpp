@@ -8,7 +8,10 @@ namespace {
 
 constexpr std::string_view kCpu = "cpu";  // the accelerator's word, and the id of the backend that serves it
 
+// Read as written, so that faults of the section's other settings wait until all faults of the recipe are told together.
 std::string plugin_of(const config::Document& document, const std::string& section) {
+  if (const config::Entry* entry = document.find(section + ".plugin"))
+    if (const auto* id = entry->value.as<std::string>()) return *id;
   return config::core_section(document, section).get_string("plugin");
 }
 
@@ -22,8 +25,19 @@ int64_t devices_of(const plugin::Component& backend, const config::Document& doc
   return count;
 }
 
+// Nothing where the section has faults: the resolver tells them, with those of all other sections.
+std::optional<config::Section> sound_section(const config::Document& document, const std::string& name) {
+  try {
+    return config::core_section(document, name);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 const plugin::Component& choose_backend(const config::Document& document, plugin::Registry& registry, const std::function<void(const std::string&)>& warn) {
-  const config::Section trainer = config::core_section(document, "trainer");
+  const auto section = sound_section(document, "trainer");
+  if (!section) return registry.find(NEMO_KIND_BACKEND, kCpu);
+  const config::Section& trainer = *section;
   if (const std::string& id = trainer.get_string("backend"); !id.empty()) return registry.find(NEMO_KIND_BACKEND, id);
   const std::string& accelerator = trainer.get_string("accelerator");
   if (accelerator == kCpu) return registry.find(NEMO_KIND_BACKEND, kCpu);
@@ -61,8 +75,8 @@ Setup make_setup(const config::Document& document, plugin::Registry& registry, c
   setup.strategy = &registry.find(NEMO_KIND_STRATEGY, plugin_of(document, "strategy"));
   setup.precision = &registry.find(NEMO_KIND_PRECISION, plugin_of(document, "precision"));
   if (const std::string peft = plugin_of(document, "peft"); peft != "none") setup.peft = &registry.find(NEMO_KIND_PEFT, peft);
-  for (const std::string& id : config::core_section(document, "log").get_strings("loggers"))
-    setup.loggers.push_back(&registry.find(NEMO_KIND_LOGGER, id));
+  if (const auto log = sound_section(document, "log"))
+    for (const std::string& id : log->get_strings("loggers")) setup.loggers.push_back(&registry.find(NEMO_KIND_LOGGER, id));
   setup.backend = &choose_backend(document, registry, warn);
 
   config::Resolver resolver(document);

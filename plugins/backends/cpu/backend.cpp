@@ -34,7 +34,7 @@ nemo::cpu::Prepared nemo_backend::prepare(const nemo_node& raw) {
   const std::string op = nemo::sdk::to_string(raw.op);
   const nemo::cpu::Entry* entry = find(op);
   if (entry == nullptr) throw Error(NEMO_CODE_UNSUPPORTED, "cpu backend: nemo/ops.def has no op " + op);
-  const nemo::cpu::Node node(raw, entry->row);
+  const nemo::cpu::Node node(raw, entry->row, nemo::cpu::kDialect);
   if (entry->prepare == nullptr) node.refuse("this backend has no kernel for it");
   nemo::cpu::Device device{blas, pool};
   nemo::cpu::Prepared prepared = entry->prepare(node, device);

@@ -1,14 +1,16 @@
 // Element types of the CPU backend: f32, f64 and bf16 (storage only; arithmetic is f32). Conversions round to nearest, ties to even.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
-#include <string_view>
-#include <utility>
 
-#include "nemo/abi.h"
+#include "nemo/cpp/node.hpp"
 
 namespace nemo::cpu {
+
+using sdk::name_of;
+using sdk::size_of;
 
 struct bf16 {
   uint16_t bits;
@@ -46,48 +48,10 @@ template <class T, class C>
     return static_cast<T>(x);
 }
 
-inline bool is_floating(nemo_dtype d) { return d == NEMO_DTYPE_F32 || d == NEMO_DTYPE_F64 || d == NEMO_DTYPE_BF16; }
+inline constexpr nemo_dtype kComputes[] = {NEMO_DTYPE_F32, NEMO_DTYPE_F64, NEMO_DTYPE_BF16};
+inline constexpr sdk::Dialect kDialect{"cpu backend", kComputes};
 
-constexpr int64_t size_of(nemo_dtype d) {
-  switch (d) {
-    case NEMO_DTYPE_F64:
-    case NEMO_DTYPE_I64:
-      return 8;
-    case NEMO_DTYPE_F32:
-    case NEMO_DTYPE_I32:
-      return 4;
-    case NEMO_DTYPE_BF16:
-    case NEMO_DTYPE_F16:
-      return 2;
-    default:
-      return 1;
-  }
-}
-
-constexpr std::string_view name_of(nemo_dtype d) {
-  switch (d) {
-    case NEMO_DTYPE_F32:
-      return "f32";
-    case NEMO_DTYPE_F64:
-      return "f64";
-    case NEMO_DTYPE_BF16:
-      return "bf16";
-    case NEMO_DTYPE_F16:
-      return "f16";
-    case NEMO_DTYPE_I32:
-      return "i32";
-    case NEMO_DTYPE_I64:
-      return "i64";
-    case NEMO_DTYPE_U8:
-      return "u8";
-    case NEMO_DTYPE_E4M3:
-      return "e4m3";
-    case NEMO_DTYPE_E5M2:
-      return "e5m2";
-    default:
-      return "none";
-  }
-}
+inline bool is_floating(nemo_dtype d) { return std::find(std::begin(kComputes), std::end(kComputes), d) != std::end(kComputes); }
 
 // Calls f with a value of the C++ type of a floating dtype (f32, f64, bf16); the caller has checked is_floating.
 template <class F>

@@ -6,12 +6,19 @@
 #include <string>
 
 #include "blas.hpp"
+#include "dtype.hpp"
 #include "nemo/backend.h"
 #include "nemo/cpp/core.hpp"
-#include "node.hpp"
+#include "nemo/cpp/node.hpp"
 #include "pool.hpp"
 
 namespace nemo::cpu {
+
+using sdk::Aligned;
+using sdk::Matrix;
+using sdk::Node;
+using sdk::OpRow;
+using sdk::Tensor;
 
 struct Device {
   Blas& blas;

@@ -1,5 +1,5 @@
-// From the name of an op to its row and its kernels for one architecture. Made from nemo/ops.def: a row without kernel stays unsupported, a
-// kernel without row does not compile (NEMO_CPU_KERNEL names the row's enumerator).
+// From the name of an op to its row and its kernels for one architecture (kernels/table.cpp). A row without kernel stays unsupported, a
+// kernel without row does not link. Kernel sources do not see ops.def, so that a new row does not compile them again.
 #pragma once
 
 #include <string_view>
@@ -7,12 +7,6 @@
 #include "kernel.hpp"
 
 namespace nemo::cpu {
-
-enum class Op {
-#define NEMO_OP(name, signature, whole, attributes) name,
-#include "nemo/ops.def"
-#undef NEMO_OP
-};
 
 struct Entry {
   OpRow row;

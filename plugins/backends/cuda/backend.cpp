@@ -70,7 +70,7 @@ nemo::cuda::Prepared nemo_backend::prepare(const nemo_node& raw) {
   const std::string op = nemo::sdk::to_string(raw.op);
   const nemo::cuda::Entry* entry = nemo::cuda::find_entry(op);
   if (entry == nullptr) throw Error(NEMO_CODE_UNSUPPORTED, "cuda backend: nemo/ops.def has no op " + op);
-  const nemo::cuda::Node node(raw, entry->row);
+  const nemo::cuda::Node node(raw, entry->row, nemo::cuda::kDialect);
   if (entry->prepare == nullptr) node.refuse("this backend has no kernel for it");
   nemo::cuda::Prepared prepared = entry->prepare(node, device);
   prepared.kernel->device = &device;

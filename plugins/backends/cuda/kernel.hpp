@@ -5,11 +5,18 @@
 
 #include <memory>
 
+#include "dtype.hpp"
 #include "nemo/backend.h"
 #include "nemo/cpp/core.hpp"
-#include "node.hpp"
+#include "nemo/cpp/node.hpp"
 
 namespace nemo::cuda {
+
+using sdk::Aligned;
+using sdk::Matrix;
+using sdk::Node;
+using sdk::OpRow;
+using sdk::Tensor;
 
 class Gemm;
 

@@ -1,5 +1,6 @@
-// From the name of an op to its row and its kernel. Made from nemo/ops.def: a row without kernel stays unsupported, a kernel without row
-// does not compile. A kernel source defines its ops by NEMO_CUDA_KERNEL(op) { ... return make_kernel(...); } in namespace nemo::cuda.
+// From the name of an op to its row and its kernel. A kernel source defines its ops by NEMO_CUDA_KERNEL(op) { ... return make_kernel(...);
+// } in namespace nemo::cuda; table.cpp finds them by the rows of nemo/ops.def. A row without kernel stays unsupported, a kernel without row
+// does not link. Kernel sources do not see ops.def, so that a new row does not compile them again.
 #pragma once
 
 #include <string_view>
@@ -7,16 +8,6 @@
 #include "kernel.hpp"
 
 namespace nemo::cuda {
-
-enum class Op {
-#define NEMO_OP(name, signature, whole, attributes) name,
-#include "nemo/ops.def"
-#undef NEMO_OP
-};
-
-#define NEMO_OP(name, signature, whole, attributes) Prepared prepare_##name(const Node& node, Device& device) __attribute__((weak));
-#include "nemo/ops.def"
-#undef NEMO_OP
 
 struct Entry {
   OpRow row;
@@ -29,6 +20,8 @@ const Entry* find_entry(std::string_view op);
 }  // namespace nemo::cuda
 
 // The definition of an op's prepare function.
-#define NEMO_CUDA_KERNEL(name)                                \
-  static_assert(static_cast<int>(nemo::cuda::Op::name) >= 0); \
+#define NEMO_CUDA_KERNEL(name)                                                 \
+  extern const char row_of_##name;                                             \
+  [[gnu::used]] static const char* const needs_row_of_##name = &row_of_##name; \
+  Prepared prepare_##name(const Node& node, Device& device);                   \
   Prepared prepare_##name([[maybe_unused]] const Node& node, [[maybe_unused]] Device& device)

@@ -22,13 +22,9 @@
 #pragma GCC target("sse3,ssse3,sse4.1,sse4.2,popcnt")
 #endif
 
-namespace nemo::cpu::NEMO_CPU_NS {
-#define NEMO_OP(name, signature, whole, attributes) Prepared prepare_##name(const Node& node, Device& device) __attribute__((weak));
-#include "nemo/ops.def"
-#undef NEMO_OP
-}  // namespace nemo::cpu::NEMO_CPU_NS
-
 // The definition of an op's prepare function.
-#define NEMO_CPU_KERNEL(name)                     \
-  static_assert(static_cast<int>(Op::name) >= 0); \
+#define NEMO_CPU_KERNEL(name)                                                  \
+  extern const char row_of_##name;                                             \
+  [[gnu::used]] static const char* const needs_row_of_##name = &row_of_##name; \
+  Prepared prepare_##name(const Node& node, Device& device);                   \
   Prepared prepare_##name([[maybe_unused]] const Node& node, [[maybe_unused]] Device& device)

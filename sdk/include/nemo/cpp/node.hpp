@@ -1,5 +1,6 @@
-// A node as the kernels see it: the row of nemo/ops.def applied to the tensors that the host gave. The constructor checks ranks, sizes and
-// dtypes against the row, so that a kernel only has to refuse layouts that it cannot do.
+// nemo/cpp/node.hpp - a node as a backend's kernels see it: the row of nemo/ops.def applied to the tensors that the host gave. The
+// constructor checks ranks, sizes and dtypes against the row, so that a kernel only has to refuse layouts that it cannot do. One source of
+// the plugin includes nemo/cpp/node_impl.hpp.
 #pragma once
 
 #include <map>
@@ -9,10 +10,36 @@
 #include <string_view>
 #include <vector>
 
-#include "dtype.hpp"
 #include "nemo/backend.h"
 
-namespace nemo::cpu {
+namespace nemo::sdk {
+
+constexpr std::string_view name_of(nemo_dtype d) {
+  constexpr std::string_view names[] = {"none", "f32", "f64", "bf16", "f16", "i32", "i64", "u8", "e4m3", "e5m2"};
+  return d >= 0 && d < 10 ? names[d] : names[0];
+}
+
+constexpr int64_t size_of(nemo_dtype d) {
+  switch (d) {
+    case NEMO_DTYPE_F64:
+    case NEMO_DTYPE_I64:
+      return 8;
+    case NEMO_DTYPE_F32:
+    case NEMO_DTYPE_I32:
+      return 4;
+    case NEMO_DTYPE_BF16:
+    case NEMO_DTYPE_F16:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+// What a backend computes in, and how its messages name it.
+struct Dialect {
+  std::string_view backend;              // "cpu backend"
+  std::span<const nemo_dtype> computes;  // dtypes of unmarked tensors
+};
 
 struct OpRow {
   std::string_view name, signature, whole, attributes;
@@ -42,7 +69,7 @@ struct Aligned {
 class Node {
  public:
   // Throws sdk::Error: INVALID_ARGUMENT where the tensors contradict the row, UNSUPPORTED for dtypes that the backend does not compute in.
-  Node(const nemo_node& raw, const OpRow& row);
+  Node(const nemo_node& raw, const OpRow& row, const Dialect& dialect);
 
   const Tensor& in(size_t i) const { return inputs_.at(i); }
   const Tensor& out(size_t i) const { return outputs_.at(i); }
@@ -81,7 +108,10 @@ class Node {
   void check_dtypes(const std::vector<Slot>& slots);
   const Tensor& tensor(const Slot& slot) const;
 
+  [[nodiscard]] bool computes(nemo_dtype d) const;
+
   OpRow row_;
+  Dialect dialect_;
   std::string_view scope_;
   std::vector<Tensor> inputs_, outputs_;
   std::vector<nemo_attr> attrs_;  // views into the host's memory: valid during prepare
@@ -90,4 +120,4 @@ class Node {
   nemo_dtype compute_ = 0;
 };
 
-}  // namespace nemo::cpu
+}  // namespace nemo::sdk

@@ -39,7 +39,8 @@ int dispatch(nemo::host::Program& program, const std::string& command, const std
   if (command == "recipes") return recipes(program, rest);
   const std::vector<std::string> known{"pretrain", "validate", "generate", "plugins", "recipes"};
   const std::string near = nemo::nearest_name(command, known);
-  throw nemo::Error(nemo::Code::kConfig, "unknown command '" + command + "'" + (near.empty() ? "" : "; did you mean '" + near + "'?") + " (see nemo-host --help)");
+  throw nemo::Error(nemo::Code::kConfig, "unknown command '" + command + "'" + (near.empty() ? "" : "; did you mean '" + near + "'?") +
+                                             " (see nemo-host --help)");
 }
 
 int start(const std::vector<std::string>& arguments) {

@@ -15,7 +15,8 @@ struct Parsed {
 };
 
 // Parses; with --help prints `usage` and the options. Throws nemo::Error(kConfig) for unknown or malformed options.
-[[nodiscard]] Parsed parse(const std::vector<std::string>& arguments, const std::string& usage, const boost::program_options::options_description& options);
+[[nodiscard]] Parsed parse(const std::vector<std::string>& arguments, const std::string& usage,
+                           const boost::program_options::options_description& options);
 
 // Splits positional arguments: all must be overrides "a.b=value". Throws nemo::Error(kConfig) otherwise.
 void require_overrides(const std::vector<std::string>& positional);

@@ -21,7 +21,9 @@ const plugin::Component& find(plugin::Registry& registry, const std::string& nam
   const size_t colon = name.find(':');
   if (colon != std::string::npos) {
     const nemo_kind kind = plugin::kind_from_name(name.substr(0, colon));
-    if (kind == 0) throw Error(Code::kConfig, "'" + name.substr(0, colon) + "' is no kind of plugin; kinds are model, strategy, data, precision, peft, logger, backend");
+    if (kind == 0)
+      throw Error(Code::kConfig, "'" + name.substr(0, colon) +
+                                     "' is no kind of plugin; kinds are model, strategy, data, precision, peft, logger, backend");
     return registry.find(kind, name.substr(colon + 1));
   }
   for (const plugin::Candidate& candidate : registry.list().candidates)
@@ -55,7 +57,8 @@ int inspect(plugin::Registry& registry, const std::string& name, bool json) {
 int plugins(Program& program, const std::vector<std::string>& arguments) {
   const std::string usage = "nemo-host plugins list [--json] | plugins inspect [KIND:]ID [--json]";
   po::options_description options("options");
-  options.add_options()("json", "machine-readable")("path", po::value<std::vector<std::string>>()->composing(), "a further folder to search first");
+  options.add_options()("json", "machine-readable")("path", po::value<std::vector<std::string>>()->composing(),
+                                                    "a further folder to search first");
   const Parsed parsed = parse(arguments, usage, options);
   if (parsed.help) return kDone;
   std::vector<std::filesystem::path> paths;

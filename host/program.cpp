@@ -24,8 +24,10 @@ void log_line(nemo_log_level level, std::string_view component, std::string_view
                   : level == NEMO_LOG_INFO    ? spdlog::level::info
                   : level == NEMO_LOG_WARNING ? spdlog::level::warn
                                               : spdlog::level::err;
-  if (component.empty()) spdlog::log(to, "{}", message);
-  else spdlog::log(to, "{}: {}", component, message);
+  if (component.empty())
+    spdlog::log(to, "{}", message);
+  else
+    spdlog::log(to, "{}: {}", component, message);
 }
 
 plugin::HostOptions host_options() {
@@ -52,7 +54,8 @@ plugin::Registry& Program::registry(const config::Document& document) {
 }
 
 runtime::RunContext Program::context() const {
-  return {table_.api(), &stop, [](const std::string& line) { spdlog::info("{}", line); }, [](const std::string& line) { spdlog::warn("{}", line); }, nullptr};
+  return {table_.api(), &stop, [](const std::string& line) { spdlog::info("{}", line); },
+          [](const std::string& line) { spdlog::warn("{}", line); }, nullptr};
 }
 
 std::vector<std::filesystem::path> recipe_folders() {

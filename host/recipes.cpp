@@ -27,15 +27,18 @@ std::filesystem::path locate(const std::string& name, const std::vector<std::fil
     for (const std::string& file : {name, name + ".toml"})
       if (std::filesystem::is_regular_file(folder / file)) return folder / file;
   const std::string near = nearest_name(name, config::recipe_names(folders));
-  throw Error(Code::kConfig, "no shipped recipe '" + name + "'" + (near.empty() ? "" : "; did you mean '" + near + "'?") + " (see nemo-host recipes list)");
+  throw Error(Code::kConfig, "no shipped recipe '" + name + "'" + (near.empty() ? "" : "; did you mean '" + near + "'?") +
+                                 " (see nemo-host recipes list)");
 }
 
 int list(const std::vector<std::filesystem::path>& folders, bool json) {
   auto out = nlohmann::ordered_json::array();
   for (const std::string& name : config::recipe_names(folders)) {
     const auto file = locate(name, folders);
-    if (json) out.push_back({{"name", name}, {"file", file.string()}, {"summary", summary(file)}});
-    else std::cout << name << std::string(name.size() < 20 ? 20 - name.size() : 1, ' ') << summary(file) << "\n";
+    if (json)
+      out.push_back({{"name", name}, {"file", file.string()}, {"summary", summary(file)}});
+    else
+      std::cout << name << std::string(name.size() < 20 ? 20 - name.size() : 1, ' ') << summary(file) << "\n";
   }
   if (json) std::cout << out.dump(2) << "\n";
   return kDone;

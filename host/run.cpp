@@ -57,7 +57,8 @@ int pretrain(const runtime::Setup& setup, const runtime::RunContext& context) {
 }
 
 int validate(const runtime::Setup& setup, const runtime::RunContext& context, const po::variables_map& values) {
-  const std::filesystem::path given = values.count("checkpoint") ? std::filesystem::path(values["checkpoint"].as<std::string>()) : runtime::run_folder(setup);
+  const std::filesystem::path given =
+      values.count("checkpoint") ? std::filesystem::path(values["checkpoint"].as<std::string>()) : runtime::run_folder(setup);
   const std::filesystem::path checkpoint = runtime::find_checkpoint(given);
   const double loss = runtime::validate_checkpoint(setup, context, checkpoint);
   std::cout << "val_loss " << loss << "  (" << checkpoint.string() << ")\n";
@@ -66,9 +67,11 @@ int validate(const runtime::Setup& setup, const runtime::RunContext& context, co
 
 po::options_description options_of(const std::string& task) {
   po::options_description options("options");
-  options.add_options()("recipe,r", po::value<std::string>(), "recipe file, or the name of a shipped recipe")("dry-run", "show resolved settings and the memory plan, run nothing")(
+  options.add_options()("recipe,r", po::value<std::string>(), "recipe file, or the name of a shipped recipe")(
+      "dry-run", "show resolved settings and the memory plan, run nothing")(
       "print-graph", po::value<std::vector<std::string>>()->composing(), "print the graph behind a pass, e.g. after:partition");
-  if (task != "pretrain") options.add_options()("checkpoint", po::value<std::string>(), "validate: checkpoint or run folder (default: the recipe's run)");
+  if (task != "pretrain")
+    options.add_options()("checkpoint", po::value<std::string>(), "validate: checkpoint or run folder (default: the recipe's run)");
   return options;
 }
 
@@ -78,7 +81,8 @@ int run(Program& program, const std::string& task, const std::vector<std::string
   const std::string usage = "nemo-host " + (task.empty() ? "" : task + " ") + "--recipe FILE [options] [section.key=value ...]";
   const Parsed parsed = parse(arguments, usage, options_of(task));
   if (parsed.help) return kDone;
-  if (!parsed.values.count("recipe")) throw Error(Code::kConfig, "no recipe given\nusage: " + usage + "\n`nemo-host recipes list` shows the shipped ones");
+  if (!parsed.values.count("recipe"))
+    throw Error(Code::kConfig, "no recipe given\nusage: " + usage + "\n`nemo-host recipes list` shows the shipped ones");
   require_overrides(parsed.positional);
   const auto folders = recipe_folders();
   const config::Document document = config::Document::load(parsed.values["recipe"].as<std::string>(), folders, parsed.positional);
@@ -89,7 +93,8 @@ int run(Program& program, const std::string& task, const std::vector<std::string
   const std::string chosen = task.empty() ? setup.section("job").get_string("task") : task;
   if (chosen == "pretrain") return pretrain(setup, context);
   if (chosen == "validate") return validate(setup, context, parsed.values);
-  throw config::fault_at(setup.section("job"), "task", "'" + chosen + "' cannot be run from a recipe yet; pretrain and validate can, generate is a command");
+  throw config::fault_at(setup.section("job"), "task",
+                         "'" + chosen + "' cannot be run from a recipe yet; pretrain and validate can, generate is a command");
 }
 
 }  // namespace nemo::host

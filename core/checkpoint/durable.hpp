@@ -55,8 +55,8 @@ void remove_directory(const std::filesystem::path& directory);
 // The folder is this open description's until it is closed, also against other writers of this process. False if another one has it.
 [[nodiscard]] bool try_lock(const Descriptor& directory);
 
-// Waits for the lock of a folder and holds it while it lives, so that making a save's folder and removing abandoned ones exclude each other, between
-// threads and processes. A file system without such locks gives none.
+// Waits for the lock of a folder and holds it while it lives, so that making a save's folder and removing abandoned ones exclude each
+// other, between threads and processes. A file system without such locks gives none.
 class FolderLock {
  public:
   explicit FolderLock(const std::filesystem::path& folder);

@@ -54,8 +54,9 @@ uint64_t create_dataset(hid_t file, const std::string& path, const TensorView& t
   checked(H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY), "set up HDF5");
   checked(H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER), "set up HDF5");
   checked(H5Pset_obj_track_times(creation, 0), "set up HDF5");  // the same state gives the same bytes
-  const Handle set(H5Dcreate2(file, path.c_str(), storage_type(tensor.dtype), dataspace_of(tensor.shape), H5P_DEFAULT, creation, H5P_DEFAULT),
-                   H5Dclose, "create dataset " + path);
+  const Handle set(
+      H5Dcreate2(file, path.c_str(), storage_type(tensor.dtype), dataspace_of(tensor.shape), H5P_DEFAULT, creation, H5P_DEFAULT), H5Dclose,
+      "create dataset " + path);
   if (tensor.dtype == NEMO_DTYPE_BF16) set_text_attribute(set, "dtype", "bf16");
   if (element_count(tensor.shape) == 0) return 0;
   const haddr_t offset = H5Dget_offset(set);
@@ -134,7 +135,8 @@ void Writer::guarded(const std::string& what, uint64_t bytes_more, Body&& body) 
 
 void Writer::make_partial(State& s) {
   const FolderLock alone(s.final_dir.parent_path());
-  if (!fs::create_directory(s.partial)) throw std::system_error(EBUSY, std::generic_category(), "another save writes " + s.partial.string());
+  if (!fs::create_directory(s.partial))
+    throw std::system_error(EBUSY, std::generic_category(), "another save writes " + s.partial.string());
   s.lock = Descriptor(s.partial, O_RDONLY | O_DIRECTORY);
   if (!try_lock(s.lock) && errno == EWOULDBLOCK) throw std::system_error(errno, std::generic_category(), "lock " + s.partial.string());
 }

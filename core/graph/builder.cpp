@@ -18,7 +18,8 @@ ValueId Builder::input(std::string_view name) {
   const Dims dims{{facts_.micro_batch_size, "batch", {}}, {facts_.seq_length, "seq", {}}};
   if (name == "tokens" || name == "labels" || name == "positions") return graph_.add_input(std::string(name), DType::kI32, dims);
   if (name == "segments") return facts_.batch_fields.contains("segments") ? graph_.add_input("segments", DType::kI32, dims) : 0;
-  throw Error(Code::kInvalidArgument, "model input '" + std::string(name) + "' is not a batch field; known: tokens, labels, positions, segments, rng");
+  throw Error(Code::kInvalidArgument,
+              "model input '" + std::string(name) + "' is not a batch field; known: tokens, labels, positions, segments, rng");
 }
 
 ValueId Builder::parameter(const nemo_parameter& p) {
@@ -26,10 +27,13 @@ ValueId Builder::parameter(const nemo_parameter& p) {
   parameter.name = std::string(p.name.ptr, p.name.len);
   if (parameter.name.empty()) throw Error(Code::kInvalidArgument, "parameter " + std::to_string(graph_.parameters.size()) + " has no name");
   for (uint64_t i = 0; i < p.n_dims; ++i) {
-    if (p.dims[i].size <= 0) throw Error(Code::kInvalidArgument, "parameter '" + parameter.name + "': dimension " + std::to_string(i) + " has size " + std::to_string(p.dims[i].size));
+    if (p.dims[i].size <= 0)
+      throw Error(Code::kInvalidArgument,
+                  "parameter '" + parameter.name + "': dimension " + std::to_string(i) + " has size " + std::to_string(p.dims[i].size));
     parameter.dims.push_back({p.dims[i].size, std::string(p.dims[i].axis.ptr, p.dims[i].axis.len), {}});
   }
-  if (p.init < NEMO_INIT_CONSTANT || p.init > NEMO_INIT_UNIFORM) throw Error(Code::kInvalidArgument, "parameter '" + parameter.name + "': unknown init rule");
+  if (p.init < NEMO_INIT_CONSTANT || p.init > NEMO_INIT_UNIFORM)
+    throw Error(Code::kInvalidArgument, "parameter '" + parameter.name + "': unknown init rule");
   parameter.init = {static_cast<Init::Kind>(p.init), p.init_a, p.init_b};
   parameter.trainable = (p.flags & NEMO_PARAMETER_FROZEN) == 0;
   parameter.decay = (p.flags & NEMO_PARAMETER_NO_DECAY) == 0;
@@ -45,7 +49,8 @@ std::vector<ValueId> Builder::op(std::string_view name, std::vector<ValueId> inp
 }
 
 void Builder::output(std::string_view name, ValueId value) {
-  if (value == 0 || value >= graph_.values.size()) throw Error(Code::kInvalidArgument, "output '" + std::string(name) + "' is no value of this graph");
+  if (value == 0 || value >= graph_.values.size())
+    throw Error(Code::kInvalidArgument, "output '" + std::string(name) + "' is no value of this graph");
   if (graph_.find_output(name) != 0) throw Error(Code::kInvalidArgument, "output '" + std::string(name) + "' is named twice");
   graph_.outputs.emplace_back(name, value);
 }

@@ -14,11 +14,12 @@ namespace nemo::graph {
 struct BuildFacts {
   int64_t micro_batch_size = 1;
   int64_t seq_length = 1;
-  int64_t vocab_size = 0;               // of the tokenizer; 0 = none
-  std::set<std::string> batch_fields{}; // beyond tokens and labels, that the data has: "segments"
+  int64_t vocab_size = 0;                // of the tokenizer; 0 = none
+  std::set<std::string> batch_fields{};  // beyond tokens and labels, that the data has: "segments"
 };
 
-// Receives the calls through the table in core/passes/build.cpp; its handle is `handle()`. Calls after an error of an earlier one are the plugin's affair: each call checks its own arguments.
+// Receives the calls through the table in core/passes/build.cpp; its handle is `handle()`. Calls after an error of an earlier one are the
+// plugin's affair: each call checks its own arguments.
 class Builder {
  public:
   Builder(Graph& graph, BuildFacts facts);

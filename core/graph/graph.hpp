@@ -1,7 +1,8 @@
 // core/graph/graph.hpp - the intermediate representation: values, ops in program order, parameters, blocks.
 //
-// A graph is single-assignment, except for gradient buffers, which several ops may write one after the other. Ops are kept in an order in which
-// every value is produced before it is read; passes rewrite the list. Ids are indices and never reused within a graph. Copyable; not thread-safe.
+// A graph is single-assignment, except for gradient buffers, which several ops may write one after the other. Ops are kept in an order in
+// which every value is produced before it is read; passes rewrite the list. Ids are indices and never reused within a graph. Copyable; not
+// thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -116,8 +117,8 @@ class Graph {
   std::map<ValueId, ValueId> gradients_;
 };
 
-// Makes an op with its result values from the row's shape and dtype rules, without appending it. `outputs` preset to a non-zero id are kept (gradient buffers);
-// `wanted` limits optional outputs. Throws nemo::Error naming scope, op, tensor and letter where the shapes do not fit.
+// Makes an op with its result values from the row's shape and dtype rules, without appending it. `outputs` preset to a non-zero id are kept
+// (gradient buffers); `wanted` limits optional outputs. Throws nemo::Error naming scope, op, tensor and letter where the shapes do not fit.
 struct OpRequest {
   std::string_view name;
   std::vector<ValueId> inputs;
@@ -137,7 +138,8 @@ struct Uses {
 // Removes ops whose results reach neither an output nor a gradient or state buffer, and outputs other than `keep` (empty: keep all).
 void prune(Graph& graph, const std::vector<std::string>& keep = {});
 
-// Checks every rule that passes rely on: ids in range, produced before read, shapes and dtypes as the rows say. Throws nemo::Error(kInternal) naming the pass and op.
+// Checks every rule that passes rely on: ids in range, produced before read, shapes and dtypes as the rows say. Throws
+// nemo::Error(kInternal) naming the pass and op.
 void verify(const Graph& graph, std::string_view after_pass);
 
 // The text form that --print-graph shows and pass tests compare, one op per line:

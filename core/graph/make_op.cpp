@@ -9,11 +9,16 @@ std::string place(const Op& op) { return (op.scope.empty() ? "" : op.scope + ": 
 
 bool holds(const Attr& value, AttrRow::Type type) {
   switch (type) {
-    case AttrRow::Type::kInt: return std::holds_alternative<int64_t>(value);
-    case AttrRow::Type::kFloat: return std::holds_alternative<double>(value);
-    case AttrRow::Type::kString: return std::holds_alternative<std::string>(value);
-    case AttrRow::Type::kFloats: return std::holds_alternative<std::vector<double>>(value);
-    case AttrRow::Type::kInts: return std::holds_alternative<std::vector<int64_t>>(value);
+    case AttrRow::Type::kInt:
+      return std::holds_alternative<int64_t>(value);
+    case AttrRow::Type::kFloat:
+      return std::holds_alternative<double>(value);
+    case AttrRow::Type::kString:
+      return std::holds_alternative<std::string>(value);
+    case AttrRow::Type::kFloats:
+      return std::holds_alternative<std::vector<double>>(value);
+    case AttrRow::Type::kInts:
+      return std::holds_alternative<std::vector<int64_t>>(value);
   }
   return false;
 }
@@ -32,11 +37,14 @@ void check_attributes(const Op& op) {
 void check_inputs(const Graph& graph, Op& op) {
   const auto& rows = op.row->inputs;
   if (op.inputs.size() > rows.size())
-    throw Error(Code::kInvalidArgument, place(op) + " takes " + std::to_string(rows.size()) + " inputs, got " + std::to_string(op.inputs.size()));
+    throw Error(Code::kInvalidArgument,
+                place(op) + " takes " + std::to_string(rows.size()) + " inputs, got " + std::to_string(op.inputs.size()));
   op.inputs.resize(rows.size(), 0);
   for (size_t i = 0; i < rows.size(); ++i) {
-    if (op.inputs[i] == 0 && !rows[i].optional) throw Error(Code::kInvalidArgument, place(op) + ": input '" + rows[i].name + "' is missing");
-    if (op.inputs[i] >= graph.values.size()) throw Error(Code::kInvalidArgument, place(op) + ": input '" + rows[i].name + "' is no value of this graph");
+    if (op.inputs[i] == 0 && !rows[i].optional)
+      throw Error(Code::kInvalidArgument, place(op) + ": input '" + rows[i].name + "' is missing");
+    if (op.inputs[i] >= graph.values.size())
+      throw Error(Code::kInvalidArgument, place(op) + ": input '" + rows[i].name + "' is no value of this graph");
   }
 }
 
@@ -60,7 +68,8 @@ Op make_op(Graph& graph, OpRequest request, std::string scope) {
       std::string missing;
       Value value{ValueKind::kResult, "", output_dtype(graph, op, i), dims_of(rows[i], factors, &missing), {}};
       if (!missing.empty())
-        throw Error(Code::kInternal, place(op) + ": output '" + rows[i].name + "' needs given dimensions ('" + missing + "' is not on its inputs)");
+        throw Error(Code::kInternal,
+                    place(op) + ": output '" + rows[i].name + "' needs given dimensions ('" + missing + "' is not on its inputs)");
       id = graph.add_value(std::move(value));
     }
     op.outputs.push_back(id);

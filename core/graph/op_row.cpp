@@ -34,8 +34,9 @@ std::vector<std::string_view> split(std::string_view s, char separator) {
 }
 
 TypeRule parse_type(std::string_view row, std::string_view text) {
-  static const std::unordered_map<std::string_view, TypeRule> types{{"i32", TypeRule::kI32}, {"i64", TypeRule::kI64},        {"f64", TypeRule::kF64},
-                                                                    {"any", TypeRule::kAny}, {"acc", TypeRule::kAccumulate}, {"grad", TypeRule::kGradient}};
+  static const std::unordered_map<std::string_view, TypeRule> types{{"i32", TypeRule::kI32},        {"i64", TypeRule::kI64},
+                                                                    {"f64", TypeRule::kF64},        {"any", TypeRule::kAny},
+                                                                    {"acc", TypeRule::kAccumulate}, {"grad", TypeRule::kGradient}};
   const auto found = types.find(text);
   if (found == types.end()) malformed(row, text);
   return found->second;
@@ -55,13 +56,16 @@ TensorRow parse_tensor(std::string_view row, std::string_view text) {
   }
   std::string_view marks = text.substr(close + 1);
   while (!marks.empty()) {
-    if (marks.front() == '?') tensor.optional = true;
-    else if (marks.front() == '+') tensor.accumulates = true;
+    if (marks.front() == '?')
+      tensor.optional = true;
+    else if (marks.front() == '+')
+      tensor.accumulates = true;
     else if (marks.front() == ':') {
       const size_t end = std::min(marks.find_first_of("?+", 1), marks.size());
       tensor.type = parse_type(row, marks.substr(1, end - 1));
       marks.remove_prefix(end - 1);
-    } else malformed(row, marks);
+    } else
+      malformed(row, marks);
     marks.remove_prefix(1);
   }
   return tensor;
@@ -79,7 +83,9 @@ bool is_default(AttrRow::Type type, std::string_view text) {
 void check_row(const OpRow& row, std::string_view signature) {
   if (row.outputs.empty()) malformed(row.name, signature);
   for (const std::string& whole : row.whole) {
-    const auto has = [&](const TensorRow& t) { return std::any_of(t.letters.begin(), t.letters.end(), [&](const Letter& l) { return l.name == whole; }); };
+    const auto has = [&](const TensorRow& t) {
+      return std::any_of(t.letters.begin(), t.letters.end(), [&](const Letter& l) { return l.name == whole; });
+    };
     if (std::none_of(row.inputs.begin(), row.inputs.end(), has)) malformed(row.name, whole);
   }
 }

@@ -50,13 +50,15 @@ class Binder {
     for (const Letter& letter : row.letters) {
       const int64_t n = known_length(letter);
       if (n < 0 && unknown != nullptr) return false;
-      if (n < 0) unknown = &letter;
-      else known += n;
+      if (n < 0)
+        unknown = &letter;
+      else
+        known += n;
     }
     const int64_t rest = static_cast<int64_t>(dims.size()) - known;
     if (rest < 0 || (unknown == nullptr && rest != 0))
-      throw Error(Code::kInvalidArgument, place(op_) + ": tensor '" + row.name + "' " + shape_text(dims) + " has " + std::to_string(dims.size()) +
-                                              " dimensions, expected " + std::to_string(known));
+      throw Error(Code::kInvalidArgument, place(op_) + ": tensor '" + row.name + "' " + shape_text(dims) + " has " +
+                                              std::to_string(dims.size()) + " dimensions, expected " + std::to_string(known));
     if (unknown != nullptr) length_[unknown->name] = rest;
     size_t at = 0;
     for (const Letter& letter : row.letters) {
@@ -132,13 +134,20 @@ DType compute_dtype(const Graph& graph, const Op& op) {
 
 DType output_dtype(const Graph& graph, const Op& op, size_t index) {
   switch (op.row->outputs[index].type) {
-    case TypeRule::kI32: return DType::kI32;
-    case TypeRule::kI64: return DType::kI64;
-    case TypeRule::kF64: return DType::kF64;
-    case TypeRule::kCompute: return compute_dtype(graph, op);
-    case TypeRule::kAccumulate: return accumulate_dtype(graph, op);
-    case TypeRule::kGradient: return graph.gradient_dtype;
-    case TypeRule::kAny: return first_any_dtype(graph, op);
+    case TypeRule::kI32:
+      return DType::kI32;
+    case TypeRule::kI64:
+      return DType::kI64;
+    case TypeRule::kF64:
+      return DType::kF64;
+    case TypeRule::kCompute:
+      return compute_dtype(graph, op);
+    case TypeRule::kAccumulate:
+      return accumulate_dtype(graph, op);
+    case TypeRule::kGradient:
+      return graph.gradient_dtype;
+    case TypeRule::kAny:
+      return first_any_dtype(graph, op);
   }
   return DType::kNone;
 }

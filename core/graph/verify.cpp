@@ -21,11 +21,14 @@ class Verifier {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const { throw Error(Code::kInternal, "graph after pass '" + std::string(pass_) + "': " + what); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(Code::kInternal, "graph after pass '" + std::string(pass_) + "': " + what);
+  }
 
   void check_op(const Op& op) const {
     const std::string place = op.scope + ": op '" + op.row->name + "'";
-    if (op.inputs.size() != op.row->inputs.size() || op.outputs.size() != op.row->outputs.size()) fail(place + " has the wrong number of tensors");
+    if (op.inputs.size() != op.row->inputs.size() || op.outputs.size() != op.row->outputs.size())
+      fail(place + " has the wrong number of tensors");
     for (size_t i = 0; i < op.inputs.size(); ++i) {
       const ValueId v = op.inputs[i];
       if (v >= graph_.values.size()) fail(place + " reads a value that does not exist");
@@ -44,7 +47,8 @@ class Verifier {
     const bool wrong = (rule == TypeRule::kI32 && dtype != DType::kI32) || (rule == TypeRule::kI64 && dtype != DType::kI64) ||
                        (rule == TypeRule::kF64 && dtype != DType::kF64) || (rule == TypeRule::kCompute && dtype != compute);
     if (wrong && dtype != DType::kNone && compute != DType::kNone)
-      fail(place + ": input '" + op.row->inputs[i].name + "' is " + std::string(to_string(dtype)) + " beside " + std::string(to_string(compute)));
+      fail(place + ": input '" + op.row->inputs[i].name + "' is " + std::string(to_string(dtype)) + " beside " +
+           std::string(to_string(compute)));
     if (rule == TypeRule::kAccumulate && dtype != DType::kNone && dtype != DType::kF32 && dtype != DType::kF64)
       fail(place + ": input '" + op.row->inputs[i].name + "' is " + std::string(to_string(dtype)) + ", accumulation is f32 or f64");
   }
@@ -58,7 +62,8 @@ class Verifier {
     if (ready_[v] && value.kind == ValueKind::kResult) fail(place + " writes %" + std::to_string(v) + " a second time");
     const DType dtype = row.type == TypeRule::kAny ? value.dtype : output_dtype(graph_, op, i);
     if (dtype != value.dtype && dtype != DType::kNone && value.dtype != DType::kNone)
-      fail(place + ": output '" + row.name + "' is " + std::string(to_string(value.dtype)) + ", the row says " + std::string(to_string(dtype)));
+      fail(place + ": output '" + row.name + "' is " + std::string(to_string(value.dtype)) + ", the row says " +
+           std::string(to_string(dtype)));
     std::string missing;
     const Dims expected = dims_of(row, factors, &missing);
     if (missing.empty() && element_count(expected) != element_count(value.dims))

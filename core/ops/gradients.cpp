@@ -92,9 +92,7 @@ void cast(Backward& b) {
   b.give(0, b.emit({"cast", {b.dout(0)}, {{"dtype", std::string(to_string(dtype))}}})[0]);
 }
 
-void cross_entropy(Backward& b) {
-  b.give(0, b.emit({"cross_entropy_grad", {b.dout(0), b.in(0), b.in(1), b.out(1)}, b.op().attrs})[0]);
-}
+void cross_entropy(Backward& b) { b.give(0, b.emit({"cross_entropy_grad", {b.dout(0), b.in(0), b.in(1), b.out(1)}, b.op().attrs})[0]); }
 
 void copy_to(Backward& b) { b.give(0, b.emit({"all_reduce", {b.dout(0)}, attrs_of(b.op(), {"mesh"})})[0]); }
 void all_reduce(Backward& b) { b.give(0, b.dout(0)); }
@@ -110,18 +108,33 @@ void reduce_scatter(Backward& b) { exchange(b, "all_gather"); }
 void slice(Backward& b) { b.give_slice(b.dout(0)); }
 
 void vocab_sharded_loss(Backward& b) {
-  throw Error(Code::kUnsupported, b.op().scope + ": the gradient of the loss over a sharded vocabulary is not available yet; drop the rule vocab -> tp");
+  throw Error(Code::kUnsupported,
+              b.op().scope + ": the gradient of the loss over a sharded vocabulary is not available yet; drop the rule vocab -> tp");
 }
 
 const std::unordered_map<std::string_view, GradientRule>& table() {
   static const std::unordered_map<std::string_view, GradientRule> rules{
-      {"embedding", embedding}, {"linear", linear},         {"rms_norm", rms_norm},
-      {"layer_norm", layer_norm}, {"rope", rope},           {"attention", attention},
-      {"activation", activation}, {"glu", glu},             {"add", add},
-      {"mul", mul},             {"scale", scale},           {"cast", cast},
-      {"dropout", dropout},     {"softmax", softmax},       {"sum", sum},
-      {"cross_entropy", cross_entropy}, {"copy_to", copy_to}, {"all_reduce", all_reduce},
-      {"all_gather", all_gather}, {"reduce_scatter", reduce_scatter}, {"slice", slice},
+      {"embedding", embedding},
+      {"linear", linear},
+      {"rms_norm", rms_norm},
+      {"layer_norm", layer_norm},
+      {"rope", rope},
+      {"attention", attention},
+      {"activation", activation},
+      {"glu", glu},
+      {"add", add},
+      {"mul", mul},
+      {"scale", scale},
+      {"cast", cast},
+      {"dropout", dropout},
+      {"softmax", softmax},
+      {"sum", sum},
+      {"cross_entropy", cross_entropy},
+      {"copy_to", copy_to},
+      {"all_reduce", all_reduce},
+      {"all_gather", all_gather},
+      {"reduce_scatter", reduce_scatter},
+      {"slice", slice},
       {"cross_entropy_join", vocab_sharded_loss},
       {"row_max", nullptr},
   };

@@ -14,17 +14,24 @@ Builder& builder(nemo_graph* g) { return *reinterpret_cast<Builder*>(g); }
 
 graph::Attr to_attr(const nemo_attr& a) {
   switch (a.type) {
-    case NEMO_ATTR_INT: return a.i;
-    case NEMO_ATTR_FLOAT: return a.f;
-    case NEMO_ATTR_STRING: return std::string(view(a.s));
-    case NEMO_ATTR_FLOATS: return std::vector<double>(a.floats, a.floats + a.n);
-    case NEMO_ATTR_INTS: return std::vector<int64_t>(a.ints, a.ints + a.n);
-    default: throw Error(Code::kUnsupported, "attribute '" + std::string(view(a.name)) + "' has type " + std::to_string(a.type) + ", which this host does not know");
+    case NEMO_ATTR_INT:
+      return a.i;
+    case NEMO_ATTR_FLOAT:
+      return a.f;
+    case NEMO_ATTR_STRING:
+      return std::string(view(a.s));
+    case NEMO_ATTR_FLOATS:
+      return std::vector<double>(a.floats, a.floats + a.n);
+    case NEMO_ATTR_INTS:
+      return std::vector<int64_t>(a.ints, a.ints + a.n);
+    default:
+      throw Error(Code::kUnsupported,
+                  "attribute '" + std::string(view(a.name)) + "' has type " + std::to_string(a.type) + ", which this host does not know");
   }
 }
 
-nemo_error* graph_op(nemo_graph* g, nemo_str name, const nemo_value* inputs, uint64_t n_inputs, const nemo_attr* attrs, uint64_t n_attrs, uint64_t stride,
-                     nemo_value* outputs, uint64_t n_outputs) {
+nemo_error* graph_op(nemo_graph* g, nemo_str name, const nemo_value* inputs, uint64_t n_inputs, const nemo_attr* attrs, uint64_t n_attrs,
+                     uint64_t stride, nemo_value* outputs, uint64_t n_outputs) {
   return guard([&] {
     graph::Attrs given;
     for (uint64_t i = 0; i < n_attrs; ++i) {
@@ -45,7 +52,8 @@ nemo_error* graph_describe(nemo_graph* g, nemo_value value, nemo_dim* dims, uint
 }
 
 const nemo_graph_api kGraphApi = {
-    sizeof(nemo_graph_api), 0,
+    sizeof(nemo_graph_api),
+    0,
     [](nemo_graph* g, nemo_str axis, int64_t* out) { return guard([&] { *out = builder(g).axis_size(view(axis)); }); },
     [](nemo_graph* g, int64_t* out) { return guard([&] { *out = builder(g).vocab_size(); }); },
     [](nemo_graph* g, nemo_str name, nemo_value* out) { return guard([&] { *out = builder(g).input(view(name)); }); },
@@ -62,7 +70,8 @@ const nemo_graph_api kGraphApi = {
 Plan& plan_of(nemo_plan* p) { return *reinterpret_cast<Plan*>(p); }
 
 const nemo_plan_api kPlanApi = {
-    sizeof(nemo_plan_api), 0,
+    sizeof(nemo_plan_api),
+    0,
     [](nemo_plan* p, nemo_str name, int64_t size) {
       return guard([&] {
         if (size < 1) throw Error(Code::kInvalidArgument, "mesh axis '" + std::string(view(name)) + "' has size " + std::to_string(size));
@@ -97,7 +106,8 @@ Plan make_plan(const plugin::Component& strategy, const nemo_config* settings, i
   int64_t covered = 1;
   for (const MeshAxis& a : plan.mesh) covered *= a.size;
   if (covered != world_size)
-    throw Error(Code::kConfig, "strategy '" + strategy.id + "' lays out " + std::to_string(covered) + " ranks, the run has " + std::to_string(world_size));
+    throw Error(Code::kConfig,
+                "strategy '" + strategy.id + "' lays out " + std::to_string(covered) + " ranks, the run has " + std::to_string(world_size));
   return plan;
 }
 
@@ -107,7 +117,8 @@ Precision make_precision(const plugin::Component& component, const nemo_config* 
   policy.struct_size = sizeof policy;
   plugin::check(api.policy(component.host, settings, &policy));
   const auto dtype = [](nemo_dtype d) { return static_cast<graph::DType>(d); };
-  Precision precision{dtype(policy.parameter), dtype(policy.compute), dtype(policy.gradient), dtype(policy.master), dtype(policy.moment), nullptr};
+  Precision precision{dtype(policy.parameter), dtype(policy.compute), dtype(policy.gradient),
+                      dtype(policy.master),    dtype(policy.moment),  nullptr};
   if (api.op_dtype == nullptr) return precision;
   precision.op_dtype = [&api, host = component.host, settings, preset = policy.compute](std::string_view op) {
     nemo_dtype out = preset;

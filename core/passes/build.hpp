@@ -1,4 +1,5 @@
-// core/passes/build.hpp - pass "build": calls plugins that describe: the model's forward graph, the strategy's plan, the precision's policy.
+// core/passes/build.hpp - pass "build": calls plugins that describe: the model's forward graph, the strategy's plan, the precision's
+// policy.
 #pragma once
 
 #include "core/graph/builder.hpp"
@@ -8,8 +9,8 @@
 
 namespace nemo::passes {
 
-// The untyped forward graph of a model (and PEFT edits, where `peft` is given). Throws plugin::PluginError for faults of the settings (fact "path"), nemo::Error for faults of the
-// plugin.
+// The untyped forward graph of a model (and PEFT edits, where `peft` is given). Throws plugin::PluginError for faults of the settings (fact
+// "path"), nemo::Error for faults of the plugin.
 [[nodiscard]] graph::Graph build(const plugin::Component& model, const nemo_config* settings, const graph::BuildFacts& facts);
 void edit(graph::Graph& graph, const plugin::Component& peft, const nemo_config* settings, const graph::BuildFacts& facts);
 

@@ -18,7 +18,8 @@ namespace {
 std::vector<std::string> outputs_for(const Graph& graph, Purpose purpose) {
   const std::string_view wanted = purpose == Purpose::kLogits ? "logits" : "loss";
   if (graph.find_output(wanted) == 0)
-    throw Error(Code::kInvalidArgument, "the model names no output '" + std::string(wanted) + "', which program '" + std::string(to_string(purpose)) + "' computes");
+    throw Error(Code::kInvalidArgument, "the model names no output '" + std::string(wanted) + "', which program '" +
+                                            std::string(to_string(purpose)) + "' computes");
   if (purpose == Purpose::kLogits) return {"logits"};
   std::vector<std::string> names;
   for (const auto& [name, id] : graph.outputs)
@@ -33,8 +34,10 @@ void drop_dropout(Graph& graph) {
   std::vector<graph::Op> kept;
   for (graph::Op& op : graph.ops) {
     for (graph::ValueId& v : op.inputs) v = same[v];
-    if (op.name() == "dropout") same[op.outputs[0]] = op.inputs[0];
-    else kept.push_back(std::move(op));
+    if (op.name() == "dropout")
+      same[op.outputs[0]] = op.inputs[0];
+    else
+      kept.push_back(std::move(op));
   }
   for (auto& [name, v] : graph.outputs) v = same[v];
   graph.ops = std::move(kept);
@@ -44,9 +47,12 @@ void drop_dropout(Graph& graph) {
 
 std::string_view to_string(Purpose purpose) {
   switch (purpose) {
-    case Purpose::kTrain: return "train";
-    case Purpose::kEvaluate: return "evaluate";
-    case Purpose::kLogits: return "logits";
+    case Purpose::kTrain:
+      return "train";
+    case Purpose::kEvaluate:
+      return "evaluate";
+    case Purpose::kLogits:
+      return "logits";
   }
   return "";
 }
@@ -75,7 +81,9 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   pass("type", [&] { type(g, options.precision); });
   pass("partition", [&] { partition(g, options.plan); });
   pass("group", [&] { group(g); });
-  pass("differentiate", [&] { if (purpose == Purpose::kTrain) differentiate(g, options.recompute); });
+  pass("differentiate", [&] {
+    if (purpose == Purpose::kTrain) differentiate(g, options.recompute);
+  });
   pass("fuse", [&] { fuse(g, options.supports); });
   pass("schedule", [&] { schedule(g); });
   pass("memory", [&] {

@@ -19,8 +19,8 @@ struct CompileOptions {
   Precision precision;
   Recompute recompute = Recompute::kNone;
   std::function<bool(std::string_view op)> supports = [](std::string_view) { return false; };  // optional fused rows that the backend has
-  std::function<void(graph::Graph&)> edit;                                                    // null: no PEFT method
-  std::function<void(std::string_view pass, const graph::Graph&)> observe;                    // called after each pass, for --print-graph
+  std::function<void(graph::Graph&)> edit;                                                     // null: no PEFT method
+  std::function<void(std::string_view pass, const graph::Graph&)> observe;                     // called after each pass, for --print-graph
 };
 
 struct PassTime {

@@ -16,7 +16,8 @@ namespace {
 
 // Cheap to compute again compared with the memory that they hold.
 bool is_cheap(std::string_view op) {
-  static const std::unordered_set<std::string_view> cheap{"rms_norm", "layer_norm", "activation", "glu", "add", "mul", "scale", "cast", "dropout"};
+  static const std::unordered_set<std::string_view> cheap{"rms_norm", "layer_norm", "activation", "glu",    "add",
+                                                          "mul",      "scale",      "cast",       "dropout"};
   return cheap.contains(op);
 }
 
@@ -58,8 +59,10 @@ class Differentiator final : public ops::Backward {
   void give(size_t i, ValueId gradient) override {
     if (!needs(i)) return;
     const ValueId v = op().inputs[i];
-    if (graph_.value(v).kind != ValueKind::kParameter) contributions_[v].push_back(gradient);
-    else if (gradient != graph_.gradient_of(v)) emit({"accumulate_grad", {gradient}, {}, {graph_.gradient_of(v)}});
+    if (graph_.value(v).kind != ValueKind::kParameter)
+      contributions_[v].push_back(gradient);
+    else if (gradient != graph_.gradient_of(v))
+      emit({"accumulate_grad", {gradient}, {}, {graph_.gradient_of(v)}});
   }
 
   void give_slice(ValueId gradient) override {

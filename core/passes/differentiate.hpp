@@ -1,4 +1,5 @@
-// core/passes/differentiate.hpp - pass "differentiate": appends the backward region to a forward graph, by reverse-mode differentiation of output "loss".
+// core/passes/differentiate.hpp - pass "differentiate": appends the backward region to a forward graph, by reverse-mode differentiation of
+// output "loss".
 #pragma once
 
 #include "core/graph/graph.hpp"
@@ -11,8 +12,9 @@ namespace nemo::passes {
 //   kFull       everything inside a block is computed again from the block's inputs
 enum class Recompute { kNone, kSelective, kFull };
 
-// The gradient of "loss" (a scalar, the sum over unmasked tokens) with respect to every trainable parameter, seeded by the scalar input "loss_scale". Gradients land in the
-// kGradient values of the parameters. Throws nemo::Error if there is no loss or an op on the way has no gradient.
+// The gradient of "loss" (a scalar, the sum over unmasked tokens) with respect to every trainable parameter, seeded by the scalar input
+// "loss_scale". Gradients land in the kGradient values of the parameters. Throws nemo::Error if there is no loss or an op on the way has no
+// gradient.
 void differentiate(graph::Graph& graph, Recompute recompute);
 
 }  // namespace nemo::passes

@@ -134,9 +134,12 @@ std::optional<LossPattern> match_loss(const Graph& graph, const Rewriter& rewrit
   const ValueId dlogits = graph.ops[*m.grad].outputs[0];
   for (const int32_t r : rewriter.readers(dlogits)) {
     const Op& reader = graph.ops[r];
-    if (reader.name() == "linear_dgrad" && reader.inputs[1] == linear->inputs[1]) m.dgrad = r;
-    else if (reader.name() == "linear_wgrad" && reader.inputs[1] == linear->inputs[0]) m.wgrad = r;
-    else return std::nullopt;
+    if (reader.name() == "linear_dgrad" && reader.inputs[1] == linear->inputs[1])
+      m.dgrad = r;
+    else if (reader.name() == "linear_wgrad" && reader.inputs[1] == linear->inputs[0])
+      m.wgrad = r;
+    else
+      return std::nullopt;
   }
   return m.dgrad && m.wgrad ? std::optional(m) : std::nullopt;
 }
@@ -157,7 +160,9 @@ void fuse_loss(Graph& graph, const Supports& supports) {
     }
     size_t b = 0;
     const Op* broadcast = rewriter.producer(graph.ops[*m->grad].inputs[0], &b);
-    if (!supports("linear_cross_entropy_train") || broadcast == nullptr || broadcast->name() != "broadcast" || !always_ready(graph, broadcast->inputs[0])) continue;
+    if (!supports("linear_cross_entropy_train") || broadcast == nullptr || broadcast->name() != "broadcast" ||
+        !always_ready(graph, broadcast->inputs[0]))
+      continue;
     const Op seed = *broadcast;
     const std::vector<ValueId> outputs{loss.outputs[0], graph.ops[*m->dgrad].outputs[0], graph.ops[*m->wgrad].outputs[0]};
     Op dloss = make_op(graph, {"broadcast", {seed.inputs[0], loss.inputs[1]}}, loss.scope);

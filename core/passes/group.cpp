@@ -47,7 +47,8 @@ class Grouper {
   [[nodiscard]] const Parameter& weight(const Op& op) const { return parameter(op.inputs[1]); }
 
   [[nodiscard]] static bool treated_alike(const Parameter& p, const Parameter& q) {
-    return p.trainable == q.trainable && p.decay == q.decay && p.dtype == q.dtype && p.block == q.block && p.gradient_partial == q.gradient_partial;
+    return p.trainable == q.trainable && p.decay == q.decay && p.dtype == q.dtype && p.block == q.block &&
+           p.gradient_partial == q.gradient_partial;
   }
 
   [[nodiscard]] bool alike(const Op& a, const Op& b) const {
@@ -103,8 +104,10 @@ class Grouper {
       for (const size_t i : group) grouped[i] = true;
     std::vector<Op> out;
     for (size_t i = 0; i < graph_.ops.size(); ++i) {
-      if (const auto group = groups_.find(i); group != groups_.end()) emit_group(group->second, out);
-      else if (!grouped[i]) out.push_back(graph_.ops[i]);
+      if (const auto group = groups_.find(i); group != groups_.end())
+        emit_group(group->second, out);
+      else if (!grouped[i])
+        out.push_back(graph_.ops[i]);
     }
     graph_.ops = std::move(out);
   }

@@ -54,8 +54,10 @@ FlatLayout layout(const Graph& graph) {
     if (!unit.trainable) continue;
     result.trainable = at;
     Segment* last = result.segments.empty() ? nullptr : &result.segments.back();
-    if (last != nullptr && last->block == unit.block && last->decay == unit.decay) last->end = at;
-    else result.segments.push_back({begin, at, unit.decay, unit.block});
+    if (last != nullptr && last->block == unit.block && last->decay == unit.decay)
+      last->end = at;
+    else
+      result.segments.push_back({begin, at, unit.decay, unit.block});
   }
   result.total = at;
   return result;

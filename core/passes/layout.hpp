@@ -1,8 +1,8 @@
 // core/passes/layout.hpp - where parameters lie: flat ranges by block, members of a group side by side.
 //
-// Offsets are in elements and hold alike for parameters, gradients, master weights and moments, so a range is a range in all of them. Within a block,
-// decayed parameters come first; each (block, decay) range is one segment for the optimizer. Frozen parameters follow behind all trainable
-// ones and have no gradient or state. Unused gaps (alignment) stay zero in every buffer.
+// Offsets are in elements and hold alike for parameters, gradients, master weights and moments, so a range is a range in all of them.
+// Within a block, decayed parameters come first; each (block, decay) range is one segment for the optimizer. Frozen parameters follow
+// behind all trainable ones and have no gradient or state. Unused gaps (alignment) stay zero in every buffer.
 #pragma once
 
 #include <cstdint>

@@ -13,8 +13,8 @@ namespace {
 
 // Ops whose kernels take any stride on all but the last dimension.
 bool takes_strides(std::string_view op) {
-  static const std::unordered_set<std::string_view> ops{"linear", "linear_dgrad", "linear_wgrad", "bias_grad", "rope",  "attention",
-                                                        "attention_grad", "glu", "glu_grad",     "add",       "slice", "concat"};
+  static const std::unordered_set<std::string_view> ops{"linear",         "linear_dgrad", "linear_wgrad", "bias_grad", "rope",  "attention",
+                                                        "attention_grad", "glu",          "glu_grad",     "add",       "slice", "concat"};
   return ops.contains(op);
 }
 
@@ -151,7 +151,8 @@ class Planner {
     if (root_[out] != out || has_views[out] || first_[out] != static_cast<int32_t>(i)) return;
     for (const ValueId v : op.inputs) {
       if (v == 0 || root_[v] != v || has_views[v] || !in_arena(v)) continue;
-      if (last_[taken_over(v)] != static_cast<int32_t>(i) || bytes(v) != bytes(out) || graph_.value(v).dtype != graph_.value(out).dtype) continue;
+      if (last_[taken_over(v)] != static_cast<int32_t>(i) || bytes(v) != bytes(out) || graph_.value(v).dtype != graph_.value(out).dtype)
+        continue;
       over_[out] = taken_over(v);
       last_[taken_over(v)] = last_[out];
       return;
@@ -188,7 +189,8 @@ class Planner {
       const Op& op = graph_.ops[first_[v]];
       plan_.at_peak.push_back({op.scope, op.row->name, bytes(v)});
     }
-    std::stable_sort(plan_.at_peak.begin(), plan_.at_peak.end(), [](const LiveBuffer& a, const LiveBuffer& b) { return a.bytes > b.bytes; });
+    std::stable_sort(plan_.at_peak.begin(), plan_.at_peak.end(),
+                     [](const LiveBuffer& a, const LiveBuffer& b) { return a.bytes > b.bytes; });
     if (plan_.at_peak.size() > 10) plan_.at_peak.resize(10);
   }
 

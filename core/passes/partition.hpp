@@ -1,34 +1,43 @@
 // core/passes/partition.hpp - rewrites the forward graph of the whole model into that of one rank.
 //
-// In: a forward graph (typed or not) with global dimensions, "batch" being the micro batch of all data ranks together. Out: the same ops with this
-// rank's dimensions (Dim.size local, Dim.mesh = the mesh axes that split it, outermost first) and collectives where an op's row needs them. Runs before
-// differentiation: the gradients of what is inserted are Megatron's backward communication (Shoeybi et al. 2019, Korthikanti et al. 2022) and FSDP's.
-// A plan whose mesh axes all have size 1 leaves the graph unchanged.
+// In: a forward graph (typed or not) with global dimensions, "batch" being the micro batch of all data ranks together. Out: the same ops
+// with this rank's dimensions (Dim.size local, Dim.mesh = the mesh axes that split it, outermost first) and collectives where an op's row
+// needs them. Runs before differentiation: the gradients of what is inserted are Megatron's backward communication (Shoeybi et al. 2019,
+// Korthikanti et al. 2022) and FSDP's. A plan whose mesh axes all have size 1 leaves the graph unchanged.
 //
 // Gradient convention, which differentiate must follow and the inserted ops rest on:
-//  - the seed of "loss" is 1 on every rank, and "loss" is complete on every rank (the scalar is all-reduced over the axes that split its tokens);
-//  - the gradient of a value that is replicated over mesh axis m is complete and the same on all ranks of m; of a split value, each rank has its part's;
+//  - the seed of "loss" is 1 on every rank, and "loss" is complete on every rank (the scalar is all-reduced over the axes that split its
+//  tokens);
+//  - the gradient of a value that is replicated over mesh axis m is complete and the same on all ranks of m; of a split value, each rank
+//  has its part's;
 //  - a parameter's gradient is still to be summed over the axes in Parameter.gradient_partial, once at the end of the step;
-//  - all_reduce(sum) <- identity; copy_to <- all_reduce(sum); all_gather <- reduce_scatter; reduce_scatter <- all_gather; slice <- zero padding;
+//  - all_reduce(sum) <- identity; copy_to <- all_reduce(sum); all_gather <- reduce_scatter; reduce_scatter <- all_gather; slice <- zero
+//  padding;
 //    all_reduce(max) has none (cross_entropy does not depend on the shift).
 //
-// Placement. Every value has a target from its axis names alone: rules are walked in order, a rule applies to a dimension of its axis if the mesh axis is not
-// yet used in the value (t5x). Parameters take their target. Graph inputs do too, but for "seq" over a mesh axis that also splits features (sequence
-// parallelism): tokens stay whole there. Inside an op a mesh axis serves one letter of the row; it goes to, in this order:
-//   1. the letter that a parameter is split on (column-parallel linear: the input is gathered along seq; row-parallel, embedding: the sum is partial),
+// Placement. Every value has a target from its axis names alone: rules are walked in order, a rule applies to a dimension of its axis if
+// the mesh axis is not yet used in the value (t5x). Parameters take their target. Graph inputs do too, but for "seq" over a mesh axis that
+// also splits features (sequence parallelism): tokens stay whole there. Inside an op a mesh axis serves one letter of the row; it goes to,
+// in this order:
+//   1. the letter that a parameter is split on (column-parallel linear: the input is gathered along seq; row-parallel, embedding: the sum
+//   is partial),
 //   2. a letter that is reduced and split on all inputs that carry it,
-//   3. the letter of the output's target, if an input that carries it is already split so or all of them are batch fields (then they are sliced),
+//   3. the letter of the output's target, if an input that carries it is already split so or all of them are batch fields (then they are
+//   sliced),
 //   4. the letter that an input happens to be split on.
 // A partial sum becomes reduce_scatter where the output's target uses the mesh axis, else all_reduce.
 //
 // Shapes of what is special:
 //  - embedding split on the vocabulary: attribute shard_offset = first row held (also where it is 0: ids outside the rows give 0);
 //  - cross_entropy split on the vocabulary: row_max, all_reduce(max), cross_entropy_parts, 2 all_reduce(sum), cross_entropy_join;
-//  - bias of a row-parallel linear: scaled by 1/n before the op, so that the sum over n ranks holds it once; its gradient_partial names the axis;
-//  - Plan.shard_parameters = m: Parameter.dims is the flat shard [ceil(n / size) "flat" /m] of its n elements after the rules, row-major, the last shard padded.
-//    Every block (and every run of ops between blocks) begins with one all_gather {mesh m, dim 0} per parameter that it reads, in parameter order, scope
-//    "<kind>.<index>.gather" ("gather" outside blocks), whose result has the dimensions after the rules and drops the padding. Its gradient is a
-//    reduce_scatter back into the flat shard, so m is not in gradient_partial.
+//  - bias of a row-parallel linear: scaled by 1/n before the op, so that the sum over n ranks holds it once; its gradient_partial names the
+//  axis;
+//  - Plan.shard_parameters = m: Parameter.dims is the flat shard [ceil(n / size) "flat" /m] of its n elements after the rules, row-major,
+//  the last shard padded.
+//    Every block (and every run of ops between blocks) begins with one all_gather {mesh m, dim 0} per parameter that it reads, in parameter
+//    order, scope
+//    "<kind>.<index>.gather" ("gather" outside blocks), whose result has the dimensions after the rules and drops the padding. Its gradient
+//    is a reduce_scatter back into the flat shard, so m is not in gradient_partial.
 //  - output "logits" stays split on the vocabulary.
 //
 // Known limit: dropout draws by local element index, so ranks that hold different parts of a value draw the same mask.
@@ -46,8 +55,9 @@ namespace nemo::passes {
 // This rank's index along each mesh axis; a missing axis is 0. Only shard_offset and the start of slices depend on it.
 using Coordinates = std::map<std::string, int64_t, std::less<>>;
 
-// Throws nemo::Error: kConfig for rules that do not fit the mesh or the model's sizes (parameter, axis, sizes and the setting to change), kInvalidArgument for
-// an axis word that is neither in a rule nor in the glossary, kUnsupported where an op has no split form. On an error the graph is left as it was.
+// Throws nemo::Error: kConfig for rules that do not fit the mesh or the model's sizes (parameter, axis, sizes and the setting to change),
+// kInvalidArgument for an axis word that is neither in a rule nor in the glossary, kUnsupported where an op has no split form. On an error
+// the graph is left as it was.
 void partition(graph::Graph& graph, const Plan& plan, const Coordinates& coordinates = {});
 
 }  // namespace nemo::passes

@@ -17,7 +17,8 @@ using graph::TensorRow;
 using graph::ValueId;
 using graph::ValueKind;
 
-// Rows where the general rule (a letter only on the left is reduced) is not the truth: query and key-value heads of attention are split together.
+// Rows where the general rule (a letter only on the left is reduced) is not the truth: query and key-value heads of attention are split
+// together.
 std::string shared_letter(const Op& op, const std::string& letter) { return op.name() == "attention" && letter == "g" ? "h" : letter; }
 
 // The letter is whole in the row, but partition has a split form of the op.
@@ -38,8 +39,10 @@ class Letters {
     for (size_t o = 0; o < op.outputs.size(); ++o) {
       outputs_.push_back(op.outputs[o] == 0 ? std::vector<int>{} : enumerate(op.row->outputs[o]));
       for (const int f : outputs_.back()) {
-        if (f < 0) views = true;
-        else factors_[static_cast<size_t>(f)].on_output = true;
+        if (f < 0)
+          views = true;
+        else
+          factors_[static_cast<size_t>(f)].on_output = true;
       }
     }
     for (Factor& factor : factors_) factor.whole = factor.whole || views;
@@ -57,7 +60,8 @@ class Letters {
   std::vector<int> enumerate(const TensorRow& row) {
     std::vector<int> ids;
     std::map<std::string, int> seen;
-    for (const std::string& letter : graph::letters_of(row, dims_)) ids.push_back(dims_.contains(letter) ? factor_id(letter, seen[letter]++) : -1);
+    for (const std::string& letter : graph::letters_of(row, dims_))
+      ids.push_back(dims_.contains(letter) ? factor_id(letter, seen[letter]++) : -1);
     return ids;
   }
 
@@ -196,8 +200,10 @@ class Decider {
 
   static OpForm vocabulary_loss(const Op& op) {
     if (op.float_attr("label_smoothing") != 0)
-      throw Error(Code::kUnsupported,
-                  place_of(op) + ": label_smoothing with a split vocabulary is not supported; set it to 0 or leave 'vocab' out of the strategy's rules");
+      throw Error(
+          Code::kUnsupported,
+          place_of(op) +
+              ": label_smoothing with a split vocabulary is not supported; set it to 0 or leave 'vocab' out of the strategy's rules");
     return OpForm::kVocabularyLoss;
   }
 

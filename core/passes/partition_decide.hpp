@@ -1,4 +1,5 @@
-// core/passes/partition_decide.hpp - how each op of the whole model is split: the first half of partition, which changes nothing. Internal to partition.
+// core/passes/partition_decide.hpp - how each op of the whole model is split: the first half of partition, which changes nothing. Internal
+// to partition.
 #pragma once
 
 #include <vector>
@@ -29,8 +30,8 @@ struct OpDecision {
 
 struct Decisions {
   std::vector<OpDecision> ops;
-  std::vector<Placement> placed;            // of every value, once its collectives are done
-  std::vector<bool> differentiable;         // depends on a trainable parameter
+  std::vector<Placement> placed;             // of every value, once its collectives are done
+  std::vector<bool> differentiable;          // depends on a trainable parameter
   std::vector<std::vector<uint32_t>> roots;  // for values made of parameters alone: these parameters
   // For each parameter the mesh axes over which every use leaves its gradient partial.
   std::vector<MeshMask> gradient_partial;

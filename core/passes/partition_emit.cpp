@@ -20,7 +20,8 @@ using graph::ValueKind;
 
 class Emitter {
  public:
-  Emitter(Graph& graph, const Rules& rules, const Decisions& decisions) : graph_(graph), rules_(rules), decisions_(decisions), known_(graph.values.size()) {
+  Emitter(Graph& graph, const Rules& rules, const Decisions& decisions)
+      : graph_(graph), rules_(rules), decisions_(decisions), known_(graph.values.size()) {
     current_.resize(known_);
     std::iota(current_.begin(), current_.end(), ValueId{0});
     conversions_.resize(known_);
@@ -82,14 +83,17 @@ class Emitter {
     return graph_.ops.back();
   }
 
-  ValueId result_like(ValueId source, Dims dims) { return graph_.add_value({ValueKind::kResult, "", graph_.value(source).dtype, std::move(dims), {}}); }
+  ValueId result_like(ValueId source, Dims dims) {
+    return graph_.add_value({ValueKind::kResult, "", graph_.value(source).dtype, std::move(dims), {}});
+  }
 
   // The run of ops from `first` on with one block reads these parameters: gather each once.
   void gather_parameters(const std::vector<Op>& ops, size_t first) {
     std::vector<uint32_t> used;
     for (size_t i = first; i < ops.size() && ops[i].block == ops[first].block; ++i)
       for (const ValueId v : ops[i].inputs)
-        if (v != 0 && graph_.value(v).kind == ValueKind::kParameter) used.insert(used.end(), graph_.value(v).members.begin(), graph_.value(v).members.end());
+        if (v != 0 && graph_.value(v).kind == ValueKind::kParameter)
+          used.insert(used.end(), graph_.value(v).members.begin(), graph_.value(v).members.end());
     std::sort(used.begin(), used.end());
     used.erase(std::unique(used.begin(), used.end()), used.end());
     const int m = rules_.parameter_axis();
@@ -104,8 +108,9 @@ class Emitter {
       const Parameter& parameter = graph_.parameters[p];
       if (parameter.trainable && (decisions_.gradient_partial[p] & bit(m)) == 0)
         throw Error(Code::kConfig, "shard_parameters = '" + rules_.name(m) + "': parameter '" + parameter.name +
-                                       "' is used alike by all ranks of mesh axis '" + rules_.name(m) + "', so that gathering it would count its gradient " +
-                                       std::to_string(rules_.size(m)) + " times; add the rule 'batch -> " + rules_.name(m) + "'");
+                                       "' is used alike by all ranks of mesh axis '" + rules_.name(m) +
+                                       "', so that gathering it would count its gradient " + std::to_string(rules_.size(m)) +
+                                       " times; add the rule 'batch -> " + rules_.name(m) + "'");
       const ValueId whole = result_like(parameter.value, whole_[p]);
       append("all_gather", {parameter.value}, {{"mesh", rules_.name(m)}, {"dim", int64_t{0}}}, like, whole);
       current_[parameter.value] = whole;
@@ -118,7 +123,8 @@ class Emitter {
     for (size_t i = 0; i < op.inputs.size(); ++i)
       if (op.inputs[i] != 0) op.inputs[i] = convert(like, i, decision.inputs[i]);
     if (decision.form == OpForm::kVocabularyLoss) return emit_vocabulary_loss(op, decision);
-    if (op.name() == "linear" && op.inputs[2] != 0 && decision.outputs[0].partial != 0) op.inputs[2] = share(op.inputs[2], decision.outputs[0].partial, like);
+    if (op.name() == "linear" && op.inputs[2] != 0 && decision.outputs[0].partial != 0)
+      op.inputs[2] = share(op.inputs[2], decision.outputs[0].partial, like);
     if (op.name() == "embedding" && !decision.inputs[1].needed[0].empty())
       op.attrs["shard_offset"] = op.int_attr("shard_offset") + offset(op.inputs[1], 0, decision.inputs[1].needed[0]);
     for (size_t o = 0; o < op.outputs.size(); ++o)
@@ -129,7 +135,9 @@ class Emitter {
   }
 
   // First global index of this rank's part of dimension `d` of a value that is already local.
-  [[nodiscard]] int64_t offset(ValueId value, size_t d, const MeshIds& ids) const { return rules_.part(ids) * graph_.value(value).dims[d].size; }
+  [[nodiscard]] int64_t offset(ValueId value, size_t d, const MeshIds& ids) const {
+    return rules_.part(ids) * graph_.value(value).dims[d].size;
+  }
 
   // value / n, so that the sum over the ranks of `axes` is the value.
   ValueId share(ValueId value, MeshMask axes, const Op& like) {
@@ -147,7 +155,8 @@ class Emitter {
       if ((decision.partial & bit(m)) == 0) continue;
       const int d = dimension_of(decision.final, m);
       if (d < 0) {
-        value = append("all_reduce", {value}, {{"mesh", rules_.name(m)}}, like, result_like(value, local(model_value, placement))).outputs[0];
+        value =
+            append("all_reduce", {value}, {{"mesh", rules_.name(m)}}, like, result_like(value, local(model_value, placement))).outputs[0];
         continue;
       }
       placement[static_cast<size_t>(d)].push_back(m);
@@ -191,11 +200,13 @@ class Emitter {
   }
 
   [[noreturn]] void refuse(const Op& op, size_t i, int d, int m, const std::string& why) const {
-    throw Error(Code::kUnsupported, place_of(op) + ": input '" + op.row->inputs[i].name + "' is split over mesh axis '" + rules_.name(m) + "' along axis '" +
-                                        global_[op.inputs[i]][static_cast<size_t>(d)].axis + "', " + why + "; change the strategy's rules for this axis");
+    throw Error(Code::kUnsupported, place_of(op) + ": input '" + op.row->inputs[i].name + "' is split over mesh axis '" + rules_.name(m) +
+                                        "' along axis '" + global_[op.inputs[i]][static_cast<size_t>(d)].axis + "', " + why +
+                                        "; change the strategy's rules for this axis");
   }
 
-  // The gradient of all_gather sums over the ranks, which is right only where each of them uses the gathered value for another part of the op's work.
+  // The gradient of all_gather sums over the ranks, which is right only where each of them uses the gathered value for another part of the
+  // op's work.
   ValueId gather(const Op& op, size_t i, ValueId value, Placement& placement, int m, const InputDecision& decision) {
     const int d = dimension_of(placement, m);
     if (decisions_.differentiable[op.inputs[i]] && (decision.partial & bit(m)) == 0)
@@ -209,7 +220,8 @@ class Emitter {
 
   ValueId slice(const Op& op, size_t i, ValueId value, Placement& placement, int m, size_t d) {
     MeshIds& ids = placement[d];
-    if (!ids.empty() && ids.back() > m) refuse(op, i, static_cast<int>(d), ids.back(), "and would have to be split over '" + rules_.name(m) + "' outside it");
+    if (!ids.empty() && ids.back() > m)
+      refuse(op, i, static_cast<int>(d), ids.back(), "and would have to be split over '" + rules_.name(m) + "' outside it");
     ids.push_back(m);
     const Dims dims = local(op.inputs[i], placement);
     const ValueId result = result_like(value, dims);

@@ -7,8 +7,8 @@
 
 namespace nemo::passes {
 
-// Rewrites `graph`, for which `decisions` were made. Throws nemo::Error(kUnsupported) where a conversion of an input has no right gradient, kConfig where
-// Plan.shard_parameters shards a parameter that all its ranks use alike; the graph is then half rewritten.
+// Rewrites `graph`, for which `decisions` were made. Throws nemo::Error(kUnsupported) where a conversion of an input has no right gradient,
+// kConfig where Plan.shard_parameters shards a parameter that all its ranks use alike; the graph is then half rewritten.
 void emit(graph::Graph& graph, const Rules& rules, const Decisions& decisions);
 
 }  // namespace nemo::passes

@@ -59,13 +59,14 @@ int dimension_of(const Placement& placement, int m) {
 }
 
 Rules::Rules(const Graph& graph, const Plan& plan, const Coordinates& coordinates) : plan_(plan) {
-  if (plan.mesh.size() > 64) throw Error(Code::kConfig, "the device mesh has " + std::to_string(plan.mesh.size()) + " axes; at most 64 are possible");
+  if (plan.mesh.size() > 64)
+    throw Error(Code::kConfig, "the device mesh has " + std::to_string(plan.mesh.size()) + " axes; at most 64 are possible");
   for (const MeshAxis& axis : plan.mesh) {
     const auto found = coordinates.find(axis.name);
     coordinates_.push_back(found == coordinates.end() ? 0 : found->second);
     if (coordinates_.back() < 0 || coordinates_.back() >= axis.size)
-      throw Error(Code::kInvalidArgument, "rank coordinate " + std::to_string(coordinates_.back()) + " is outside mesh axis '" + axis.name + "' of size " +
-                                              std::to_string(axis.size));
+      throw Error(Code::kInvalidArgument, "rank coordinate " + std::to_string(coordinates_.back()) + " is outside mesh axis '" + axis.name +
+                                              "' of size " + std::to_string(axis.size));
   }
   std::set<std::string_view> present, feature_axes;
   for (const Value& value : graph.values)
@@ -73,7 +74,8 @@ Rules::Rules(const Graph& graph, const Plan& plan, const Coordinates& coordinate
   for (const auto& [axis, mesh] : plan.rules) {
     (void)find(mesh, "rule '" + axis + " -> " + mesh + "'");
     if (!in_glossary(axis) && !present.contains(axis))
-      throw Error(Code::kConfig, "strategy rule '" + axis + " -> " + mesh + "': no value of the model has axis '" + axis + "'" + suggestion(axis, kGlossary));
+      throw Error(Code::kConfig, "strategy rule '" + axis + " -> " + mesh + "': no value of the model has axis '" + axis + "'" +
+                                     suggestion(axis, kGlossary));
     if (!splits_tokens(axis)) feature_axes.insert(mesh);
   }
   for (const auto& [axis, mesh] : plan.rules)
@@ -90,8 +92,8 @@ int Rules::find(std::string_view mesh, std::string_view used_by) const {
   }
   std::string list;
   for (const std::string& name : known) list += (list.empty() ? "" : ", ") + name;
-  throw Error(Code::kConfig, "strategy " + std::string(used_by) + ": the device mesh has no axis '" + std::string(mesh) + "' (it has: " +
-                                 (list.empty() ? "none" : list) + ")" + suggestion(mesh, known));
+  throw Error(Code::kConfig, "strategy " + std::string(used_by) + ": the device mesh has no axis '" + std::string(mesh) +
+                                 "' (it has: " + (list.empty() ? "none" : list) + ")" + suggestion(mesh, known));
 }
 
 bool Rules::active() const {
@@ -106,7 +108,8 @@ void Rules::check_axes(const Graph& graph) const {
       const bool ruled = std::any_of(plan_.rules.begin(), plan_.rules.end(), [&](const auto& rule) { return rule.first == dim.axis; });
       if (!ruled && !in_glossary(dim.axis))
         throw Error(Code::kInvalidArgument, "axis '" + dim.axis + "' of " + (value.name.empty() ? "a result" : "'" + value.name + "'") +
-                                                " is in no strategy rule and not in the glossary of axis names" + suggestion(dim.axis, kGlossary));
+                                                " is in no strategy rule and not in the glossary of axis names" +
+                                                suggestion(dim.axis, kGlossary));
       known.insert(dim.axis);
     }
 }

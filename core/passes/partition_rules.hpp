@@ -1,4 +1,5 @@
-// core/passes/partition_rules.hpp - from axis names to placements: the mesh and the ordered rules, checked and compiled. Internal to partition.
+// core/passes/partition_rules.hpp - from axis names to placements: the mesh and the ordered rules, checked and compiled. Internal to
+// partition.
 #pragma once
 
 #include <cstdint>

@@ -14,10 +14,10 @@ struct MeshAxis {
 };
 
 struct Plan {
-  std::vector<MeshAxis> mesh;                               // outermost first
+  std::vector<MeshAxis> mesh;                              // outermost first
   std::vector<std::pair<std::string, std::string>> rules;  // logical axis -> mesh axis, ordered
-  std::string shard_parameters;                             // mesh axis of ZeRO-3, or empty
-  std::string shard_optimizer;                              // mesh axis of ZeRO-1, or empty
+  std::string shard_parameters;                            // mesh axis of ZeRO-3, or empty
+  std::string shard_optimizer;                             // mesh axis of ZeRO-1, or empty
 
   // Size of a mesh axis; 1 if the mesh does not have it.
   [[nodiscard]] int64_t axis_size(std::string_view name) const {

@@ -16,8 +16,10 @@ class Scheduler {
     std::vector<Op> ops = std::move(graph_.ops);
     graph_.ops.clear();
     for (Op& op : ops) {
-      if (disagrees(op)) apart(std::move(op));
-      else append(std::move(op));
+      if (disagrees(op))
+        apart(std::move(op));
+      else
+        append(std::move(op));
     }
   }
 

@@ -5,8 +5,9 @@
 
 namespace nemo::passes {
 
-// Ops keep their order (forward, then backward with each weight gradient right behind its input gradient, which frees both soonest). Collectives go to
-// stream 1, everything else to stream 0. The first writer of each gradient buffer gets accumulate = 0 (it overwrites in the first micro-batch), later ones 1.
+// Ops keep their order (forward, then backward with each weight gradient right behind its input gradient, which frees both soonest).
+// Collectives go to stream 1, everything else to stream 0. The first writer of each gradient buffer gets accumulate = 0 (it overwrites in
+// the first micro-batch), later ones 1.
 void schedule(graph::Graph& graph);
 
 }  // namespace nemo::passes

@@ -1,4 +1,5 @@
-// core/passes/type.hpp - pass "type": gives every value its dtype by the precision policy and inserts casts where an op computes in another dtype.
+// core/passes/type.hpp - pass "type": gives every value its dtype by the precision policy and inserts casts where an op computes in another
+// dtype.
 #pragma once
 
 #include <functional>

@@ -23,27 +23,34 @@ uint16_t to_bf16(float x) {
 
 void from_f32(std::span<const float> in, graph::DType dtype, std::byte* out) {
   switch (dtype) {
-    case graph::DType::kF32: std::memcpy(out, in.data(), in.size_bytes()); return;
+    case graph::DType::kF32:
+      std::memcpy(out, in.data(), in.size_bytes());
+      return;
     case graph::DType::kF64:
       for (size_t i = 0; i < in.size(); ++i) reinterpret_cast<double*>(out)[i] = in[i];
       return;
     case graph::DType::kBF16:
       for (size_t i = 0; i < in.size(); ++i) reinterpret_cast<uint16_t*>(out)[i] = to_bf16(in[i]);
       return;
-    default: unsupported(dtype);
+    default:
+      unsupported(dtype);
   }
 }
 
 void to_f32(const std::byte* in, graph::DType dtype, std::span<float> out) {
   switch (dtype) {
-    case graph::DType::kF32: std::memcpy(out.data(), in, out.size_bytes()); return;
+    case graph::DType::kF32:
+      std::memcpy(out.data(), in, out.size_bytes());
+      return;
     case graph::DType::kF64:
       for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(reinterpret_cast<const double*>(in)[i]);
       return;
     case graph::DType::kBF16:
-      for (size_t i = 0; i < out.size(); ++i) out[i] = std::bit_cast<float>(static_cast<uint32_t>(reinterpret_cast<const uint16_t*>(in)[i]) << 16);
+      for (size_t i = 0; i < out.size(); ++i)
+        out[i] = std::bit_cast<float>(static_cast<uint32_t>(reinterpret_cast<const uint16_t*>(in)[i]) << 16);
       return;
-    default: unsupported(dtype);
+    default:
+      unsupported(dtype);
   }
 }
 

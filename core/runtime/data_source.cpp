@@ -15,7 +15,8 @@ text::Corpus corpus_of(const Setup& setup) {
   return [&setup](const std::function<void(std::string_view)>& take) {
     const auto& api = setup.data->api<nemo_data_api>();
     if (api.corpus == nullptr)
-      throw config::fault_at(setup.section("tokenizer"), "type", "learns its vocabulary from text, which data plugin '" + setup.data->id + "' does not give");
+      throw config::fault_at(setup.section("tokenizer"), "type",
+                             "learns its vocabulary from text, which data plugin '" + setup.data->id + "' does not give");
     const nemo_sink sink{const_cast<void*>(static_cast<const void*>(&take)), [](void* ctx, const void* bytes, uint64_t n) {
                            return plugin::guard([&] {
                              (*static_cast<const std::function<void(std::string_view)>*>(ctx))({static_cast<const char*>(bytes), n});
@@ -44,7 +45,8 @@ std::set<std::string> batch_fields(const Setup& setup) {
   return fields;
 }
 
-std::unique_ptr<DataSource> DataSource::open(const Setup& setup, const nemo_host_api& host, const text::Tokenizer* tokenizer, const SourceOptions& options) {
+std::unique_ptr<DataSource> DataSource::open(const Setup& setup, const nemo_host_api& host, const text::Tokenizer* tokenizer,
+                                             const SourceOptions& options) {
   std::unique_ptr<text::TokenizerHandle> handle;
   if (tokenizer != nullptr) handle = std::make_unique<text::TokenizerHandle>(*tokenizer, host, setup.data->host);
   std::unique_ptr<DataSource> source(new DataSource(setup.data->api<nemo_data_api>(), std::move(handle)));
@@ -105,7 +107,8 @@ void check_tokens(const Batch& batch, int64_t vocabulary) {
   const std::vector<int32_t>& tokens = batch.fields.at("tokens");
   const auto wrong = std::find_if(tokens.begin(), tokens.end(), [&](int32_t t) { return t < 0 || t >= vocabulary; });
   if (wrong != tokens.end())
-    throw Error(Code::kConfig, "the data has token id " + std::to_string(*wrong) + ", but the model's vocabulary has " + std::to_string(vocabulary) +
+    throw Error(Code::kConfig, "the data has token id " + std::to_string(*wrong) + ", but the model's vocabulary has " +
+                                   std::to_string(vocabulary) +
                                    " entries; set model.vocab_size, or use the tokenizer that the data was made with");
 }
 
@@ -125,8 +128,10 @@ void feed(Device& device, Program& program, const Batch& batch, int64_t seed, in
   if (const graph::ValueId v = g.find_input("loss_scale")) {
     const float f32 = 1;
     const double f64 = 1;
-    if (g.value(v).dtype == graph::DType::kF64) device.copy_in(program.address(v), &f64, sizeof f64);
-    else device.copy_in(program.address(v), &f32, sizeof f32);
+    if (g.value(v).dtype == graph::DType::kF64)
+      device.copy_in(program.address(v), &f64, sizeof f64);
+    else
+      device.copy_in(program.address(v), &f32, sizeof f32);
   }
   if (std::byte* to = program.input("rng")) {
     const std::array<int64_t, 2> rng{seed, counter};

@@ -13,7 +13,8 @@
 
 namespace nemo::runtime {
 
-// The run's tokenizer, made by the recipe's [tokenizer]; a vocabulary that is learned asks the data plugin for its text. Null for type "none".
+// The run's tokenizer, made by the recipe's [tokenizer]; a vocabulary that is learned asks the data plugin for its text. Null for type
+// "none".
 [[nodiscard]] std::unique_ptr<text::Tokenizer> make_tokenizer(const Setup& setup);
 
 // Fields beyond tokens and labels that batches of this recipe have.
@@ -36,7 +37,8 @@ struct Batch {
 class DataSource {
  public:
   // nullptr where the recipe has no such split. `tokenizer` may be null.
-  static std::unique_ptr<DataSource> open(const Setup& setup, const nemo_host_api& host, const text::Tokenizer* tokenizer, const SourceOptions& options);
+  static std::unique_ptr<DataSource> open(const Setup& setup, const nemo_host_api& host, const text::Tokenizer* tokenizer,
+                                          const SourceOptions& options);
   ~DataSource();
   DataSource(const DataSource&) = delete;
   DataSource& operator=(const DataSource&) = delete;
@@ -58,7 +60,8 @@ class DataSource {
   std::array<int64_t, 2> strides_{};
 };
 
-// Copies a batch into a program's inputs; positions default to 0..seq-1. Also feeds "loss_scale" = 1 and "rng" = (seed, counter) where the program has them.
+// Copies a batch into a program's inputs; positions default to 0..seq-1. Also feeds "loss_scale" = 1 and "rng" = (seed, counter) where the
+// program has them.
 void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t counter);
 
 }  // namespace nemo::runtime

@@ -14,16 +14,26 @@ nemo_str to_str(std::string_view s) { return {s.data(), s.size()}; }
 
 DLDataType to_dl(graph::DType dtype) {
   switch (dtype) {
-    case graph::DType::kF32: return {2, 32, 1};
-    case graph::DType::kF64: return {2, 64, 1};
-    case graph::DType::kF16: return {2, 16, 1};
-    case graph::DType::kBF16: return {4, 16, 1};
-    case graph::DType::kI32: return {0, 32, 1};
-    case graph::DType::kI64: return {0, 64, 1};
-    case graph::DType::kU8: return {1, 8, 1};
-    case graph::DType::kE4M3: return {10, 8, 1};
-    case graph::DType::kE5M2: return {12, 8, 1};
-    case graph::DType::kNone: break;
+    case graph::DType::kF32:
+      return {2, 32, 1};
+    case graph::DType::kF64:
+      return {2, 64, 1};
+    case graph::DType::kF16:
+      return {2, 16, 1};
+    case graph::DType::kBF16:
+      return {4, 16, 1};
+    case graph::DType::kI32:
+      return {0, 32, 1};
+    case graph::DType::kI64:
+      return {0, 64, 1};
+    case graph::DType::kU8:
+      return {1, 8, 1};
+    case graph::DType::kE4M3:
+      return {10, 8, 1};
+    case graph::DType::kE5M2:
+      return {12, 8, 1};
+    case graph::DType::kNone:
+      break;
   }
   return {0, 0, 0};
 }
@@ -76,7 +86,8 @@ Device::Device(const plugin::Component& backend, const nemo_config* settings, in
   plugin::check(api_.open(backend.host, settings, index, &backend_));
   info_.struct_size = sizeof info_;
   plugin::check(api_.device_info(backend_, &info_));
-  if (api_.get_extension != nullptr) capture_ = static_cast<const nemo_graph_capture_api*>(api_.get_extension(backend_, to_str(NEMO_EXT_GRAPH_CAPTURE)));
+  if (api_.get_extension != nullptr)
+    capture_ = static_cast<const nemo_graph_capture_api*>(api_.get_extension(backend_, to_str(NEMO_EXT_GRAPH_CAPTURE)));
 }
 
 Device::~Device() { api_.close(backend_); }
@@ -102,15 +113,16 @@ void Device::copy_out(void* host, const void* device, int64_t bytes) {
 
 void Device::zero(void* device, int64_t bytes) {
   const std::vector<std::byte> zeros(static_cast<size_t>(std::min(bytes, kZeroChunk)));
-  for (int64_t at = 0; at < bytes; at += kZeroChunk) copy_in(static_cast<std::byte*>(device) + at, zeros.data(), std::min(kZeroChunk, bytes - at));
+  for (int64_t at = 0; at < bytes; at += kZeroChunk)
+    copy_in(static_cast<std::byte*>(device) + at, zeros.data(), std::min(kZeroChunk, bytes - at));
 }
 
 void Device::synchronize() { plugin::check(api_.synchronize(backend_, nullptr)); }
 
 bool Device::supports(std::string_view op) const { return api_.supports(backend_, to_str(op)) != 0; }
 
-PreparedKernel Device::prepare(std::string_view op, std::string_view scope, const std::vector<TensorSpec>& inputs, const std::vector<TensorSpec>& outputs,
-                               const graph::Attrs& attrs) {
+PreparedKernel Device::prepare(std::string_view op, std::string_view scope, const std::vector<TensorSpec>& inputs,
+                               const std::vector<TensorSpec>& outputs, const graph::Attrs& attrs) {
   std::vector<TensorSpec> in = inputs, out = outputs;
   const std::vector<nemo_tensor> input_tensors = to_tensors(in), output_tensors = to_tensors(out);
   std::vector<nemo_attr> raw;

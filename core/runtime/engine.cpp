@@ -22,7 +22,8 @@ graph::Graph forward_graph(const Setup& setup, const graph::BuildFacts& facts) {
 Engine::Engine(const Setup& setup, EngineOptions options) : options_(std::move(options)) {
   const config::Section& trainer = setup.section("trainer");
   const int64_t devices = trainer.get_int("devices"), nodes = trainer.get_int("num_nodes");
-  plan_ = placed(setup.section("strategy"), [&] { return passes::make_plan(*setup.strategy, &setup.section("strategy"), devices * nodes, devices); });
+  plan_ = placed(setup.section("strategy"),
+                 [&] { return passes::make_plan(*setup.strategy, &setup.section("strategy"), devices * nodes, devices); });
   precision_ = placed(setup.section("precision"), [&] { return passes::make_precision(*setup.precision, &setup.section("precision")); });
   device_ = std::make_unique<Device>(*setup.backend, &setup.section("backend"), 0);
 
@@ -33,7 +34,9 @@ Engine::Engine(const Setup& setup, EngineOptions options) : options_(std::move(o
   compile_options.supports = [this](std::string_view op) { return device_->supports(op); };
   compile_options.observe = options_.observe;
   if (setup.peft != nullptr)
-    compile_options.edit = [&](graph::Graph& g) { placed(setup.section("peft"), [&] { passes::edit(g, *setup.peft, &setup.section("peft"), options_.facts); }); };
+    compile_options.edit = [&](graph::Graph& g) {
+      placed(setup.section("peft"), [&] { passes::edit(g, *setup.peft, &setup.section("peft"), options_.facts); });
+    };
 
   const graph::Graph forward = forward_graph(setup, options_.facts);
   model_flops_ = ops::model_flops(forward);
@@ -89,7 +92,10 @@ void Engine::check_fits(const Setup& setup) const {
   try_settings("trainer.recompute=full", options_.facts.micro_batch_size, passes::Recompute::kFull);
   if (options_.facts.micro_batch_size > 1) try_settings("data.micro_batch_size=1", 1, passes::Recompute::kNone);
   if (options_.facts.micro_batch_size > 1) try_settings("data.micro_batch_size=1 trainer.recompute=full", 1, passes::Recompute::kFull);
-  if (advice.empty()) advice = "  no change of micro batch or recompute is enough: the parameters and their optimizer state need more devices (strategy.plugin) or a smaller model\n";
+  if (advice.empty())
+    advice =
+        "  no change of micro batch or recompute is enough: the parameters and their optimizer state need more devices (strategy.plugin) "
+        "or a smaller model\n";
   throw Error(Code::kOutOfMemory, "the run does not fit into the device's memory\n" + render(mine) + "settings that fit\n" + advice);
 }
 
@@ -98,8 +104,8 @@ void Engine::allocate() {
   arena_ = device_->allocate(largest([](const Entry& e) { return e.compiled->memory.arena_bytes; }), "activations");
   workspace_ = device_->allocate(largest([](const Entry& e) { return e.program->workspace_bytes(); }), "workspace");
   inputs_ = device_->allocate(largest([](const Entry& e) { return e.compiled->memory.input_bytes; }), "batch");
-  const Bases bases{arena_.data(), state_->data(Role::kParameter), state_->keeps(Role::kGradient) ? state_->data(Role::kGradient) : nullptr, inputs_.data(),
-                    workspace_.data()};
+  const Bases bases{arena_.data(), state_->data(Role::kParameter), state_->keeps(Role::kGradient) ? state_->data(Role::kGradient) : nullptr,
+                    inputs_.data(), workspace_.data()};
   for (auto& [purpose, entry] : programs_) entry.program->bind(bases);
 }
 

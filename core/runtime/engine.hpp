@@ -1,7 +1,7 @@
 // core/runtime/engine.hpp - one device with the programs and the state of a run.
 //
-// Construction opens the device, builds and compiles the programs and prepares their kernels, but allocates no device memory: report() says what the run
-// will take. allocate() then takes it and binds the programs.
+// Construction opens the device, builds and compiles the programs and prepares their kernels, but allocates no device memory: report() says
+// what the run will take. allocate() then takes it and binds the programs.
 #pragma once
 
 #include <functional>

@@ -8,7 +8,8 @@
 
 namespace nemo::runtime {
 
-std::unique_ptr<DataSource> open_validation(const Setup& setup, const nemo_host_api& host, const text::Tokenizer* tokenizer, const graph::BuildFacts& facts) {
+std::unique_ptr<DataSource> open_validation(const Setup& setup, const nemo_host_api& host, const text::Tokenizer* tokenizer,
+                                            const graph::BuildFacts& facts) {
   const int64_t global = setup.section("data").get_int("global_batch_size");
   const int64_t samples = setup.section("trainer").get_int("limit_val_batches") * global;
   return DataSource::open(setup, host, tokenizer, {"validation", facts, global, samples, setup.section("job").get_int("seed")});
@@ -47,7 +48,8 @@ double mean_loss(const Setup& setup, Engine& engine, DataSource& source, int64_t
 
 double validate_checkpoint(const Setup& setup, const RunContext& context, const std::filesystem::path& checkpoint) {
   const checkpoint::Reader reader(checkpoint, checkpoint::Verify::kSizes);
-  const auto tokenizer = std::filesystem::exists(checkpoint / "tokenizer") ? text::load_tokenizer(checkpoint / "tokenizer") : make_tokenizer(setup);
+  const auto tokenizer =
+      std::filesystem::exists(checkpoint / "tokenizer") ? text::load_tokenizer(checkpoint / "tokenizer") : make_tokenizer(setup);
   EngineOptions options;
   options.purposes = {passes::Purpose::kEvaluate};
   options.facts = build_facts(setup, tokenizer.get());

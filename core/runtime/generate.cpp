@@ -25,11 +25,12 @@ std::vector<float> LogitsModel::next_logits(std::span<const int32_t> tokens) {
   return out;
 }
 
-void generate(const Setup& setup, const RunContext& context, const std::filesystem::path& checkpoint, const std::string& prompt, const GenerateSettings& settings,
-              const std::function<void(const std::string&)>& emit) {
+void generate(const Setup& setup, const RunContext& context, const std::filesystem::path& checkpoint, const std::string& prompt,
+              const GenerateSettings& settings, const std::function<void(const std::string&)>& emit) {
   const checkpoint::Reader reader(checkpoint, checkpoint::Verify::kSizes);
   if (!std::filesystem::exists(checkpoint / "tokenizer"))
-    throw Error(Code::kConfig, "the checkpoint '" + checkpoint.string() + "' has no tokenizer (it was trained on token ids), so it cannot read a prompt");
+    throw Error(Code::kConfig,
+                "the checkpoint '" + checkpoint.string() + "' has no tokenizer (it was trained on token ids), so it cannot read a prompt");
   const auto tokenizer = text::load_tokenizer(checkpoint / "tokenizer");
   std::vector<int32_t> tokens = tokenizer->encode(prompt);
   if (tokens.empty() && tokenizer->bos() >= 0) tokens.push_back(static_cast<int32_t>(tokenizer->bos()));

@@ -14,7 +14,8 @@ struct GenerateSettings {
   SamplingSettings sampling;
 };
 
-// Computes logits of whole sequences with the model of an engine, one at a time; positions behind the given tokens are padding that causal attention never sees.
+// Computes logits of whole sequences with the model of an engine, one at a time; positions behind the given tokens are padding that causal
+// attention never sees.
 class LogitsModel {
  public:
   LogitsModel(Engine& engine) : engine_(engine) {}
@@ -26,9 +27,9 @@ class LogitsModel {
   Engine& engine_;
 };
 
-// Calls `emit` with each further piece of text. The model sees at most data.seq_length tokens: older ones are dropped. Stops at max_tokens or the tokenizer's eos. Every token costs
-// a forward pass over the whole context.
-void generate(const Setup& setup, const RunContext& context, const std::filesystem::path& checkpoint, const std::string& prompt, const GenerateSettings& settings,
-              const std::function<void(const std::string&)>& emit);
+// Calls `emit` with each further piece of text. The model sees at most data.seq_length tokens: older ones are dropped. Stops at max_tokens
+// or the tokenizer's eos. Every token costs a forward pass over the whole context.
+void generate(const Setup& setup, const RunContext& context, const std::filesystem::path& checkpoint, const std::string& prompt,
+              const GenerateSettings& settings, const std::function<void(const std::string&)>& emit);
 
 }  // namespace nemo::runtime

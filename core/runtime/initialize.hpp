@@ -9,8 +9,8 @@
 
 namespace nemo::runtime {
 
-// Fills out[i] with the value of element first + i of parameter `name`: Philox keyed by (seed, FNV-1a of the name), counter = element index / 4; normals by Box-Muller. The same
-// element has the same value whatever part of the parameter is asked for. Any thread.
+// Fills out[i] with the value of element first + i of parameter `name`: Philox keyed by (seed, FNV-1a of the name), counter = element index
+// / 4; normals by Box-Muller. The same element has the same value whatever part of the parameter is asked for. Any thread.
 void initialize(std::span<float> out, int64_t first, std::string_view name, const graph::Init& init, int64_t seed);
 
 }  // namespace nemo::runtime

@@ -20,9 +20,8 @@ LoggerSet::LoggerSet(const Setup& setup, const RunFacts& facts, std::function<vo
   for (const plugin::Component* component : setup.loggers) {
     const std::string section = "log." + component->id;
     nemo_logger* handle = nullptr;
-    placed(setup.section(section), [&] {
-      plugin::check(component->api<nemo_logger_api>().start(component->host, &setup.section(section), &info, &handle));
-    });
+    placed(setup.section(section),
+           [&] { plugin::check(component->api<nemo_logger_api>().start(component->host, &setup.section(section), &info, &handle)); });
     loggers_.push_back({component, handle});
   }
 }
@@ -47,7 +46,9 @@ void LoggerSet::each(Call&& call) {
 void LoggerSet::metrics(int64_t step, const Metrics& metrics) {
   std::vector<nemo_metric> raw;
   for (const auto& [name, value] : metrics) raw.push_back({to_str(name), value});
-  each([&](const nemo_logger_api& api, nemo_logger* handle) { plugin::check(api.metrics(handle, step, raw.data(), raw.size(), sizeof(nemo_metric))); });
+  each([&](const nemo_logger_api& api, nemo_logger* handle) {
+    plugin::check(api.metrics(handle, step, raw.data(), raw.size(), sizeof(nemo_metric)));
+  });
 }
 
 void LoggerSet::text(int64_t step, const std::string& line) {

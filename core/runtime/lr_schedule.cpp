@@ -11,7 +11,8 @@ double line(double from, double to, double t) { return from + (to - from) * std:
 
 double cosine(const LrSchedule& c, int64_t s) {
   const auto warmup = static_cast<double>(c.warmup_steps);
-  if (s < c.warmup_steps) return c.constant_steps > 0 ? c.lr * static_cast<double>(s) / warmup : c.lr * static_cast<double>(s + 1) / (warmup + 1);
+  if (s < c.warmup_steps)
+    return c.constant_steps > 0 ? c.lr * static_cast<double>(s) / warmup : c.lr * static_cast<double>(s + 1) / (warmup + 1);
   const int64_t end = (c.decay_steps > 0 ? c.decay_steps : c.max_steps) - c.constant_steps;
   if (s >= end) return c.min_lr;
   const double t = static_cast<double>(s - c.warmup_steps) / static_cast<double>(end - c.warmup_steps);

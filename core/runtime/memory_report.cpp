@@ -6,17 +6,24 @@
 namespace nemo::runtime {
 namespace {
 
-std::string padded(const std::string& text, size_t width) { return text.size() >= width ? text : text + std::string(width - text.size(), ' '); }
-std::string right(const std::string& text, size_t width) { return text.size() >= width ? text : std::string(width - text.size(), ' ') + text; }
+std::string padded(const std::string& text, size_t width) {
+  return text.size() >= width ? text : text + std::string(width - text.size(), ' ');
+}
+std::string right(const std::string& text, size_t width) {
+  return text.size() >= width ? text : std::string(width - text.size(), ' ') + text;
+}
 
 }  // namespace
 
 std::string gib(int64_t bytes) {
   char text[32];
   const auto b = static_cast<double>(bytes);
-  if (b >= 1 << 30) std::snprintf(text, sizeof text, "%.2f GiB", b / (1 << 30));
-  else if (b >= 1 << 20) std::snprintf(text, sizeof text, "%.2f MiB", b / (1 << 20));
-  else std::snprintf(text, sizeof text, "%.1f KiB", b / 1024);
+  if (b >= 1 << 30)
+    std::snprintf(text, sizeof text, "%.2f GiB", b / (1 << 30));
+  else if (b >= 1 << 20)
+    std::snprintf(text, sizeof text, "%.2f MiB", b / (1 << 20));
+  else
+    std::snprintf(text, sizeof text, "%.1f KiB", b / 1024);
   return text;
 }
 
@@ -31,7 +38,8 @@ std::string render(const MemoryReport& report) {
   for (const MemoryReport::Row& row : report.rows)
     if (row.bytes > 0) out += "  " + padded(row.name, 28) + right(gib(row.bytes), 14) + "\n";
   out += "  " + padded("total", 28) + right(gib(report.total()), 14) + "\n";
-  out += "  " + padded("device memory", 28) + right(gib(report.device_bytes), 14) + "   " + (report.fits() ? "fits" : "DOES NOT FIT") + "\n";
+  out +=
+      "  " + padded("device memory", 28) + right(gib(report.device_bytes), 14) + "   " + (report.fits() ? "fits" : "DOES NOT FIT") + "\n";
   if (!report.at_peak.empty()) out += "largest activations at the peak\n";
   for (size_t i = 0; i < std::min<size_t>(report.at_peak.size(), 5); ++i) {
     const passes::LiveBuffer& b = report.at_peak[i];

@@ -1,4 +1,5 @@
-// core/runtime/memory_report.hpp - planned memory of one device by category, as shown by --dry-run and checked before anything is allocated.
+// core/runtime/memory_report.hpp - planned memory of one device by category, as shown by --dry-run and checked before anything is
+// allocated.
 #pragma once
 
 #include <cstdint>

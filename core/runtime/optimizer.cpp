@@ -9,9 +9,13 @@ constexpr int64_t kHyperOffset = 8, kHyperCount = 8;
 }
 
 Optimizer::Optimizer(Device& device, State& state, const OptimizerSettings& settings)
-    : device_(device), state_(state), settings_(settings), scalars_(device.allocate((kHyperOffset + kHyperCount) * 8, "optimizer scalars")) {
+    : device_(device),
+      state_(state),
+      settings_(settings),
+      scalars_(device.allocate((kHyperOffset + kHyperCount) * 8, "optimizer scalars")) {
   const int64_t n = state.layout().trainable;
-  Launch norm{device.prepare("sum_squares", "optimizer", {{state.dtype(Role::kGradient), {n}, {}}}, {{graph::DType::kF64, {}, {}}}, {{"accumulate", int64_t{0}}}),
+  Launch norm{device.prepare("sum_squares", "optimizer", {{state.dtype(Role::kGradient), {n}, {}}}, {{graph::DType::kF64, {}, {}}},
+                             {{"accumulate", int64_t{0}}}),
               {state.data(Role::kGradient)},
               {scalars_.data()}};
   norm_.push_back(std::move(norm));
@@ -31,12 +35,16 @@ Optimizer::Launch Optimizer::prepare_segment(const passes::Segment& segment) {
   std::vector<Role> roles{Role::kParameter, Role::kMaster, Role::kExpAvg};
   if (adamw) roles.push_back(Role::kExpAvgSq);
   for (const Role role : roles) {
-    if (state_.keeps(role)) outputs.push_back({state_.dtype(role), {n}, {}});
-    else outputs.push_back({});
+    if (state_.keeps(role))
+      outputs.push_back({state_.dtype(role), {n}, {}});
+    else
+      outputs.push_back({});
     launch.outputs.push_back(state_.keeps(role) ? state_.data(role) + segment.begin * size_of(state_.dtype(role)) : nullptr);
   }
-  launch.inputs = {state_.data(Role::kGradient) + segment.begin * size_of(state_.dtype(Role::kGradient)), scalars_.data() + kHyperOffset * 8};
-  launch.prepared = device_.prepare(adamw ? "adamw" : "sgd", "optimizer", {{state_.dtype(Role::kGradient), {n}, {}}, {graph::DType::kF64, {kHyperCount}, {}}}, outputs, attrs);
+  launch.inputs = {state_.data(Role::kGradient) + segment.begin * size_of(state_.dtype(Role::kGradient)),
+                   scalars_.data() + kHyperOffset * 8};
+  launch.prepared = device_.prepare(adamw ? "adamw" : "sgd", "optimizer",
+                                    {{state_.dtype(Role::kGradient), {n}, {}}, {graph::DType::kF64, {kHyperCount}, {}}}, outputs, attrs);
   return launch;
 }
 
@@ -61,7 +69,13 @@ double Optimizer::step(double lr, int64_t step, double tokens) {
   if (!std::isfinite(norm)) return norm;
   const double clip = settings_.clip_grad_norm > 0 ? std::min(1.0, settings_.clip_grad_norm / (norm + 1e-6)) : 1.0;
   const auto t = static_cast<double>(step);
-  const std::array<double, kHyperCount> hyper{lr,  settings_.beta1, settings_.beta2, settings_.eps, 1 - std::pow(settings_.beta1, t), 1 - std::pow(settings_.beta2, t), clip / tokens,
+  const std::array<double, kHyperCount> hyper{lr,
+                                              settings_.beta1,
+                                              settings_.beta2,
+                                              settings_.eps,
+                                              1 - std::pow(settings_.beta1, t),
+                                              1 - std::pow(settings_.beta2, t),
+                                              clip / tokens,
                                               t};
   device_.copy_in(scalars_.data() + kHyperOffset * 8, hyper.data(), sizeof hyper);
   for (Launch& l : updates_) launch(l);

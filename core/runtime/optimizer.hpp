@@ -29,8 +29,8 @@ class Optimizer {
   // Prepares the kernels. Borrows device and state.
   Optimizer(Device& device, State& state, const OptimizerSettings& settings);
 
-  // One update from the gradients in `state`, which are sums over `tokens` unmasked tokens. `step` counts from 1. Returns the gradient norm of the mean loss, before clipping;
-  // a norm that is not finite changes nothing.
+  // One update from the gradients in `state`, which are sums over `tokens` unmasked tokens. `step` counts from 1. Returns the gradient norm
+  // of the mean loss, before clipping; a norm that is not finite changes nothing.
   double step(double lr, int64_t step, double tokens);
 
  private:

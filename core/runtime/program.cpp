@@ -52,12 +52,17 @@ TensorSpec Program::spec(const graph::Op& op, ValueId value) const {
 std::byte* Program::address(ValueId value) const {
   const passes::Placement& p = compiled_.memory.placements[value];
   switch (p.region) {
-    case Region::kArena: return bases_.arena + p.offset;
-    case Region::kParameters: return bases_.parameters + p.offset;
-    case Region::kGradients: return bases_.gradients + p.offset;
-    case Region::kInputs: return bases_.inputs + p.offset;
+    case Region::kArena:
+      return bases_.arena + p.offset;
+    case Region::kParameters:
+      return bases_.parameters + p.offset;
+    case Region::kGradients:
+      return bases_.gradients + p.offset;
+    case Region::kInputs:
+      return bases_.inputs + p.offset;
     case Region::kState:
-    case Region::kNone: break;
+    case Region::kNone:
+      break;
   }
   throw Error(Code::kInternal, "value %" + std::to_string(value) + " has no memory");
 }

@@ -1,7 +1,8 @@
 // core/runtime/program.hpp - a compiled program as a flat launch list.
 //
-// Two steps, so that memory is known before it is allocated: construction prepares every kernel (the workspace size follows), bind() gives each launch its
-// pointers. run() then only walks the list: no allocation, no lookup, no strings. Where the backend can capture, the list is recorded once and replayed as one unit.
+// Two steps, so that memory is known before it is allocated: construction prepares every kernel (the workspace size follows), bind() gives
+// each launch its pointers. run() then only walks the list: no allocation, no lookup, no strings. Where the backend can capture, the list
+// is recorded once and replayed as one unit.
 #pragma once
 
 #include <array>

@@ -20,7 +20,9 @@ fs::path run_folder(const Setup& setup) {
 void make_run_folder(const fs::path& folder, const std::string& recipe) {
   std::error_code error;
   fs::create_directories(folder, error);
-  if (error) throw Error(Code::kNotFound, "cannot make the run's folder '" + folder.string() + "': " + error.message() + "; set log.dir to a folder that can be written");
+  if (error)
+    throw Error(Code::kNotFound, "cannot make the run's folder '" + folder.string() + "': " + error.message() +
+                                     "; set log.dir to a folder that can be written");
   const fs::path file = folder / "recipe.toml", partial = folder / "recipe.toml.partial";
   std::ofstream out(partial);
   out << recipe;

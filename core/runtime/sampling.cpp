@@ -54,7 +54,8 @@ int32_t sample(std::span<const float> logits, const SamplingSettings& settings, 
   if (settings.temperature == 0) return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
   const std::vector<double> p = token_probabilities(logits, settings);
   const auto at = static_cast<uint64_t>(position), seed = static_cast<uint64_t>(settings.seed);
-  const auto words = philox({static_cast<uint32_t>(at), static_cast<uint32_t>(at >> 32), 0, 1}, {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+  const auto words = philox({static_cast<uint32_t>(at), static_cast<uint32_t>(at >> 32), 0, 1},
+                            {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
   double u = (static_cast<double>(words[0]) + 0.5) / 4294967296.0;
   int32_t last = 0;
   for (size_t i = 0; i < p.size(); ++i) {

@@ -14,10 +14,12 @@ struct SamplingSettings {
   int64_t seed = 0;
 };
 
-// Probabilities after temperature, then top-k, then top-p, as the logits processors of Hugging Face transformers; removed tokens have 0. temperature > 0.
+// Probabilities after temperature, then top-k, then top-p, as the logits processors of Hugging Face transformers; removed tokens have 0.
+// temperature > 0.
 [[nodiscard]] std::vector<double> token_probabilities(std::span<const float> logits, const SamplingSettings& settings);
 
-// The token for draw number `position` (Philox keyed by the seed): the same settings and position give the same token. Greedy: the first largest logit.
+// The token for draw number `position` (Philox keyed by the seed): the same settings and position give the same token. Greedy: the first
+// largest logit.
 [[nodiscard]] int32_t sample(std::span<const float> logits, const SamplingSettings& settings, int64_t position);
 
 }  // namespace nemo::runtime

@@ -34,7 +34,8 @@ std::optional<config::Section> sound_section(const config::Document& document, c
   }
 }
 
-const plugin::Component& choose_backend(const config::Document& document, plugin::Registry& registry, const std::function<void(const std::string&)>& warn) {
+const plugin::Component& choose_backend(const config::Document& document, plugin::Registry& registry,
+                                        const std::function<void(const std::string&)>& warn) {
   const auto section = sound_section(document, "trainer");
   if (!section) return registry.find(NEMO_KIND_BACKEND, kCpu);
   const config::Section& trainer = *section;
@@ -53,8 +54,9 @@ const plugin::Component& choose_backend(const config::Document& document, plugin
     }
   }
   if (accelerator == "gpu")
-    throw config::fault_at(trainer, "accelerator", "no GPU can be used (" + (tried.empty() ? "no GPU backend is installed" : tried) +
-                                                       "); use trainer.accelerator=cpu, or auto to fall back to it");
+    throw config::fault_at(trainer, "accelerator",
+                           "no GPU can be used (" + (tried.empty() ? "no GPU backend is installed" : tried) +
+                               "); use trainer.accelerator=cpu, or auto to fall back to it");
   if (!tried.empty()) warn("no GPU can be used (" + tried + "); computing on the CPU");
   return registry.find(NEMO_KIND_BACKEND, kCpu);
 }

@@ -46,7 +46,8 @@ std::filesystem::path undamaged(const std::filesystem::path& given) {
 
 }  // namespace
 
-void save(const std::filesystem::path& final_dir, State& state, const Progress& progress, const Setup& setup, const text::Tokenizer* tokenizer, Device& device) {
+void save(const std::filesystem::path& final_dir, State& state, const Progress& progress, const Setup& setup,
+          const text::Tokenizer* tokenizer, Device& device) {
   uint64_t bytes = 0;
   for_each_tensor(state, [&](const Group& g, size_t p) { bytes += static_cast<uint64_t>(state.bytes(g.role, p)); });
   checkpoint::Writer writer(final_dir, bytes);
@@ -54,7 +55,8 @@ void save(const std::filesystem::path& final_dir, State& state, const Progress& 
   for_each_tensor(state, [&](const Group& g, size_t p) {
     host.resize(static_cast<size_t>(state.bytes(g.role, p)));
     device.copy_out(host.data(), state.address(g.role, p), static_cast<int64_t>(host.size()));
-    writer.write(g.name, {state.parameters()[p].name, static_cast<nemo_dtype>(state.dtype(g.role)), shape_of(state.parameters()[p]), host.data()});
+    writer.write(g.name,
+                 {state.parameters()[p].name, static_cast<nemo_dtype>(state.dtype(g.role)), shape_of(state.parameters()[p]), host.data()});
   });
   writer.attribute("step", progress.step);
   writer.attribute("consumed_samples", progress.consumed_samples);
@@ -62,7 +64,8 @@ void save(const std::filesystem::path& final_dir, State& state, const Progress& 
   writer.add_text_file(checkpoint::kRecipeFile, config::to_toml(setup.configuration));
   if (tokenizer != nullptr) writer.add_text_file("tokenizer/" + std::string(text::kTokenizerFile), tokenizer->to_json());
   checkpoint::Facts facts{progress.step, progress.metrics, {}};
-  for (const plugin::Component* c : setup.components()) facts.plugins.push_back({std::string(plugin::kind_name(c->kind)), c->id, c->version});
+  for (const plugin::Component* c : setup.components())
+    facts.plugins.push_back({std::string(plugin::kind_name(c->kind)), c->id, c->version});
   writer.commit(facts);
 }
 
@@ -75,7 +78,8 @@ Progress restore(const checkpoint::Reader& reader, State& state, Device& device,
   for_each_tensor(state, [&](const Group& g, size_t p) {
     if (what == Restore::kParameters && g.role != Role::kParameter) return;
     host.resize(static_cast<size_t>(state.bytes(g.role, p)));
-    reader.read(g.name, {state.parameters()[p].name, static_cast<nemo_dtype>(state.dtype(g.role)), shape_of(state.parameters()[p]), host.data()});
+    reader.read(g.name,
+                {state.parameters()[p].name, static_cast<nemo_dtype>(state.dtype(g.role)), shape_of(state.parameters()[p]), host.data()});
     device.copy_in(state.address(g.role, p), host.data(), static_cast<int64_t>(host.size()));
   });
   return {reader.attribute_int("step"), reader.attribute_int("consumed_samples"), reader.attribute_int("seed"), reader.facts().metrics};
@@ -87,8 +91,8 @@ std::filesystem::path find_checkpoint(const std::filesystem::path& given) {
     const auto entry = checkpoint::Store(folder).latest_good();
     if (entry) return entry->path;
   }
-  throw Error(Code::kNotFound, "no checkpoint in '" + given.string() + "': expected a checkpoint folder (with " + checkpoint::kManifestFile +
-                                   ") or a run's folder (with checkpoints/)");
+  throw Error(Code::kNotFound, "no checkpoint in '" + given.string() + "': expected a checkpoint folder (with " +
+                                   checkpoint::kManifestFile + ") or a run's folder (with checkpoints/)");
 }
 
 }  // namespace nemo::runtime

@@ -23,7 +23,8 @@ struct Progress {
 };
 
 // Writes <final_dir>: all tensors of the state under their parameter names, progress, recipe, tokenizer, plugins in use.
-void save(const std::filesystem::path& final_dir, State& state, const Progress& progress, const Setup& setup, const text::Tokenizer* tokenizer, Device& device);
+void save(const std::filesystem::path& final_dir, State& state, const Progress& progress, const Setup& setup,
+          const text::Tokenizer* tokenizer, Device& device);
 
 enum class Restore { kParameters, kEverything };
 

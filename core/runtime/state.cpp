@@ -16,11 +16,15 @@ constexpr std::array<std::string_view, kRoles> kTags{"parameters", "master weigh
 
 graph::DType dtype_of(Role role, const passes::Precision& precision) {
   switch (role) {
-    case Role::kParameter: return precision.parameter;
-    case Role::kMaster: return precision.master;
-    case Role::kGradient: return precision.gradient;
+    case Role::kParameter:
+      return precision.parameter;
+    case Role::kMaster:
+      return precision.master;
+    case Role::kGradient:
+      return precision.gradient;
     case Role::kExpAvg:
-    case Role::kExpAvgSq: return precision.moment;
+    case Role::kExpAvgSq:
+      return precision.moment;
   }
   return graph::DType::kNone;
 }
@@ -29,13 +33,15 @@ graph::DType dtype_of(Role role, const passes::Precision& precision) {
 
 int64_t state_bytes(Role role, Keep keep, const passes::FlatLayout& layout, const passes::Precision& precision) {
   const bool training = keep != Keep::kParametersOnly;
-  const bool kept = role == Role::kParameter || (training && (role == Role::kGradient || (role == Role::kMaster && precision.has_master()) ||
-                                                              role == Role::kExpAvg || (role == Role::kExpAvgSq && keep == Keep::kTwoMoments)));
+  const bool kept =
+      role == Role::kParameter || (training && (role == Role::kGradient || (role == Role::kMaster && precision.has_master()) ||
+                                                role == Role::kExpAvg || (role == Role::kExpAvgSq && keep == Keep::kTwoMoments)));
   if (!kept) return 0;
   return (role == Role::kParameter ? layout.total : layout.trainable) * size_of(dtype_of(role, precision));
 }
 
-State::State(Device& device, const std::vector<graph::Parameter>& parameters, const passes::FlatLayout& layout, const passes::Precision& precision, Keep keep)
+State::State(Device& device, const std::vector<graph::Parameter>& parameters, const passes::FlatLayout& layout,
+             const passes::Precision& precision, Keep keep)
     : device_(device), parameters_(parameters), layout_(layout) {
   for (size_t r = 0; r < kRoles; ++r) {
     const auto role = static_cast<Role>(r);
@@ -57,7 +63,8 @@ size_t State::find(std::string_view name) const {
     names.push_back(parameters_[i].name);
   }
   const std::string near = nearest_name(name, names);
-  throw Error(Code::kNotFound, "the model has no parameter '" + std::string(name) + "'" + (near.empty() ? "" : "; the nearest is '" + near + "'"));
+  throw Error(Code::kNotFound,
+              "the model has no parameter '" + std::string(name) + "'" + (near.empty() ? "" : "; the nearest is '" + near + "'"));
 }
 
 void State::initialize(int64_t seed) {

@@ -24,7 +24,8 @@ enum class Keep { kParametersOnly, kMomentum, kTwoMoments };
 class State {
  public:
   // Allocates and zeroes. Copies what it needs of the graph's parameters; borrows the device.
-  State(Device& device, const std::vector<graph::Parameter>& parameters, const passes::FlatLayout& layout, const passes::Precision& precision, Keep keep);
+  State(Device& device, const std::vector<graph::Parameter>& parameters, const passes::FlatLayout& layout,
+        const passes::Precision& precision, Keep keep);
 
   // Draws all parameters (and their master copies) by their init rules.
   void initialize(int64_t seed);

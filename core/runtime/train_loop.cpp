@@ -89,12 +89,16 @@ graph::BuildFacts build_facts(const Setup& setup, const text::Tokenizer* tokeniz
   const int64_t micro = data.get_int("micro_batch_size"), global = data.get_int("global_batch_size");
   if (global % micro != 0)
     throw config::fault_at(data, "global_batch_size",
-                           std::to_string(global) + " is no multiple of micro_batch_size = " + std::to_string(micro) + "; gradient accumulation needs whole micro-batches");
+                           std::to_string(global) + " is no multiple of micro_batch_size = " + std::to_string(micro) +
+                               "; gradient accumulation needs whole micro-batches");
   return {micro, data.get_int("seq_length"), tokenizer == nullptr ? 0 : tokenizer->vocab_size(), batch_fields(setup)};
 }
 
 TrainLoop::TrainLoop(const Setup& setup, RunContext context)
-    : setup_(setup), context_(std::move(context)), tokenizer_(make_tokenizer(setup)), max_steps_(setup.section("trainer").get_int("max_steps")) {
+    : setup_(setup),
+      context_(std::move(context)),
+      tokenizer_(make_tokenizer(setup)),
+      max_steps_(setup.section("trainer").get_int("max_steps")) {
   global_batch_size_ = setup.section("data").get_int("global_batch_size");
   engine_ = std::make_unique<Engine>(setup, engine_options(setup, context_, tokenizer_.get()));
   micro_batches_ = global_batch_size_ / engine_->facts().micro_batch_size;
@@ -107,16 +111,18 @@ Outcome TrainLoop::run() {
   engine_->check_fits(setup_);
   open_sources();
   prepare_folder();
-  context_.info("training " + setup_.model->id + ", " + std::to_string(parameter_count(engine_->compiled(Purpose::kTrain).graph)) + " parameters, on " +
-                engine_->device().name() + "; planned memory " + gib(engine_->report().total()));
+  context_.info("training " + setup_.model->id + ", " + std::to_string(parameter_count(engine_->compiled(Purpose::kTrain).graph)) +
+                " parameters, on " + engine_->device().name() + "; planned memory " + gib(engine_->report().total()));
   const config::Section& backend = setup_.section("backend");
   if (setup_.section("trainer").get_bool("deterministic") && backend.knows("deterministic") && !backend.get_bool("deterministic"))
-    context_.warn("trainer.deterministic is not kept by backend '" + setup_.backend->id + "' by default; backend.deterministic=true keeps it and costs speed");
+    context_.warn("trainer.deterministic is not kept by backend '" + setup_.backend->id +
+                  "' by default; backend.deterministic=true keeps it and costs speed");
   engine_->allocate();
   optimizer_ = std::make_unique<Optimizer>(engine_->device(), engine_->state(), optimizer_settings(setup_.section("optim")));
   resume();
   loggers_ = std::make_unique<LoggerSet>(
-      setup_, RunFacts{directory_.filename().string(), directory_, config::to_toml(setup_.configuration), progress_.step + 1, max_steps_}, context_.warn);
+      setup_, RunFacts{directory_.filename().string(), directory_, config::to_toml(setup_.configuration), progress_.step + 1, max_steps_},
+      context_.warn);
   bool saved = progress_.step >= max_steps_;
   while (progress_.step < max_steps_ && !context_.interrupted->load()) {
     const int64_t n = progress_.step + 1;
@@ -157,10 +163,12 @@ void TrainLoop::resume() {
   const auto entry = store.latest_good();
   if (entry) {
     const int64_t seed = progress_.seed;
-    progress_ = restore(checkpoint::Reader(entry->path, checkpoint::Verify::kSizes), engine_->state(), engine_->device(), Restore::kEverything);
+    progress_ =
+        restore(checkpoint::Reader(entry->path, checkpoint::Verify::kSizes), engine_->state(), engine_->device(), Restore::kEverything);
     if (progress_.seed != seed)
-      throw config::fault_at(setup_.section("job"), "seed", std::to_string(seed) + " is not that of the run so far, " + std::to_string(progress_.seed) + " (" + entry->path.string() +
-                                                                "); give the run another job.name, or set checkpoint.resume = \"never\"");
+      throw config::fault_at(setup_.section("job"), "seed",
+                             std::to_string(seed) + " is not that of the run so far, " + std::to_string(progress_.seed) + " (" +
+                                 entry->path.string() + "); give the run another job.name, or set checkpoint.resume = \"never\"");
     train_->seek(progress_.consumed_samples);
     checkpoint::remove_leftovers(directory_ / "checkpoints");
     prune(store);  // what a run that was killed between saving and pruning has left
@@ -200,8 +208,9 @@ Metrics TrainLoop::step(int64_t n) {
   times.optimizer = part.lap();
   const double mean = loss / static_cast<double>(std::max<int64_t>(tokens, 1));
   if (!std::isfinite(norm))
-    throw Error(Code::kInternal, "step " + std::to_string(n) + ": the gradient norm is not finite (loss " + std::to_string(mean) +
-                                     "); lower optim.lr, raise optim.schedule.warmup_steps, or check the data. Checkpoints saved so far are intact");
+    throw Error(Code::kInternal,
+                "step " + std::to_string(n) + ": the gradient norm is not finite (loss " + std::to_string(mean) +
+                    "); lower optim.lr, raise optim.schedule.warmup_steps, or check the data. Checkpoints saved so far are intact");
   progress_.step = n;
   progress_.consumed_samples += global_batch_size_;
   const double ms = whole.lap();
@@ -234,7 +243,8 @@ void TrainLoop::save_checkpoint(const Metrics& metrics) {
 
 void TrainLoop::prune(const checkpoint::Store& store) const {
   const config::Section& settings = setup_.section("checkpoint");
-  store.prune({settings.get_int("keep_top_k"), settings.get_string("monitor"), settings.get_string("mode") == "max" ? checkpoint::Mode::kMax : checkpoint::Mode::kMin,
+  store.prune({settings.get_int("keep_top_k"), settings.get_string("monitor"),
+               settings.get_string("mode") == "max" ? checkpoint::Mode::kMax : checkpoint::Mode::kMin,
                settings.get_bool("save_last") ? 1 : 0});
 }
 

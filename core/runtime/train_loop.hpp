@@ -1,8 +1,8 @@
 // core/runtime/train_loop.hpp - a training run: resume, steps, validation, metrics, checkpoints.
 //
-// The loop has no branch on op, strategy or precision: it feeds programs, launches them, and tells loggers. Gradients are summed over the unmasked tokens of the global batch and
-// divided once, before clipping, so micro-batch size never changes the mathematics. A run that is killed and started again with the same recipe continues from its last
-// checkpoint and ends with the same bits.
+// The loop has no branch on op, strategy or precision: it feeds programs, launches them, and tells loggers. Gradients are summed over the
+// unmasked tokens of the global batch and divided once, before clipping, so micro-batch size never changes the mathematics. A run that is
+// killed and started again with the same recipe continues from its last checkpoint and ends with the same bits.
 #pragma once
 
 #include <atomic>

@@ -1,7 +1,9 @@
-// tests/bench/cpu_train.cpp - training speed of GPT-2 124M on the CPU, whole steps (forward, backward, clipping, AdamW), beside the machine's own sgemm rate.
+// tests/bench/cpu_train.cpp - training speed of GPT-2 124M on the CPU, whole steps (forward, backward, clipping, AdamW), beside the
+// machine's own sgemm rate.
 //
 // usage: cpu_train [STEPS]   (default 7 timed steps of each shape, after one that is not timed; the median counts)
-// Model FLOPs are 6 N + 6 L q s per token (core/ops/cost.hpp); the sgemm rate is the best of OpenBLAS on 2048^3 with the backend's kernel choice, before and after the training rows.
+// Model FLOPs are 6 N + 6 L q s per token (core/ops/cost.hpp); the sgemm rate is the best of OpenBLAS on 2048^3 with the backend's kernel
+// choice, before and after the training rows.
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -29,7 +31,8 @@ double sgemm_rate() {
   const auto set_threads = library == nullptr ? nullptr : reinterpret_cast<void (*)(int)>(dlsym(library, "openblas_set_num_threads"));
   const auto get_threads = library == nullptr ? nullptr : reinterpret_cast<int (*)()>(dlsym(library, "openblas_get_num_threads"));
   const auto processors = library == nullptr ? nullptr : reinterpret_cast<int (*)()>(dlsym(library, "openblas_get_num_procs"));
-  if (sgemm == nullptr || set_threads == nullptr || get_threads == nullptr || processors == nullptr) throw Error(Code::kNotFound, "libopenblas.so.0 cannot be used");
+  if (sgemm == nullptr || set_threads == nullptr || get_threads == nullptr || processors == nullptr)
+    throw Error(Code::kNotFound, "libopenblas.so.0 cannot be used");
   constexpr int n = 2048;
   const std::vector<float> a(size_t{n} * n, 0.5F), b(size_t{n} * n, 0.25F);
   std::vector<float> c(size_t{n} * n);
@@ -53,7 +56,8 @@ struct Row {
 Row train(plugin::Registry& registry, const plugin::HostTable& table, int64_t batch, int64_t seq, int steps) {
   const std::vector<std::filesystem::path> folders{NEMO_SOURCE_DIR "/host/recipes"};
   const std::vector<std::string> overrides{"data.seq_length=" + std::to_string(seq), "data.micro_batch_size=" + std::to_string(batch),
-                                           "data.global_batch_size=" + std::to_string(batch), "trainer.accelerator=cpu", "precision.plugin=fp32"};
+                                           "data.global_batch_size=" + std::to_string(batch), "trainer.accelerator=cpu",
+                                           "precision.plugin=fp32"};
   const auto setup = runtime::make_setup(config::Document::load("gpt2_124m", folders, overrides), registry, [](const std::string&) {});
   runtime::EngineOptions options;
   options.purposes = {passes::Purpose::kTrain};
@@ -97,7 +101,8 @@ int main(int argc, char** argv) try {
   std::printf("GPT-2 124M, f32, whole training steps; sgemm 2048^3 on this machine in this run: %.1f GFLOP/s\n", sgemm);
   std::printf("%-14s %12s %12s %14s\n", "batch x seq", "tokens/s", "GFLOP/s", "over sgemm");
   for (const Row& r : rows)
-    std::printf("%3lld x %-8lld %12.1f %12.1f %14.2f\n", static_cast<long long>(r.batch), static_cast<long long>(r.seq), r.tokens_per_s, r.gflops, r.gflops / sgemm);
+    std::printf("%3lld x %-8lld %12.1f %12.1f %14.2f\n", static_cast<long long>(r.batch), static_cast<long long>(r.seq), r.tokens_per_s,
+                r.gflops, r.gflops / sgemm);
   return 0;
 } catch (const std::exception& e) {
   std::fprintf(stderr, "error: %s\n", e.what());

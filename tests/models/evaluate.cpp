@@ -120,11 +120,16 @@ void apply(const Op& op, const Inputs& in, Array& y) {
   if (name == "cross_entropy") return cross_entropy(op, in, y);
   for (size_t i = 0; i < in[0]->data.size(); ++i) {
     const double x = in[0]->data[i];
-    if (name == "sum") y.data[0] += x;
-    else if (name == "add") y.data[i] = x + in[1]->data[i];
-    else if (name == "activation") y.data[i] = activation(op.string_attr("kind"), x);
-    else if (name == "glu") y.data[i] = activation(op.string_attr("kind"), x) * in[1]->data[i];
-    else throw std::runtime_error("this reference has no op " + std::string(name));
+    if (name == "sum")
+      y.data[0] += x;
+    else if (name == "add")
+      y.data[i] = x + in[1]->data[i];
+    else if (name == "activation")
+      y.data[i] = activation(op.string_attr("kind"), x);
+    else if (name == "glu")
+      y.data[i] = activation(op.string_attr("kind"), x) * in[1]->data[i];
+    else
+      throw std::runtime_error("this reference has no op " + std::string(name));
   }
 }
 
@@ -135,8 +140,10 @@ std::map<std::string, Array> evaluate(const graph::Graph& graph, const std::map<
   for (size_t id = 1; id < graph.values.size(); ++id) {
     const graph::Value& value = graph.values[id];
     for (const auto& dim : value.dims) values[id].shape.push_back(dim.size);
-    if (value.kind == graph::ValueKind::kResult) values[id].data.resize(element_count(value.dims));
-    else values[id].data = fed.at(value.name).data;
+    if (value.kind == graph::ValueKind::kResult)
+      values[id].data.resize(element_count(value.dims));
+    else
+      values[id].data = fed.at(value.name).data;
     if (int64_t(values[id].data.size()) != element_count(value.dims)) throw std::runtime_error(value.name + " was fed with another size");
   }
   for (const Op& op : graph.ops) {

@@ -30,16 +30,16 @@ nemo_error* read_string(const nemo_config* config, nemo_str path, nemo_str* out)
 
 void flatten(const nlohmann::json& table, const std::string& prefix, std::map<std::string, nlohmann::json>& out) {
   for (const auto& [key, value] : table.items()) {
-    if (value.is_object()) flatten(value, prefix + key + ".", out);
-    else out[prefix + key] = value;
+    if (value.is_object())
+      flatten(value, prefix + key + ".", out);
+    else
+      out[prefix + key] = value;
   }
 }
 
 }  // namespace
 
-nemo_error* new_error(nemo_code code, const std::string& message) {
-  return reinterpret_cast<nemo_error*>(new Fault(code, message, {}));
-}
+nemo_error* new_error(nemo_code code, const std::string& message) { return reinterpret_cast<nemo_error*>(new Fault(code, message, {})); }
 
 void rethrow(nemo_error* error) {
   if (error == nullptr) return;

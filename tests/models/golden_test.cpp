@@ -1,7 +1,7 @@
 // The graphs of gpt and llama, with Hugging Face weights, give Hugging Face's logits and loss. Evaluated naively in f64: checks the
 // model plugins and tests/golden/models/*/map.json, not the runtime.
-#include <fstream>
 #include <gtest/gtest.h>
+#include <fstream>
 
 #include "tests/models/evaluate.hpp"
 #include "tests/models/plugin_library.hpp"

@@ -1,6 +1,6 @@
 // Names, shapes, axes, initial values and counts of the parameters that gpt and llama declare.
-#include <algorithm>
 #include <gmock/gmock.h>
+#include <algorithm>
 
 #include "tests/models/plugin_library.hpp"
 

@@ -2,8 +2,8 @@
 
 #include <dlfcn.h>
 
-#include <sstream>
 #include <toml++/toml.h>
+#include <sstream>
 
 #include "core/base/error.hpp"
 
@@ -25,12 +25,18 @@ nemo_error* guarded(Body&& body) {
 
 graph::Attr attribute(const nemo_attr& a) {
   switch (a.type) {
-    case NEMO_ATTR_INT: return a.i;
-    case NEMO_ATTR_FLOAT: return a.f;
-    case NEMO_ATTR_STRING: return std::string(view(a.s));
-    case NEMO_ATTR_FLOATS: return std::vector<double>(a.floats, a.floats + a.n);
-    case NEMO_ATTR_INTS: return std::vector<int64_t>(a.ints, a.ints + a.n);
-    default: throw std::runtime_error("unknown attribute type");
+    case NEMO_ATTR_INT:
+      return a.i;
+    case NEMO_ATTR_FLOAT:
+      return a.f;
+    case NEMO_ATTR_STRING:
+      return std::string(view(a.s));
+    case NEMO_ATTR_FLOATS:
+      return std::vector<double>(a.floats, a.floats + a.n);
+    case NEMO_ATTR_INTS:
+      return std::vector<int64_t>(a.ints, a.ints + a.n);
+    default:
+      throw std::runtime_error("unknown attribute type");
   }
 }
 

@@ -1,7 +1,7 @@
 // Every shipped recipe resolves against the schemas of the core and of the plugins that it names.
+#include <gmock/gmock.h>
 #include <algorithm>
 #include <filesystem>
-#include <gmock/gmock.h>
 
 #include "core/config/resolver.hpp"
 #include "core/config/sections.hpp"

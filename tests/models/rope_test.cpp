@@ -1,7 +1,7 @@
 #include "nemo/cpp/rope.hpp"
 
-#include <fstream>
 #include <gtest/gtest.h>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tests/models/safetensors.hpp"
@@ -12,8 +12,10 @@ namespace {
 const std::string kFolder = NEMO_SOURCE_DIR "/tests/golden/models/rope_tables/";
 
 sdk::RopeScaling scaling_of(const nlohmann::json& c) {
-  const std::map<std::string, sdk::RopeType> types{{"default", sdk::RopeType::kNone}, {"linear", sdk::RopeType::kLinear},
-                                                   {"llama3", sdk::RopeType::kLlama3}, {"yarn", sdk::RopeType::kYarn}};
+  const std::map<std::string, sdk::RopeType> types{{"default", sdk::RopeType::kNone},
+                                                   {"linear", sdk::RopeType::kLinear},
+                                                   {"llama3", sdk::RopeType::kLlama3},
+                                                   {"yarn", sdk::RopeType::kYarn}};
   sdk::RopeScaling s;
   s.type = types.at(c["rope_type"]);
   s.factor = c.value("factor", 1.0);

@@ -9,9 +9,9 @@
 namespace nemo::passes {
 namespace {
 
+using graph::Graph;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using graph::Graph;
 using testing::llama;
 using testing::ModelSize;
 
@@ -31,20 +31,24 @@ std::string refusal(const Graph& model, const Plan& plan, Code code) {
 
 TEST(PartitionErrors, indivisible_heads_name_parameter_axis_sizes_and_setting) {
   EXPECT_THAT(refusal(llama({.embed = 12, .heads = 6, .kv_heads = 2}), testing::tensor_parallel(4), Code::kConfig),
-              AllOf(HasSubstr("parameter 'layers.0.attention.q.weight'"), HasSubstr("axis 'heads' of size 6"), HasSubstr("mesh axis 'tp' of size 4"),
-                    HasSubstr("num_attention_heads")));
+              AllOf(HasSubstr("parameter 'layers.0.attention.q.weight'"), HasSubstr("axis 'heads' of size 6"),
+                    HasSubstr("mesh axis 'tp' of size 4"), HasSubstr("num_attention_heads")));
 }
 
 TEST(PartitionErrors, indivisible_kv_heads_name_num_query_groups) {
-  EXPECT_THAT(refusal(llama({}), testing::tensor_parallel(4), Code::kConfig), AllOf(HasSubstr("axis 'kv_heads' of size 2"), HasSubstr("num_query_groups")));
+  EXPECT_THAT(refusal(llama({}), testing::tensor_parallel(4), Code::kConfig),
+              AllOf(HasSubstr("axis 'kv_heads' of size 2"), HasSubstr("num_query_groups")));
   Plan plan = testing::tensor_parallel(4);
   std::erase_if(plan.rules, [](const auto& rule) { return rule.first == "kv_heads"; });
-  EXPECT_THAT(refusal(llama({}), plan, Code::kConfig), AllOf(HasSubstr("layers.0.attention: op 'attention', input 'k'"), HasSubstr("num_query_groups")));
+  EXPECT_THAT(refusal(llama({}), plan, Code::kConfig),
+              AllOf(HasSubstr("layers.0.attention: op 'attention', input 'k'"), HasSubstr("num_query_groups")));
 }
 
 TEST(PartitionErrors, indivisible_sequence_and_batch_name_the_setting) {
-  EXPECT_THAT(refusal(llama({.seq = 5}), testing::sequence_parallel(2), Code::kConfig), AllOf(HasSubstr("axis 'seq' of size 5"), HasSubstr("seq_length")));
-  EXPECT_THAT(refusal(llama({.batch = 3}), testing::data_parallel(2), Code::kConfig), AllOf(HasSubstr("input 'tokens'"), HasSubstr("axis 'batch' of size 3")));
+  EXPECT_THAT(refusal(llama({.seq = 5}), testing::sequence_parallel(2), Code::kConfig),
+              AllOf(HasSubstr("axis 'seq' of size 5"), HasSubstr("seq_length")));
+  EXPECT_THAT(refusal(llama({.batch = 3}), testing::data_parallel(2), Code::kConfig),
+              AllOf(HasSubstr("input 'tokens'"), HasSubstr("axis 'batch' of size 3")));
 }
 
 TEST(PartitionErrors, rule_for_an_unknown_axis_suggests_the_nearest) {
@@ -73,7 +77,8 @@ TEST(PartitionErrors, axis_word_of_the_model_that_nobody_knows_is_refused) {
   Graph graph;
   const graph::ValueId x = graph.add_input("tokens", graph::DType::kNone, {{4, "batch", {}}, {8, "embbed", {}}});
   graph.outputs.emplace_back("x", x);
-  EXPECT_THAT(refusal(graph, testing::data_parallel(2), Code::kInvalidArgument), AllOf(HasSubstr("'embbed' of 'tokens'"), HasSubstr("did you mean 'embed'")));
+  EXPECT_THAT(refusal(graph, testing::data_parallel(2), Code::kInvalidArgument),
+              AllOf(HasSubstr("'embbed' of 'tokens'"), HasSubstr("did you mean 'embed'")));
 }
 
 TEST(PartitionErrors, sharded_parameters_without_a_split_batch_are_refused) {
@@ -83,7 +88,8 @@ TEST(PartitionErrors, sharded_parameters_without_a_split_batch_are_refused) {
 }
 
 TEST(PartitionErrors, label_smoothing_over_a_split_vocabulary_is_unsupported) {
-  EXPECT_THAT(refusal(llama({.label_smoothing = 0.1}), testing::tensor_parallel(2), Code::kUnsupported), AllOf(HasSubstr("label_smoothing"), HasSubstr("cross_entropy")));
+  EXPECT_THAT(refusal(llama({.label_smoothing = 0.1}), testing::tensor_parallel(2), Code::kUnsupported),
+              AllOf(HasSubstr("label_smoothing"), HasSubstr("cross_entropy")));
 }
 
 TEST(PartitionErrors, whole_letter_that_only_gathering_alike_could_serve_is_unsupported) {

@@ -68,7 +68,8 @@ TEST(Partition, sequence_parallel_layer_has_two_all_gather_and_two_reduce_scatte
 TEST(Partition, sequence_parallel_norms_and_row_parallel_biases_have_partial_gradients) {
   const Graph graph = partitioned(gpt({}), testing::sequence_parallel(2));
   const std::vector<std::string> tp{"tp"};
-  for (const char* name : {"layers.0.input_norm.weight", "layers.1.post_attention_norm.bias", "final_norm.weight", "layers.0.attention.o.bias", "layers.1.mlp.down.bias"})
+  for (const char* name : {"layers.0.input_norm.weight", "layers.1.post_attention_norm.bias", "final_norm.weight",
+                           "layers.0.attention.o.bias", "layers.1.mlp.down.bias"})
     EXPECT_EQ(parameter(graph, name).gradient_partial, tp) << name;
   for (const char* name : {"embedding.word.weight", "layers.0.attention.q.weight", "layers.0.attention.q.bias", "layers.1.mlp.down.weight"})
     EXPECT_TRUE(parameter(graph, name).gradient_partial.empty()) << name;
@@ -139,7 +140,9 @@ TEST(Partition, fully_sharded_gathers_each_parameter_of_a_block_once_before_its_
 TEST(Partition, tied_table_is_gathered_again_for_the_output_layer) {
   const Graph graph = partitioned(gpt({}), testing::fully_sharded(4));
   const ValueId table = parameter(graph, "embedding.word.weight").value;
-  EXPECT_EQ(std::count_if(graph.ops.begin(), graph.ops.end(), [&](const Op& op) { return op.name() == "all_gather" && op.inputs[0] == table; }), 2);
+  EXPECT_EQ(
+      std::count_if(graph.ops.begin(), graph.ops.end(), [&](const Op& op) { return op.name() == "all_gather" && op.inputs[0] == table; }),
+      2);
 }
 
 TEST(Partition, plan_of_one_rank_leaves_the_graph_unchanged) {
@@ -153,13 +156,15 @@ TEST(Partition, plan_of_one_rank_leaves_the_graph_unchanged) {
 }
 
 TEST(Partition, letters_of_an_op_are_split_alike_on_all_its_tensors) {
-  for (const Plan& plan : {testing::tensor_parallel(2), testing::sequence_parallel(2), testing::data_and_tensor_parallel(2, 2), testing::fully_sharded_sequence_parallel(2, 2)}) {
+  for (const Plan& plan : {testing::tensor_parallel(2), testing::sequence_parallel(2), testing::data_and_tensor_parallel(2, 2),
+                           testing::fully_sharded_sequence_parallel(2, 2)}) {
     const Graph graph = partitioned(gpt({}), plan);
     for (const Op& op : graph.ops) {
       const graph::Factors factors = graph::bind_factors(graph, op);
       for (size_t i = 0; i < op.inputs.size(); ++i)
         if (op.inputs[i] != 0) {
-          EXPECT_EQ(splits(graph::dims_of(op.row->inputs[i], factors, nullptr)), splits(graph.value(op.inputs[i]).dims)) << op.name() << " " << op.scope;
+          EXPECT_EQ(splits(graph::dims_of(op.row->inputs[i], factors, nullptr)), splits(graph.value(op.inputs[i]).dims))
+              << op.name() << " " << op.scope;
         }
       for (size_t o = 0; o < op.outputs.size(); ++o) {
         std::string missing;
@@ -198,7 +203,8 @@ TEST(Partition, frozen_parameters_need_no_copy_to) {
 TEST(Partition, ops_and_values_grow_by_the_same_count_per_layer) {
   for (const Plan& plan : {testing::sequence_parallel(8), testing::fully_sharded_sequence_parallel(2, 8)}) {
     const auto size = [&](int64_t layers) {
-      const Graph graph = partitioned(llama({.layers = layers, .batch = 2, .seq = 8, .embed = 16, .heads = 8, .kv_heads = 8, .mlp = 16, .vocab = 8}), plan);
+      const Graph graph =
+          partitioned(llama({.layers = layers, .batch = 2, .seq = 8, .embed = 16, .heads = 8, .kv_heads = 8, .mlp = 16, .vocab = 8}), plan);
       return std::pair(graph.ops.size(), graph.values.size());
     };
     const auto [ops2, values2] = size(2);

@@ -35,12 +35,15 @@ class Model {
   }
 
  private:
-  ValueId op(std::string_view name, std::vector<ValueId> inputs, Attrs attrs = {}) { return builder_.op(name, std::move(inputs), std::move(attrs))[0]; }
+  ValueId op(std::string_view name, std::vector<ValueId> inputs, Attrs attrs = {}) {
+    return builder_.op(name, std::move(inputs), std::move(attrs))[0];
+  }
 
   ValueId weight(const std::string& name, const Dims& dims) {
     std::vector<nemo_dim> raw;
     for (const Dim& d : dims) raw.push_back({d.size, {d.axis.data(), d.axis.size()}});
-    return builder_.parameter({sizeof(nemo_parameter), 0, {name.data(), name.size()}, raw.data(), raw.size(), NEMO_INIT_NORMAL, 0, 0, 0.02});
+    return builder_.parameter(
+        {sizeof(nemo_parameter), 0, {name.data(), name.size()}, raw.data(), raw.size(), NEMO_INIT_NORMAL, 0, 0, 0.02});
   }
 
   [[nodiscard]] Dim embed() const { return {size_.embed, "embed", {}}; }
@@ -87,12 +90,18 @@ class Model {
     builder_.scope_push(name);
     builder_.scope_push("attention");
     const ValueId h = op("rms_norm", {x, weight(name + ".input_norm.weight", {embed()})});
-    const auto project = [&](const char* which, bool kv) { return op("linear", {h, weight(name + ".attention." + which + ".weight", {heads(kv), head_dim(), embed()})}); };
+    const auto project = [&](const char* which, bool kv) {
+      return op("linear", {h, weight(name + ".attention." + which + ".weight", {heads(kv), head_dim(), embed()})});
+    };
     const ValueId q = project("q", false), k = project("k", true), v = project("v", true);
-    const auto rotate = [&](ValueId y) { return op("rope", {y, builder_.input("positions")}, {{"inv_freq", std::vector<double>(static_cast<size_t>(head_dim().size / 2), 0.7)}}); };
+    const auto rotate = [&](ValueId y) {
+      return op("rope", {y, builder_.input("positions")},
+                {{"inv_freq", std::vector<double>(static_cast<size_t>(head_dim().size / 2), 0.7)}});
+    };
     const ValueId rq = rotate(q), rk = rotate(k);
     const ValueId o = op("attention", {rq, rk, v}, {{"scale", scale()}});
-    x = op("add", {x, op("linear", {o, weight(name + ".attention.o.weight", {embed(), heads(false), head_dim()})}, {{"contract", int64_t{2}}})});
+    x = op("add",
+           {x, op("linear", {o, weight(name + ".attention.o.weight", {embed(), heads(false), head_dim()})}, {{"contract", int64_t{2}}})});
     builder_.scope_pop();
     builder_.scope_push("mlp");
     const ValueId n = op("rms_norm", {x, weight(name + ".post_attention_norm.weight", {embed()})});

@@ -96,15 +96,18 @@ INSTANTIATE_TEST_SUITE_P(
     Models, PartitionNumeric,
     ::testing::Values(Case{"gpt_tp2", gpt, testing::tensor_parallel(2)}, Case{"gpt_tp2_sp", gpt, testing::sequence_parallel(2)},
                       Case{"gpt_fsdp4", gpt, testing::fully_sharded(4)}, Case{"gpt_dp2_tp2", gpt, testing::data_and_tensor_parallel(2, 2)},
-                      Case{"gpt_fsdp2_tp2_sp", gpt, testing::fully_sharded_sequence_parallel(2, 2)}, Case{"llama_tp2", llama, testing::tensor_parallel(2)},
-                      Case{"llama_tp2_sp", llama, testing::sequence_parallel(2)}, Case{"llama_fsdp4", llama, testing::fully_sharded(4)},
+                      Case{"gpt_fsdp2_tp2_sp", gpt, testing::fully_sharded_sequence_parallel(2, 2)},
+                      Case{"llama_tp2", llama, testing::tensor_parallel(2)}, Case{"llama_tp2_sp", llama, testing::sequence_parallel(2)},
+                      Case{"llama_fsdp4", llama, testing::fully_sharded(4)},
                       Case{"llama_dp2_tp2", llama, testing::data_and_tensor_parallel(2, 2)},
-                      Case{"llama_fsdp2_tp2_sp", llama, testing::fully_sharded_sequence_parallel(2, 2)}, Case{"llama_dp2_fsdp2", llama, hybrid_sharded()},
+                      Case{"llama_fsdp2_tp2_sp", llama, testing::fully_sharded_sequence_parallel(2, 2)},
+                      Case{"llama_dp2_fsdp2", llama, hybrid_sharded()},
                       Case{"gpt_tp2_sp_whole_vocabulary", gpt, without_vocabulary(testing::sequence_parallel(2))},
                       Case{"llama_tp2_whole_vocabulary", llama, without_vocabulary(testing::tensor_parallel(2))},
                       Case{"llama_tp2_no_kv_heads_rule", llama, without_kv_heads(testing::tensor_parallel(2))},
                       Case{"gpt_tp2_shared_bias", gpt_with_shared_bias, testing::tensor_parallel(2)},
-                      Case{"llama_fsdp3_padded", llama, testing::fully_sharded(3), ModelSize{.layers = 1, .batch = 3, .embed = 10, .heads = 5, .kv_heads = 1}}),
+                      Case{"llama_fsdp3_padded", llama, testing::fully_sharded(3),
+                           ModelSize{.layers = 1, .batch = 3, .embed = 10, .heads = 5, .kv_heads = 1}}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

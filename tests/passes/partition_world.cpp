@@ -86,9 +86,11 @@ class World {
 
   [[nodiscard]] std::vector<double> cut_parameter(size_t rank, const Parameter& p, const std::vector<double>& global) const {
     if (plan_.shard_parameters.empty()) return cut(rank, global, p.global_dims, p.dims);
-    const auto gather = std::find_if(graphs_[rank].ops.begin(), graphs_[rank].ops.end(), [&](const Op& op) { return op.inputs[0] == p.value && op.name() == "all_gather"; });
+    const auto gather = std::find_if(graphs_[rank].ops.begin(), graphs_[rank].ops.end(),
+                                     [&](const Op& op) { return op.inputs[0] == p.value && op.name() == "all_gather"; });
     std::vector<double> part = cut(rank, global, p.global_dims, graphs_[rank].value(gather->outputs[0]).dims);
-    const int64_t shard = p.dims[0].size, n = plan_.axis_size(plan_.shard_parameters), first = coordinates_[rank].at(plan_.shard_parameters) * shard;
+    const int64_t shard = p.dims[0].size, n = plan_.axis_size(plan_.shard_parameters),
+                  first = coordinates_[rank].at(plan_.shard_parameters) * shard;
     part.resize(static_cast<size_t>(shard * n), 0);
     return {part.begin() + first, part.begin() + first + shard};
   }
@@ -99,9 +101,11 @@ class World {
       Tensor& tensor = values_[r][v];
       for (const graph::Dim& d : value.dims) tensor.shape.push_back(d.size);
       if (value.kind == ValueKind::kInput)
-        for (const double x : cut(r, numbers.at(value.name), model_.values[v].dims, value.dims)) tensor.ints.push_back(static_cast<int64_t>(x));
+        for (const double x : cut(r, numbers.at(value.name), model_.values[v].dims, value.dims))
+          tensor.ints.push_back(static_cast<int64_t>(x));
       if (value.kind == ValueKind::kParameter)
-        for (const double x : cut_parameter(r, graphs_[r].parameters[value.members[0]], numbers.at(value.name))) tensor.nodes.push_back(tape_.node(x));
+        for (const double x : cut_parameter(r, graphs_[r].parameters[value.members[0]], numbers.at(value.name)))
+          tensor.nodes.push_back(tape_.node(x));
     }
   }
 
@@ -129,7 +133,8 @@ class World {
       std::vector<Tensor> results = evaluate(tape_, op, inputs);
       for (size_t o = 0; o < results.size(); ++o) {
         Tensor& out = values_[r][op.outputs[o]];
-        if (results[o].shape != out.shape && !results[o].shape.empty()) throw std::runtime_error("op " + std::string(op.name()) + " left another shape than the graph says");
+        if (results[o].shape != out.shape && !results[o].shape.empty())
+          throw std::runtime_error("op " + std::string(op.name()) + " left another shape than the graph says");
         out = std::move(results[o]);
       }
     }
@@ -168,7 +173,8 @@ class World {
     }
     if (op.name() == "copy_to") {
       for (const Tensor* part : parts)
-        if (std::abs(tape_.value(part->nodes[e]) - tape_.value(own.nodes[e])) > 1e-12) throw std::runtime_error("copy_to of a value that differs between ranks");
+        if (std::abs(tape_.value(part->nodes[e]) - tape_.value(own.nodes[e])) > 1e-12)
+          throw std::runtime_error("copy_to of a value that differs between ranks");
       return tape_.node(tape_.value(own.nodes[e]), everyone);
     }
     if (op.name() == "reduce_scatter") return tape_.node(sum, everyone);
@@ -180,7 +186,8 @@ class World {
     int64_t outer = 1, chunk = 1;
     for (size_t k = 0; k < parts[0]->shape.size(); ++k) (k < d ? outer : chunk) *= parts[0]->shape[k];
     for (int64_t o = 0; o < outer; ++o)
-      for (const Tensor* part : parts) out.nodes.insert(out.nodes.end(), part->nodes.begin() + o * chunk, part->nodes.begin() + (o + 1) * chunk);
+      for (const Tensor* part : parts)
+        out.nodes.insert(out.nodes.end(), part->nodes.begin() + o * chunk, part->nodes.begin() + (o + 1) * chunk);
     out.nodes.resize(static_cast<size_t>(elements(out.shape)));
   }
 
@@ -222,6 +229,8 @@ class World {
 
 }  // namespace
 
-Outcome run_world(const Graph& model, const Plan& plan, const Numbers& numbers, const Numbers& reference) { return World(model, plan).run(numbers, reference); }
+Outcome run_world(const Graph& model, const Plan& plan, const Numbers& numbers, const Numbers& reference) {
+  return World(model, plan).run(numbers, reference);
+}
 
 }  // namespace nemo::passes::testing

@@ -1,6 +1,8 @@
-// tests/passes/partition_world.hpp - runs the partitioned graphs of all ranks in lockstep on numbers, and backwards, so that N ranks can be compared with one.
+// tests/passes/partition_world.hpp - runs the partitioned graphs of all ranks in lockstep on numbers, and backwards, so that N ranks can be
+// compared with one.
 //
-// Every number is a node of one tape. The collectives' backward rules are those that partition.hpp states, not the true adjoints of the joint program.
+// Every number is a node of one tape. The collectives' backward rules are those that partition.hpp states, not the true adjoints of the
+// joint program.
 #pragma once
 
 #include <cstdint>
@@ -40,9 +42,9 @@ struct Tensor {
 using Numbers = std::map<std::string, std::vector<double>>;  // by parameter or input name, global and row-major
 
 struct Outcome {
-  std::vector<double> loss;         // by rank
-  std::vector<Numbers> gradients;   // by rank: complete gradient of the rank's part, as the optimizer gets it
-  std::vector<Numbers> whole_cut;   // by rank: `reference` gradients cut to the rank's part
+  std::vector<double> loss;        // by rank
+  std::vector<Numbers> gradients;  // by rank: complete gradient of the rank's part, as the optimizer gets it
+  std::vector<Numbers> whole_cut;  // by rank: `reference` gradients cut to the rank's part
 };
 
 // Partitions `model` for every rank of the plan's mesh, runs forward and backward. `reference` (may be empty): global gradients to cut.

@@ -12,7 +12,8 @@ using Ints = std::vector<int64_t>;
 using Inputs = std::vector<const Tensor*>;
 
 int64_t count(const Ints& shape, size_t from, size_t to) {
-  return std::accumulate(shape.begin() + static_cast<std::ptrdiff_t>(from), shape.begin() + static_cast<std::ptrdiff_t>(to), int64_t{1}, std::multiplies<>());
+  return std::accumulate(shape.begin() + static_cast<std::ptrdiff_t>(from), shape.begin() + static_cast<std::ptrdiff_t>(to), int64_t{1},
+                         std::multiplies<>());
 }
 
 int add(Tape& t, int a, int b) { return t.node(t.value(a) + t.value(b), {{a, 1}, {b, 1}}); }
@@ -56,7 +57,8 @@ std::vector<Tensor> embedding(Tape& t, const Op& op, const Inputs& in) {
   Tensor y{in[0]->shape, {}, {}};
   y.shape.push_back(e);
   for (const int64_t id : in[0]->ints)
-    for (int64_t j = 0; j < e; ++j) y.nodes.push_back(id >= first && id < first + rows ? in[1]->nodes[static_cast<size_t>((id - first) * e + j)] : t.node(0));
+    for (int64_t j = 0; j < e; ++j)
+      y.nodes.push_back(id >= first && id < first + rows ? in[1]->nodes[static_cast<size_t>((id - first) * e + j)] : t.node(0));
   return {y};
 }
 
@@ -80,7 +82,8 @@ std::vector<Tensor> norm(Tape& t, const Op& op, const Inputs& in) {
   const auto d = static_cast<size_t>(in[0]->shape.back());
   Tensor y{in[0]->shape, {}, {}};
   for (size_t row = 0; row < in[0]->nodes.size(); row += d) {
-    std::vector<int> x(in[0]->nodes.begin() + static_cast<std::ptrdiff_t>(row), in[0]->nodes.begin() + static_cast<std::ptrdiff_t>(row + d));
+    std::vector<int> x(in[0]->nodes.begin() + static_cast<std::ptrdiff_t>(row),
+                       in[0]->nodes.begin() + static_cast<std::ptrdiff_t>(row + d));
     if (centred) {
       const int minus_mean = scaled(t, total(t, x), -1.0 / static_cast<double>(d));
       for (int& element : x) element = add(t, element, minus_mean);
@@ -124,10 +127,13 @@ std::vector<Tensor> attention(Tape& t, const Op& op, const Inputs& in) {
     for (int64_t i = 0; i < s; ++i)
       for (int64_t head = 0; head < h; ++head) {
         std::vector<int> p;
-        for (int64_t j = 0; j <= i; ++j) p.push_back(exponential(t, scaled(t, dot(t, at(*in[0], batch, i, head), at(*in[1], batch, j, head / (h / g)), d), op.float_attr("scale"))));
+        for (int64_t j = 0; j <= i; ++j)
+          p.push_back(exponential(
+              t, scaled(t, dot(t, at(*in[0], batch, i, head), at(*in[1], batch, j, head / (h / g)), d), op.float_attr("scale"))));
         const int norm = reciprocal(t, total(t, p));
         const int64_t row = g * d;  // values of consecutive positions
-        for (int64_t e = 0; e < d; ++e) o.nodes.push_back(mul(t, norm, dot(t, p.data(), at(*in[2], batch, 0, head / (h / g)) + e, i + 1, row)));
+        for (int64_t e = 0; e < d; ++e)
+          o.nodes.push_back(mul(t, norm, dot(t, p.data(), at(*in[2], batch, 0, head / (h / g)) + e, i + 1, row)));
       }
   return {o, Tensor{}};
 }
@@ -178,8 +184,10 @@ std::vector<Tensor> slice(const Op& op, const Inputs& in) {
     for (int64_t i = start; i < start + length; ++i)
       for (int64_t j = 0; j < inner; ++j) {
         const auto at = static_cast<size_t>((o * size + i) * inner + j);
-        if (!in[0]->nodes.empty()) y.nodes.push_back(in[0]->nodes[at]);
-        else y.ints.push_back(in[0]->ints[at]);
+        if (!in[0]->nodes.empty())
+          y.nodes.push_back(in[0]->nodes[at]);
+        else
+          y.ints.push_back(in[0]->ints[at]);
       }
   return {y};
 }

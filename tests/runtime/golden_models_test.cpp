@@ -1,5 +1,5 @@
-// Whole models on the compiled runtime against transformers: logits, loss, gradients, three AdamW steps, greedy tokens. Contents and tolerances:
-// tests/golden/models/README.md.
+// Whole models on the compiled runtime against transformers: logits, loss, gradients, three AdamW steps, greedy tokens. Contents and
+// tolerances: tests/golden/models/README.md.
 #include <cmath>
 #include <fstream>
 
@@ -34,8 +34,10 @@ std::string toml_value(const json& v) { return v.is_string() ? v.dump() : v.is_o
 // The [model] section of map.json, nested tables as dotted keys.
 void write_model(std::string& out, const json& object, const std::string& prefix) {
   for (const auto& [key, value] : object.items()) {
-    if (value.is_object()) write_model(out, value, prefix + key + ".");
-    else out += prefix + key + " = " + toml_value(value) + "\n";
+    if (value.is_object())
+      write_model(out, value, prefix + key + ".");
+    else
+      out += prefix + key + " = " + toml_value(value) + "\n";
   }
 }
 
@@ -81,7 +83,8 @@ std::vector<int32_t> shifted(const std::vector<int32_t>& labels, int64_t seq) {
 
 runtime::Batch batch_of(const Golden& g, const std::string& ids, const std::string& labels, int64_t first, int64_t count, int64_t seq) {
   const auto all_ids = g.tensors.at(ids).as<int32_t>(), all_labels = g.tensors.at(labels).as<int32_t>();
-  return Session::batch({all_ids.begin() + first, all_ids.begin() + first + count}, shifted({all_labels.begin() + first, all_labels.begin() + first + count}, seq));
+  return Session::batch({all_ids.begin() + first, all_ids.begin() + first + count},
+                        shifted({all_labels.begin() + first, all_labels.begin() + first + count}, seq));
 }
 
 std::vector<float> logits_of(Session& session, const runtime::Batch& batch) {
@@ -94,10 +97,12 @@ std::vector<float> logits_of(Session& session, const runtime::Batch& batch) {
   return out;
 }
 
-void expect_close(const std::vector<float>& actual, const std::vector<float>& expected, double absolute, double relative, const std::string& what) {
+void expect_close(const std::vector<float>& actual, const std::vector<float>& expected, double absolute, double relative,
+                  const std::string& what) {
   ASSERT_EQ(actual.size(), expected.size()) << what;
   for (size_t i = 0; i < actual.size(); ++i)
-    ASSERT_LE(std::abs(actual[i] - expected[i]), absolute + relative * std::abs(expected[i])) << what << " element " << i << ": " << actual[i] << " for " << expected[i];
+    ASSERT_LE(std::abs(actual[i] - expected[i]), absolute + relative * std::abs(expected[i]))
+        << what << " element " << i << ": " << actual[i] << " for " << expected[i];
 }
 
 class GoldenModel : public ::testing::TestWithParam<std::string> {
@@ -160,7 +165,8 @@ TEST_P(GoldenModel, three_adamw_steps_equal_torch) {
   const auto s = session({Purpose::kTrain, Purpose::kLogits});
   for (int64_t step = 0; step < 3; ++step) {
     const runtime::Batch batch = batch_of(golden, "train_input_ids", "train_labels", step * count, count, shape[1]);
-    EXPECT_NEAR(s->loss(Purpose::kTrain, batch), golden.facts["train"]["losses"][static_cast<size_t>(step)].get<double>(), 2e-5) << "step " << step;
+    EXPECT_NEAR(s->loss(Purpose::kTrain, batch), golden.facts["train"]["losses"][static_cast<size_t>(step)].get<double>(), 2e-5)
+        << "step " << step;
     s->optimizer->step(1e-3, step + 1, static_cast<double>(batch.unmasked_tokens));
   }
   for (const auto& [name, rule] : golden.map["parameters"].items()) {

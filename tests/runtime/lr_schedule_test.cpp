@@ -48,10 +48,14 @@ TEST(LrSchedule, linear_constant_and_wsd_equal_megatron) {
     if (c["scheduler"] != "megatron" || args["init_lr"] != 0.0) continue;
     LrSchedule s = schedule(args);
     s.max_steps = args["decay"];
-    if (args["style"] == "linear") s.type = LrSchedule::Type::kLinear;
-    else if (args["style"] == "constant") s.type = LrSchedule::Type::kConstant;
-    else if (args["style"] == "WSD" && args["wsd_style"] == "linear") s.type = LrSchedule::Type::kWsd, s.decay_steps = args["wsd"];
-    else continue;
+    if (args["style"] == "linear")
+      s.type = LrSchedule::Type::kLinear;
+    else if (args["style"] == "constant")
+      s.type = LrSchedule::Type::kConstant;
+    else if (args["style"] == "WSD" && args["wsd_style"] == "linear")
+      s.type = LrSchedule::Type::kWsd, s.decay_steps = args["wsd"];
+    else
+      continue;
     expect_curve(s, c);
     ++compared;
   }

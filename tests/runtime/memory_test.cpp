@@ -1,4 +1,5 @@
-// The memory plan is what the process takes: growth of the peak resident set over loading, allocation and training steps against MemoryReport::total().
+// The memory plan is what the process takes: growth of the peak resident set over loading, allocation and training steps against
+// MemoryReport::total().
 #include <fstream>
 #include <string>
 
@@ -24,7 +25,8 @@ int64_t status_kib(const std::string& field) {
 }
 
 std::string recipe(const std::string& precision) {
-  return "[model]\nplugin = \"gpt\"\nvocab_size = 20000\nmax_position_embeddings = 256\nnum_layers = 6\nhidden_size = 512\nnum_attention_heads = 8\n[data]\nplugin = \"mock\"\nseq_length = 256\n"
+  return "[model]\nplugin = \"gpt\"\nvocab_size = 20000\nmax_position_embeddings = 256\nnum_layers = 6\nhidden_size = "
+         "512\nnum_attention_heads = 8\n[data]\nplugin = \"mock\"\nseq_length = 256\n"
          "micro_batch_size = 4\nglobal_batch_size = 4\n[trainer]\naccelerator = \"cpu\"\n[log]\nloggers = []\n[precision]\nplugin = \"" +
          precision + "\"\n";
 }
@@ -50,7 +52,8 @@ TEST_P(MemoryPlan, measured_growth_is_within_five_percent_of_the_plan) {
   EXPECT_NEAR(grown / planned, 1.0, 0.05);
 }
 
-INSTANTIATE_TEST_SUITE_P(, MemoryPlan, ::testing::Values("fp32", "bf16-mixed"), [](const auto& info) { return info.param == "fp32" ? "fp32" : "bf16_mixed"; });
+INSTANTIATE_TEST_SUITE_P(, MemoryPlan, ::testing::Values("fp32", "bf16-mixed"),
+                         [](const auto& info) { return info.param == "fp32" ? "fp32" : "bf16_mixed"; });
 
 }  // namespace
 }  // namespace nemo::runtime_test

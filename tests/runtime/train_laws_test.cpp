@@ -1,4 +1,5 @@
-// Laws of the compiled step that hold for any model: recompute, accumulation and precision do not change the mathematics; memory is what was planned.
+// Laws of the compiled step that hold for any model: recompute, accumulation and precision do not change the mathematics; memory is what
+// was planned.
 #include <cmath>
 #include <limits>
 #include <random>
@@ -14,7 +15,9 @@ using passes::Purpose;
 using runtime::Role;
 
 std::string recipe(const std::string& model, int64_t micro, const std::string& more, const std::string& trainer) {
-  return "[model]\n" + model + "vocab_size = 61\nmax_position_embeddings = 24\nnum_layers = 3\nhidden_size = 32\nnum_attention_heads = 4\n[data]\nplugin = \"mock\"\nseq_length = 24\nmicro_batch_size = " +
+  return "[model]\n" + model +
+         "vocab_size = 61\nmax_position_embeddings = 24\nnum_layers = 3\nhidden_size = 32\nnum_attention_heads = 4\n[data]\nplugin = "
+         "\"mock\"\nseq_length = 24\nmicro_batch_size = " +
          std::to_string(micro) + "\nglobal_batch_size = 4\n[trainer]\naccelerator = \"cpu\"\n" + trainer + "[log]\nloggers = []\n" + more;
 }
 
@@ -47,7 +50,8 @@ double relative_difference(const std::vector<float>& a, const std::vector<float>
 class TrainLaw : public ::testing::TestWithParam<std::string> {
  protected:
   std::unique_ptr<Session> session(int64_t micro, const std::string& more = "", const std::string& trainer = "") {
-    auto s = std::make_unique<Session>(plugins, recipe(GetParam(), micro, more, trainer), std::set<Purpose>{Purpose::kTrain, Purpose::kEvaluate});
+    auto s = std::make_unique<Session>(plugins, recipe(GetParam(), micro, more, trainer),
+                                       std::set<Purpose>{Purpose::kTrain, Purpose::kEvaluate});
     s->engine->state().initialize(11);
     return s;
   }
@@ -76,7 +80,8 @@ TEST_P(TrainLaw, four_micro_batches_of_one_equal_one_of_four) {
   int64_t tokens = 0;
   for (int64_t m = 0; m < 4; ++m) {
     const runtime::Batch batch = random_batch(1, m);
-    sum += parts->loss(Purpose::kTrain, batch, m == 0 ? runtime::Gradients::kOverwrite : runtime::Gradients::kAccumulate) * static_cast<double>(batch.unmasked_tokens);
+    sum += parts->loss(Purpose::kTrain, batch, m == 0 ? runtime::Gradients::kOverwrite : runtime::Gradients::kAccumulate) *
+           static_cast<double>(batch.unmasked_tokens);
     tokens += batch.unmasked_tokens;
   }
   EXPECT_NEAR(sum / static_cast<double>(tokens), loss, 1e-6 * loss);
@@ -130,7 +135,8 @@ TEST_P(TrainLaw, gradient_matches_central_difference_in_f64) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, TrainLaw, ::testing::Values(kGpt, kLlama), [](const auto& info) { return info.param == kGpt ? "gpt" : "llama"; });
+INSTANTIATE_TEST_SUITE_P(, TrainLaw, ::testing::Values(kGpt, kLlama),
+                         [](const auto& info) { return info.param == kGpt ? "gpt" : "llama"; });
 
 }  // namespace
 }  // namespace nemo::runtime_test

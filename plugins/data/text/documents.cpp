@@ -62,9 +62,9 @@ std::vector<std::string> find_files(const std::vector<std::string>& patterns, co
   }
   if (files.empty()) throw Error(NEMO_CODE_NOT_FOUND, "the list of text files is empty").with("path", setting);
   if (total_bytes(files) == 0)
-    throw Error(NEMO_CODE_NOT_FOUND, files.size() == 1 ? "'" + files[0] + "' is empty"
-                                                       : "all " + std::to_string(files.size()) + " text files are empty, '" + files[0] +
-                                                             "' the first of them")
+    throw Error(NEMO_CODE_NOT_FOUND,
+                files.size() == 1 ? "'" + files[0] + "' is empty"
+                                  : "all " + std::to_string(files.size()) + " text files are empty, '" + files[0] + "' the first of them")
         .with("path", setting)
         .with("file", files[0]);
   return files;

@@ -20,9 +20,14 @@ const Schema schema{{
     boolean("share_embeddings_and_output_weights", "true", "the output layer uses the token table").changes_checkpoint(),
     boolean("add_bias_linear", "true", "biases in the linear layers").changes_checkpoint(),
     choice("activation", "\"gelu_tanh\"",
-           {{"gelu_tanh", "GELU, tanh approximation (GPT-2)"}, {"gelu_erf", "exact GELU"}, {"quick_gelu", "x * sigmoid(1.702 x)"},
-            {"relu", "max(x, 0)"}, {"relu2", "max(x, 0)^2"}, {"silu", "x * sigmoid(x)"}},
-           "activation of the MLP").changes_checkpoint(),
+           {{"gelu_tanh", "GELU, tanh approximation (GPT-2)"},
+            {"gelu_erf", "exact GELU"},
+            {"quick_gelu", "x * sigmoid(1.702 x)"},
+            {"relu", "max(x, 0)"},
+            {"relu2", "max(x, 0)^2"},
+            {"silu", "x * sigmoid(x)"}},
+           "activation of the MLP")
+        .changes_checkpoint(),
     number("layernorm_epsilon", "1e-5", "added to the variance in LayerNorm").min(0).changes_checkpoint(),
     number("init_method_std", "0.02", "deviation of initial weights; output projections use it / sqrt(2 * num_layers)").min(0),
     number("hidden_dropout", "0", "dropout on each branch before it joins the residual stream").min(0).max(0.99),
@@ -32,11 +37,20 @@ const Schema schema{{
 class Gpt {
  public:
   Gpt(Graph& graph, const Config& c)
-      : g(graph), layers(c.integer("num_layers")), hidden(c.integer("hidden_size")), ffn(c.integer("ffn_hidden_size")),
-        heads(c.integer("num_attention_heads")), positions(position_count(g, c)), vocab(vocabulary_rows(g, c)),
-        tied(c.boolean("share_embeddings_and_output_weights")), biased(c.boolean("add_bias_linear")), activation(c.string("activation")),
-        epsilon(c.number("layernorm_epsilon")), hidden_dropout(c.number("hidden_dropout")),
-        embedding_dropout(c.number("embedding_dropout")), in(Init::normal(c.number("init_method_std"))),
+      : g(graph),
+        layers(c.integer("num_layers")),
+        hidden(c.integer("hidden_size")),
+        ffn(c.integer("ffn_hidden_size")),
+        heads(c.integer("num_attention_heads")),
+        positions(position_count(g, c)),
+        vocab(vocabulary_rows(g, c)),
+        tied(c.boolean("share_embeddings_and_output_weights")),
+        biased(c.boolean("add_bias_linear")),
+        activation(c.string("activation")),
+        epsilon(c.number("layernorm_epsilon")),
+        hidden_dropout(c.number("hidden_dropout")),
+        embedding_dropout(c.number("embedding_dropout")),
+        in(Init::normal(c.number("init_method_std"))),
         out(Init::normal(c.number("init_method_std") / std::sqrt(2.0 * double(layers)))) {
     require_divides("num_attention_heads", heads, "hidden_size", hidden);
     if (ffn == 0) ffn = 4 * hidden;

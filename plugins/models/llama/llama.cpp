@@ -29,12 +29,17 @@ const Schema schema{{
     number("rotary_base", "10000", "theta: the slowest pair turns once in about 2 pi theta tokens").min(1.0001).changes_checkpoint(),
     boolean("rotary_interleaved", "false", "pairs are (2i, 2i + 1) instead of (i, i + d/2)").changes_checkpoint(),
     choice("rope_scaling.type", "\"none\"",
-           {{"none", "plain RoPE"}, {"linear", "all frequencies divided by factor"}, {"llama3", "low frequencies divided, as in Llama 3.1"},
+           {{"none", "plain RoPE"},
+            {"linear", "all frequencies divided by factor"},
+            {"llama3", "low frequencies divided, as in Llama 3.1"},
             {"yarn", "YaRN: a ramp over the pairs, and scaled attention"}},
-           "how positions are stretched to a longer context").changes_checkpoint(),
+           "how positions are stretched to a longer context")
+        .changes_checkpoint(),
     number("rope_scaling.factor", "1", "new context / original context").min(1).changes_checkpoint(),
     integer("rope_scaling.original_max_position_embeddings", "0", "llama3, yarn: first context; 0 = max_position_embeddings")
-        .min(0).unit("tokens").changes_checkpoint(),
+        .min(0)
+        .unit("tokens")
+        .changes_checkpoint(),
     number("rope_scaling.low_freq_factor", "1", "llama3: wavelengths above original / this are stretched").min(0).changes_checkpoint(),
     number("rope_scaling.high_freq_factor", "4", "llama3: wavelengths below original / this are kept").min(0).changes_checkpoint(),
     number("rope_scaling.beta_fast", "32", "yarn: pairs that turn more often in the first context are kept").min(0).changes_checkpoint(),
@@ -75,11 +80,21 @@ RopeScaling rope_scaling(const Config& c, int64_t max_positions) {
 class Llama {
  public:
   Llama(Graph& graph, const Config& c)
-      : g(graph), layers(c.integer("num_layers")), hidden(c.integer("hidden_size")), ffn(c.integer("ffn_hidden_size")),
-        heads(c.integer("num_attention_heads")), kv_heads(c.integer("num_query_groups")), head(c.integer("kv_channels")),
-        vocab(vocabulary_rows(g, c)), tied(c.boolean("share_embeddings_and_output_weights")), o_bias(c.boolean("attention_bias")),
-        qkv_bias(o_bias || c.boolean("add_qkv_bias")), mlp_bias(c.boolean("mlp_bias")), interleaved(c.boolean("rotary_interleaved")),
-        epsilon(c.number("layernorm_epsilon")), in(Init::normal(c.number("init_method_std"))),
+      : g(graph),
+        layers(c.integer("num_layers")),
+        hidden(c.integer("hidden_size")),
+        ffn(c.integer("ffn_hidden_size")),
+        heads(c.integer("num_attention_heads")),
+        kv_heads(c.integer("num_query_groups")),
+        head(c.integer("kv_channels")),
+        vocab(vocabulary_rows(g, c)),
+        tied(c.boolean("share_embeddings_and_output_weights")),
+        o_bias(c.boolean("attention_bias")),
+        qkv_bias(o_bias || c.boolean("add_qkv_bias")),
+        mlp_bias(c.boolean("mlp_bias")),
+        interleaved(c.boolean("rotary_interleaved")),
+        epsilon(c.number("layernorm_epsilon")),
+        in(Init::normal(c.number("init_method_std"))),
         out(Init::normal(c.number("init_method_std") / std::sqrt(2.0 * double(layers)))) {
     if (ffn == 0) ffn = (8 * hidden / 3 + 255) / 256 * 256;
     if (kv_heads == 0) kv_heads = heads;

@@ -20,5 +20,4 @@ constexpr nemo_precision_api api{sizeof(nemo_precision_api), 0, policy, nullptr}
 
 }  // namespace
 
-NEMO_PLUGIN("precision:fp32\0",
-            component(NEMO_KIND_PRECISION, "fp32", "1.0.0", "32-bit floats everywhere", &api, schema.get()))
+NEMO_PLUGIN("precision:fp32\0", component(NEMO_KIND_PRECISION, "fp32", "1.0.0", "32-bit floats everywhere", &api, schema.get()))

@@ -50,12 +50,12 @@ typedef struct nemo_config nemo_config; /* validated settings of one component; 
 
 /* What went wrong, coarsely. Finer facts are key/value pairs of the error. */
 typedef int32_t nemo_code;
-#define NEMO_CODE_INVALID_ARGUMENT 1   /* the caller broke the contract of a function */
-#define NEMO_CODE_CONFIG_INVALID 2     /* the recipe asks for something impossible; key "path" names the setting */
-#define NEMO_CODE_NOT_FOUND 3          /* file, dataset, parameter, component */
-#define NEMO_CODE_DATA_LOSS 4          /* truncated or corrupted input */
-#define NEMO_CODE_UNSUPPORTED 5        /* well-formed, but this component cannot do it */
-#define NEMO_CODE_UNSUPPORTED_FIELD 6  /* a struct carries a field or enum value newer than the reader */
+#define NEMO_CODE_INVALID_ARGUMENT 1  /* the caller broke the contract of a function */
+#define NEMO_CODE_CONFIG_INVALID 2    /* the recipe asks for something impossible; key "path" names the setting */
+#define NEMO_CODE_NOT_FOUND 3         /* file, dataset, parameter, component */
+#define NEMO_CODE_DATA_LOSS 4         /* truncated or corrupted input */
+#define NEMO_CODE_UNSUPPORTED 5       /* well-formed, but this component cannot do it */
+#define NEMO_CODE_UNSUPPORTED_FIELD 6 /* a struct carries a field or enum value newer than the reader */
 #define NEMO_CODE_OUT_OF_MEMORY 7
 #define NEMO_CODE_CANCELLED 8
 #define NEMO_CODE_DEVICE_ERROR 9

@@ -16,16 +16,16 @@ extern "C" {
 typedef int32_t nemo_field_type;
 #define NEMO_FIELD_BOOL 1
 #define NEMO_FIELD_INT 2
-#define NEMO_FIELD_FLOAT 3  /* the recipe may write an integer */
+#define NEMO_FIELD_FLOAT 3 /* the recipe may write an integer */
 #define NEMO_FIELD_STRING 4
-#define NEMO_FIELD_PATH 5   /* string; relative to the recipe's folder if it exists there, else to the current folder */
-#define NEMO_FIELD_ENUM 6   /* string out of choices */
-#define NEMO_FIELD_LIST 7   /* homogeneous; element_type says of what; a single scalar is accepted as a list of one */
-#define NEMO_FIELD_TABLE 8  /* free-form table of scalars, read by listing its keys */
+#define NEMO_FIELD_PATH 5  /* string; relative to the recipe's folder if it exists there, else to the current folder */
+#define NEMO_FIELD_ENUM 6  /* string out of choices */
+#define NEMO_FIELD_LIST 7  /* homogeneous; element_type says of what; a single scalar is accepted as a list of one */
+#define NEMO_FIELD_TABLE 8 /* free-form table of scalars, read by listing its keys */
 
-#define NEMO_FIELD_REQUIRED 1u            /* no default: the recipe must set it */
-#define NEMO_FIELD_SECRET 2u              /* never printed, logged or written */
-#define NEMO_FIELD_CHANGES_CHECKPOINT 4u  /* a checkpoint made with another value cannot be resumed */
+#define NEMO_FIELD_REQUIRED 1u           /* no default: the recipe must set it */
+#define NEMO_FIELD_SECRET 2u             /* never printed, logged or written */
+#define NEMO_FIELD_CHANGES_CHECKPOINT 4u /* a checkpoint made with another value cannot be resumed */
 #define NEMO_FIELD_HAS_MIN 8u
 #define NEMO_FIELD_HAS_MAX 16u
 

@@ -1,9 +1,9 @@
 /* nemo/data.h - a datamodule yields batches of token ids.
  *
- * The story: the host opens one source per split ("train", "validation", "test"), asks how many samples an epoch has, and pulls micro-batches.
- * The stream is defined by (settings, seed, split) alone and counted in samples; a source opened for shard (rank, count) yields
- * sample indices rank*batch.. of each global batch, so that the union over shards does not depend on their number. To resume, the host opens the source
- * and seeks to the number of samples consumed so far.
+ * The story: the host opens one source per split ("train", "validation", "test"), asks how many samples an epoch has, and pulls
+ * micro-batches. The stream is defined by (settings, seed, split) alone and counted in samples; a source opened for shard (rank, count)
+ * yields sample indices rank*batch.. of each global batch, so that the union over shards does not depend on their number. To resume, the
+ * host opens the source and seeks to the number of samples consumed so far.
  */
 #ifndef NEMO_DATA_H
 #define NEMO_DATA_H
@@ -36,7 +36,7 @@ typedef struct nemo_data_open {
   nemo_str split;     /* "train", "validation", "test" */
   int64_t seq_length; /* tokens per sample that the model sees; labels are the same length, shifted by one */
   int64_t seed;
-  int64_t shard;      /* this data-parallel rank, 0 <= shard < n_shards */
+  int64_t shard; /* this data-parallel rank, 0 <= shard < n_shards */
   int64_t n_shards;
   int64_t micro_batch_size;
   int64_t global_batch_size;
@@ -54,17 +54,20 @@ typedef struct nemo_batch_field {
 typedef struct nemo_data_api {
   uint32_t struct_size;
   uint32_t flags;
-  /* Opens a source; files are opened and checked here. An empty or missing dataset is NEMO_CODE_NOT_FOUND, a truncated one NEMO_CODE_DATA_LOSS, with the
-   * file named. A split that the settings do not have gives *out = NULL and no error. Required. [host-thread] owned(close) */
+  /* Opens a source; files are opened and checked here. An empty or missing dataset is NEMO_CODE_NOT_FOUND, a truncated one
+   * NEMO_CODE_DATA_LOSS, with the file named. A split that the settings do not have gives *out = NULL and no error. Required. [host-thread]
+   * owned(close) */
   nemo_error* (*open)(nemo_host*, const nemo_config*, const nemo_data_open*, nemo_data** out);
   void (*close)(nemo_data*); /* required; NULL is legal [host-thread] */
-  /* Fills the next micro-batch of this shard: all fields named. "labels" are -100 where ignored. Sources wrap around after an epoch. Required. [step-thread] */
+  /* Fills the next micro-batch of this shard: all fields named. "labels" are -100 where ignored. Sources wrap around after an epoch.
+   * Required. [step-thread] */
   nemo_error* (*next)(nemo_data*, const nemo_batch_field* fields, uint64_t n_fields, uint64_t stride);
   /* Position in the stream: samples consumed so far over all shards. Required. [step-thread] */
   nemo_error* (*seek)(nemo_data*, int64_t consumed_samples);
   /* Samples in one epoch over all shards; -1 if endless. Required. [any-thread] */
   nemo_error* (*num_samples)(nemo_data*, int64_t* out);
-  /* Non-zero if batches have field `name` beyond tokens and labels ("positions", "segments"), by settings alone. Optional: none. [host-thread] */
+  /* Non-zero if batches have field `name` beyond tokens and labels ("positions", "segments"), by settings alone. Optional: none.
+   * [host-thread] */
   uint8_t (*has_field)(nemo_host*, const nemo_config*, nemo_str name);
   /* Raw text, for tokenizers that learn their vocabulary from the data. Optional. [host-thread] */
   nemo_error* (*corpus)(nemo_host*, const nemo_config*, nemo_sink text);

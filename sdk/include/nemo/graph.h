@@ -44,7 +44,8 @@ typedef struct nemo_attr {
   uint64_t n; /* elements of floats or ints */
 } nemo_attr;
 
-/* How a parameter starts. Draws come from Philox keyed by (seed, parameter name, global element index), so they do not depend on the layout. */
+/* How a parameter starts. Draws come from Philox keyed by (seed, parameter name, global element index), so they do not depend on the
+ * layout. */
 typedef int32_t nemo_init;
 #define NEMO_INIT_CONSTANT 1 /* every element = a */
 #define NEMO_INIT_NORMAL 2   /* mean a, standard deviation b */
@@ -74,11 +75,13 @@ typedef struct nemo_graph_api {
   /* Vocabulary size of the run's tokenizer; 0 if it has none. */
   nemo_error* (*vocab_size)(nemo_graph*, int64_t* out);
 
-  /* A field of the batch, dims [batch, seq]: "tokens", "labels" (already shifted; -100 = ignored), "positions" (i32). "segments" is 0-valued (*out = 0) where the
-   * data has no packed documents. "rng" [2] i64 = (seed, micro-step counter), for ops that draw random numbers. */
+  /* A field of the batch, dims [batch, seq]: "tokens", "labels" (already shifted; -100 = ignored), "positions" (i32). "segments" is
+   * 0-valued (*out = 0) where the data has no packed documents. "rng" [2] i64 = (seed, micro-step counter), for ops that draw random
+   * numbers. */
   nemo_error* (*input)(nemo_graph*, nemo_str name, nemo_value* out);
   nemo_error* (*parameter)(nemo_graph*, const nemo_parameter*, nemo_value* out);
-  /* Applies an op of nemo/ops.def (or one that a plugin registered). Absent optional inputs are 0; `outputs` receives n_outputs ids in the row's order. */
+  /* Applies an op of nemo/ops.def (or one that a plugin registered). Absent optional inputs are 0; `outputs` receives n_outputs ids in the
+   * row's order. */
   nemo_error* (*op)(nemo_graph*, nemo_str name, const nemo_value* inputs, uint64_t n_inputs, const nemo_attr* attrs, uint64_t n_attrs,
                     uint64_t attr_stride, nemo_value* outputs, uint64_t n_outputs);
   /* Names a result: "logits" [batch, seq, vocab], "loss" (sum over unmasked tokens, scalar), others are reported as metrics. */

@@ -19,9 +19,9 @@ typedef struct nemo_host_api {
   nemo_error* (*error_new)(nemo_host*, nemo_code code, nemo_str message);
   /* Adds a fact ("path" = setting at fault relative to the component's section, "file", "tensor", "rank" ...). [any-thread] */
   void (*error_set)(nemo_error*, nemo_str key, nemo_str value);
-  nemo_code (*error_code)(const nemo_error*);      /* [any-thread] */
-  nemo_str (*error_message)(const nemo_error*);    /* [any-thread] borrowed(error) */
-  void (*error_free)(nemo_error*);                 /* [any-thread] NULL is legal */
+  nemo_code (*error_code)(const nemo_error*);   /* [any-thread] */
+  nemo_str (*error_message)(const nemo_error*); /* [any-thread] borrowed(error) */
+  void (*error_free)(nemo_error*);              /* [any-thread] NULL is legal */
 
   /* Log line; copies its input and does not block. `component` is the component's id. [any-thread] */
   void (*log)(nemo_host*, nemo_log_level level, nemo_str component, nemo_str message);

@@ -16,8 +16,8 @@ typedef struct nemo_run_info {
   nemo_str name;      /* job.name */
   nemo_str directory; /* the run's folder; exists */
   nemo_str recipe;    /* resolved recipe, TOML text */
-  int64_t first_step; /* the step after the one resumed from, 1 for a fresh run; files written by an earlier part of the run are continued, and
-                         lines of steps >= first_step in them are dropped */
+  int64_t first_step; /* the step after the one resumed from, 1 for a fresh run; files written by an earlier part of the run are continued,
+                         and lines of steps >= first_step in them are dropped */
   int64_t max_steps;
   uint8_t is_terminal; /* standard output is a terminal */
   uint8_t reserved0[7];

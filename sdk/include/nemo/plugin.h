@@ -22,10 +22,10 @@ typedef struct nemo_component {
   uint32_t flags;
   nemo_kind kind;
   uint32_t reserved0;
-  nemo_str id;      /* what the recipe names: lower_snake for ours ("llama"), reverse DNS for third parties */
-  nemo_str version; /* of the component, "MAJOR.MINOR.PATCH" */
-  nemo_str doc;     /* one sentence */
-  const void* api;  /* const nemo_model_api* etc., by kind; static */
+  nemo_str id;               /* what the recipe names: lower_snake for ours ("llama"), reverse DNS for third parties */
+  nemo_str version;          /* of the component, "MAJOR.MINOR.PATCH" */
+  nemo_str doc;              /* one sentence */
+  const void* api;           /* const nemo_model_api* etc., by kind; static */
   const nemo_schema* schema; /* static */
 } nemo_component;
 
@@ -34,7 +34,7 @@ typedef struct nemo_plugin {
   uint32_t flags;
   uint16_t abi_minor; /* the minor that this plugin will speak: min(its newest, the host's newest) */
   uint16_t reserved0;
-  uint32_t sdk_build; /* NEMO_SDK_BUILD of the headers that it was compiled with */
+  uint32_t sdk_build;               /* NEMO_SDK_BUILD of the headers that it was compiled with */
   const nemo_component* components; /* static */
   uint64_t n_components;
   uint64_t component_stride;
@@ -53,10 +53,9 @@ typedef nemo_error* nemo_plugin_entry_fn(const nemo_host_api*, nemo_host*, const
 #define NEMO_TEXT_(x) #x
 #define NEMO_TEXT(x) NEMO_TEXT_(x)
 /* `components`: concatenated string literals, each "kind:id\0", e.g. "model:llama\0" */
-#define NEMO_RECORD(components)                                                                          \
-  __attribute__((section(".nemo_plugin"), used, aligned(1))) static const char nemo_plugin_record[] =    \
-      NEMO_RECORD_MAGIC "\0" NEMO_TEXT(NEMO_ABI_MAJOR) "\0" NEMO_TEXT(NEMO_ABI_MINOR) "\0"               \
-      NEMO_TEXT(NEMO_SDK_BUILD) "\0" NEMO_TEXT(NEMO_ABI_DRAFT) "\0" components
+#define NEMO_RECORD(components)                                                                                                         \
+  __attribute__((section(".nemo_plugin"), used, aligned(1))) static const char nemo_plugin_record[] = NEMO_RECORD_MAGIC "\0" NEMO_TEXT( \
+      NEMO_ABI_MAJOR) "\0" NEMO_TEXT(NEMO_ABI_MINOR) "\0" NEMO_TEXT(NEMO_SDK_BUILD) "\0" NEMO_TEXT(NEMO_ABI_DRAFT) "\0" components
 
 #ifdef __cplusplus
 }

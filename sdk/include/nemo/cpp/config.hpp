@@ -24,17 +24,35 @@ class Field {
     field_.default_value = to_str(default_value);
     field_.doc = to_str(doc);
   }
-  Field min(double v) && { field_.min = v; return std::move(*this).flag(NEMO_FIELD_HAS_MIN); }
-  Field max(double v) && { field_.max = v; return std::move(*this).flag(NEMO_FIELD_HAS_MAX); }
-  Field unit(std::string_view u) && { field_.unit = to_str(u); return std::move(*this); }
+  Field min(double v) && {
+    field_.min = v;
+    return std::move(*this).flag(NEMO_FIELD_HAS_MIN);
+  }
+  Field max(double v) && {
+    field_.max = v;
+    return std::move(*this).flag(NEMO_FIELD_HAS_MAX);
+  }
+  Field unit(std::string_view u) && {
+    field_.unit = to_str(u);
+    return std::move(*this);
+  }
   Field required() && { return std::move(*this).flag(NEMO_FIELD_REQUIRED); }
   Field changes_checkpoint() && { return std::move(*this).flag(NEMO_FIELD_CHANGES_CHECKPOINT); }
-  Field elements(nemo_field_type type) && { field_.element_type = type; return std::move(*this); }
-  Field choices(std::vector<nemo_choice> c) && { choices_ = std::move(c); return std::move(*this); }
+  Field elements(nemo_field_type type) && {
+    field_.element_type = type;
+    return std::move(*this);
+  }
+  Field choices(std::vector<nemo_choice> c) && {
+    choices_ = std::move(c);
+    return std::move(*this);
+  }
 
  private:
   friend class Schema;
-  Field flag(uint32_t f) && { field_.flags |= f; return std::move(*this); }
+  Field flag(uint32_t f) && {
+    field_.flags |= f;
+    return std::move(*this);
+  }
   nemo_field field_{};
   std::vector<nemo_choice> choices_;
 };

@@ -1,4 +1,5 @@
-// nemo/cpp/core.hpp - errors, strings and the host, for plugins written in C++17. Header-only; compiled into the plugin, nothing of it crosses.
+// nemo/cpp/core.hpp - errors, strings and the host, for plugins written in C++17. Header-only; compiled into the plugin, nothing of it
+// crosses.
 #pragma once
 
 #include <stdexcept>
@@ -16,7 +17,8 @@ inline nemo_str to_str(std::string_view s) { return {s.data(), s.size()}; }
 inline std::string_view to_view(nemo_str s) { return {s.ptr, s.len}; }
 inline std::string to_string(nemo_str s) { return std::string(s.ptr, s.len); }
 
-// The one exception type. Thrown in a plugin, it becomes a nemo_error at the boundary (guard); returned by the host, it is rethrown (check).
+// The one exception type. Thrown in a plugin, it becomes a nemo_error at the boundary (guard); returned by the host, it is rethrown
+// (check).
 class Error : public std::runtime_error {
  public:
   Error(nemo_code code, const std::string& message) : std::runtime_error(message), code_(code) {}

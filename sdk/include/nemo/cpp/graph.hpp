@@ -40,10 +40,14 @@ struct Attr {
   Attr(std::string_view name, std::string_view v) : Attr(name, Type{NEMO_ATTR_STRING}) { raw.s = to_str(v); }
   Attr(std::string_view name, const char* v) : Attr(name, std::string_view(v)) {}
   Attr(std::string_view name, const std::string& v) : Attr(name, std::string_view(v)) {}
-  Attr(std::string_view name, const std::vector<double>& v) : Attr(name, Type{NEMO_ATTR_FLOATS}) { raw.floats = v.data(), raw.n = v.size(); }
+  Attr(std::string_view name, const std::vector<double>& v) : Attr(name, Type{NEMO_ATTR_FLOATS}) {
+    raw.floats = v.data(), raw.n = v.size();
+  }
 
  private:
-  struct Type { nemo_attr_type type; };
+  struct Type {
+    nemo_attr_type type;
+  };
   Attr(std::string_view name, Type t) { raw.name = to_str(name), raw.type = t.type; }
 };
 
@@ -58,20 +62,35 @@ class Graph {
  public:
   Graph(const nemo_graph_api* api, nemo_graph* graph) : api_(api), graph_(graph) {}
 
-  int64_t axis_size(std::string_view axis) const { int64_t n = 0; check(api_->axis_size(graph_, to_str(axis), &n)); return n; }
-  int64_t vocab_size() const { int64_t n = 0; check(api_->vocab_size(graph_, &n)); return n; }
-  Value input(std::string_view name) { Value v = 0; check(api_->input(graph_, to_str(name), &v)); return v; }
+  int64_t axis_size(std::string_view axis) const {
+    int64_t n = 0;
+    check(api_->axis_size(graph_, to_str(axis), &n));
+    return n;
+  }
+  int64_t vocab_size() const {
+    int64_t n = 0;
+    check(api_->vocab_size(graph_, &n));
+    return n;
+  }
+  Value input(std::string_view name) {
+    Value v = 0;
+    check(api_->input(graph_, to_str(name), &v));
+    return v;
+  }
   void output(std::string_view name, Value v) { check(api_->output(graph_, to_str(name), v)); }
 
   // Weight matrices take part in weight decay; vectors (norm weights, biases) do not by default.
   Value weight(std::string_view name, std::initializer_list<Dim> dims, Init init) { return parameter(name, dims, init, 0); }
-  Value vector(std::string_view name, std::initializer_list<Dim> dims, Init init) { return parameter(name, dims, init, NEMO_PARAMETER_NO_DECAY); }
+  Value vector(std::string_view name, std::initializer_list<Dim> dims, Init init) {
+    return parameter(name, dims, init, NEMO_PARAMETER_NO_DECAY);
+  }
 
   Values op(std::string_view name, std::initializer_list<Value> inputs, std::initializer_list<Attr> attrs = {}) {
     std::vector<nemo_attr> raw;
     for (const Attr& a : attrs) raw.push_back(a.raw);
     Values out;
-    check(api_->op(graph_, to_str(name), inputs.begin(), inputs.size(), raw.data(), raw.size(), sizeof(nemo_attr), out.value.data(), out.value.size()));
+    check(api_->op(graph_, to_str(name), inputs.begin(), inputs.size(), raw.data(), raw.size(), sizeof(nemo_attr), out.value.data(),
+                   out.value.size()));
     return out;
   }
 #define NEMO_OP(name, signature, whole, attributes) \
@@ -83,9 +102,12 @@ class Graph {
   class Scope {
    public:
     Scope(Graph& g, std::string_view name) : g_(g) { check(g_.api_->scope_push(g_.graph_, to_str(name))); }
-    ~Scope() { if (nemo_error* e = g_.api_->scope_pop(g_.graph_)) host().api->error_free(e); }
+    ~Scope() {
+      if (nemo_error* e = g_.api_->scope_pop(g_.graph_)) host().api->error_free(e);
+    }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
+
    private:
     Graph& g_;
   };
@@ -93,9 +115,12 @@ class Graph {
   class Block {
    public:
     Block(Graph& g, std::string_view kind, int64_t index) : g_(g) { check(g_.api_->block_begin(g_.graph_, to_str(kind), index)); }
-    ~Block() { if (nemo_error* e = g_.api_->block_end(g_.graph_)) host().api->error_free(e); }
+    ~Block() {
+      if (nemo_error* e = g_.api_->block_end(g_.graph_)) host().api->error_free(e);
+    }
     Block(const Block&) = delete;
     Block& operator=(const Block&) = delete;
+
    private:
     Graph& g_;
   };

@@ -27,8 +27,8 @@ template <size_t N>
 nemo_error* enter(const nemo_host_api* api, nemo_host* handle, const nemo_component (&components)[N], const nemo_plugin** out) {
   if (api->abi_minor_min > NEMO_ABI_MINOR || (NEMO_ABI_DRAFT && api->sdk_build != NEMO_SDK_BUILD))
     return api->error_new(handle, NEMO_CODE_UNSUPPORTED,
-                          NEMO_STR("plugin was built with SDK 1." NEMO_TEXT(NEMO_ABI_MINOR) " build " NEMO_TEXT(NEMO_SDK_BUILD)
-                                   ", which this host does not serve; rebuild the plugin with the host's SDK"));
+                          NEMO_STR("plugin was built with SDK 1." NEMO_TEXT(NEMO_ABI_MINOR) " build " NEMO_TEXT(
+                              NEMO_SDK_BUILD) ", which this host does not serve; rebuild the plugin with the host's SDK"));
   host() = {api, handle};
   static nemo_plugin plugin{};
   plugin.struct_size = sizeof plugin;
@@ -45,11 +45,10 @@ nemo_error* enter(const nemo_host_api* api, nemo_host* handle, const nemo_compon
 }  // namespace nemo::sdk
 
 // The names of the entry's parameters must not hide a plugin's own ("api").
-#define NEMO_PLUGIN(record, ...)                                                                                                       \
-  NEMO_RECORD(record);                                                                                                                 \
-  extern "C" __attribute__((visibility("default"))) nemo_error* nemo_plugin_entry_v1(const nemo_host_api* nemo_entry_api,              \
-                                                                                    nemo_host* nemo_entry_host,                        \
-                                                                                    const nemo_plugin** nemo_entry_out) {              \
-    static const nemo_component nemo_entry_components[] = {__VA_ARGS__};                                                               \
-    return nemo::sdk::enter(nemo_entry_api, nemo_entry_host, nemo_entry_components, nemo_entry_out);                                   \
+#define NEMO_PLUGIN(record, ...)                                                                             \
+  NEMO_RECORD(record);                                                                                       \
+  extern "C" __attribute__((visibility("default"))) nemo_error* nemo_plugin_entry_v1(                        \
+      const nemo_host_api* nemo_entry_api, nemo_host* nemo_entry_host, const nemo_plugin** nemo_entry_out) { \
+    static const nemo_component nemo_entry_components[] = {__VA_ARGS__};                                     \
+    return nemo::sdk::enter(nemo_entry_api, nemo_entry_host, nemo_entry_components, nemo_entry_out);         \
   }

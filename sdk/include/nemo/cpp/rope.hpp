@@ -17,16 +17,16 @@ enum class RopeType { kNone, kLinear, kLlama3, kYarn };
 
 struct RopeScaling {
   RopeType type = RopeType::kNone;
-  double factor = 1;               // new context / original context
-  double original_positions = 0;   // context of the original training; llama3 and yarn need it
-  double low_freq_factor = 1;      // llama3: wavelengths above original / low are stretched in full
-  double high_freq_factor = 4;     // llama3: wavelengths below original / high are kept
-  double beta_fast = 32;           // yarn: pairs that turn more often than this within the original context are kept
-  double beta_slow = 1;            // yarn: pairs that turn less often than this are stretched in full
-  double attention_factor = 0;     // yarn: scale of the turned vectors; 0 = from factor and mscale
-  double mscale = 0;               // yarn, DeepSeek's form: scale = m(mscale) / m(mscale_all_dim) where both are set,
-  double mscale_all_dim = 0;       //   m(s) = 0.1 s ln(factor) + 1
-  bool truncate = true;            // yarn: the ramp starts and ends at whole pairs
+  double factor = 1;              // new context / original context
+  double original_positions = 0;  // context of the original training; llama3 and yarn need it
+  double low_freq_factor = 1;     // llama3: wavelengths above original / low are stretched in full
+  double high_freq_factor = 4;    // llama3: wavelengths below original / high are kept
+  double beta_fast = 32;          // yarn: pairs that turn more often than this within the original context are kept
+  double beta_slow = 1;           // yarn: pairs that turn less often than this are stretched in full
+  double attention_factor = 0;    // yarn: scale of the turned vectors; 0 = from factor and mscale
+  double mscale = 0;              // yarn, DeepSeek's form: scale = m(mscale) / m(mscale_all_dim) where both are set,
+  double mscale_all_dim = 0;      //   m(s) = 0.1 s ln(factor) + 1
+  bool truncate = true;           // yarn: the ramp starts and ends at whole pairs
 };
 
 struct RopeFrequencies {

@@ -41,6 +41,7 @@ class Engine {
 
   [[nodiscard]] Device& device() { return *device_; }
   [[nodiscard]] State& state() { return *state_; }
+  [[nodiscard]] bool has(passes::Purpose purpose) const { return programs_.contains(purpose); }
   [[nodiscard]] Program& program(passes::Purpose purpose) { return *programs_.at(purpose).program; }
   [[nodiscard]] const passes::Compiled& compiled(passes::Purpose purpose) const { return *programs_.at(purpose).compiled; }
   [[nodiscard]] const graph::BuildFacts& facts() const { return options_.facts; }

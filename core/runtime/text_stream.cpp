@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <span>
+#include <utility>
 
 namespace nemo::runtime {
 namespace {
@@ -32,7 +33,8 @@ std::string TextStream::rest() {
   const std::span all(tokens_);
   const std::string before = tokenizer_.decode(all.subspan(context_, done_ - context_)), after = tokenizer_.decode(all.subspan(context_));
   if (!stopped_ && after.size() > before.size()) text_ += after.substr(before.size());
-  return text_.substr(std::exchange(given_, text_.size()));
+  const size_t from = std::exchange(given_, text_.size());
+  return text_.substr(from);
 }
 
 std::string TextStream::certain() {
@@ -46,7 +48,8 @@ std::string TextStream::certain() {
     text_.resize(end);
   else
     end -= held;
-  return text_.substr(given_, std::exchange(given_, end) - given_);
+  const size_t from = std::exchange(given_, end);
+  return text_.substr(from, end - from);
 }
 
 }  // namespace nemo::runtime

@@ -9,6 +9,8 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 #include <variant>
 #include <vector>
 
@@ -104,7 +106,7 @@ class Graph {
 
   ValueId add_value(Value value);
   ValueId add_input(std::string name, DType dtype, Dims dims);
-  ValueId add_parameter(Parameter parameter);
+  ValueId add_parameter(Parameter parameter);  // its name is the first of its kind
   // The gradient buffer of a kParameter value; made on first use.
   ValueId gradient_of(ValueId parameter);
   [[nodiscard]] ValueId find_input(std::string_view name) const;  // 0 if there is none
@@ -115,6 +117,8 @@ class Graph {
 
  private:
   std::map<ValueId, ValueId> gradients_;
+  std::unordered_map<std::string, ValueId> inputs_;
+  std::unordered_set<std::string> parameter_names_;
 };
 
 // Makes an op with its result values from the row's shape and dtype rules, without appending it. `outputs` preset to a non-zero id are kept

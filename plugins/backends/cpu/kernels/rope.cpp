@@ -31,7 +31,7 @@ void turn_interleaved(const T* x, const C* cosine, const C* sine, int64_t pairs,
 }  // namespace
 
 NEMO_CPU_KERNEL(rope) {
-  const std::span<const double> given = node.numbers("inv_freq");
+  const auto given = node.numbers("inv_freq");
   const std::vector<double> inv_freq(given.begin(), given.end());
   const int64_t pairs = static_cast<int64_t>(inv_freq.size()), d = node.size('d'), s = node.size('s'), h = node.size('h');
   if (2 * pairs > d) node.refuse("2 * len(inv_freq) is larger than the head dimension");

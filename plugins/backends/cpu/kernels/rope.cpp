@@ -37,7 +37,7 @@ NEMO_CPU_KERNEL(rope) {
   if (2 * pairs > d) node.refuse("2 * len(inv_freq) is larger than the head dimension");
   const double scale = node.number("scale"), sign = node.integer("inverse") != 0 ? -1 : 1;
   const bool interleaved = node.integer("interleaved") != 0;
-  const Tensor x = node.in(0), positions = node.in(1), y = node.out(0);
+  const Tensor &x = node.in(0), &positions = node.in(1), &y = node.out(0);
   const int64_t tokens = node.size('b') * s;
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);

@@ -1,6 +1,7 @@
 #include "core/passes/type.hpp"
 
 #include <map>
+#include <utility>
 
 #include "core/graph/shape.hpp"
 

@@ -106,7 +106,7 @@ class Graph {
 
   ValueId add_value(Value value);
   ValueId add_input(std::string name, DType dtype, Dims dims);
-  ValueId add_parameter(Parameter parameter);  // its name is the first of its kind
+  ValueId add_parameter(Parameter parameter);
   // The gradient buffer of a kParameter value; made on first use.
   ValueId gradient_of(ValueId parameter);
   [[nodiscard]] ValueId find_input(std::string_view name) const;  // 0 if there is none

@@ -9,6 +9,8 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 #include <variant>
 #include <vector>
 
@@ -119,6 +121,8 @@ class Graph {
 
  private:
   std::map<ValueId, ValueId> gradients_;
+  std::unordered_map<std::string, ValueId> inputs_;
+  std::unordered_set<std::string> parameter_names_;
 };
 
 // Makes an op with its result values from the row's shape and dtype rules, without appending it. `outputs` preset to a non-zero id are kept

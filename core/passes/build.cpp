@@ -67,6 +67,15 @@ const nemo_graph_api kGraphApi = {
     graph_describe,
 };
 
+// What the plugin left open is told with the plugin's name.
+void finish(const Builder& built, const std::string& plugin) {
+  try {
+    built.finish();
+  } catch (const Error& e) {
+    throw Error(e.code(), plugin + ": " + e.what());
+  }
+}
+
 Plan& plan_of(nemo_plan* p) { return *reinterpret_cast<Plan*>(p); }
 
 const nemo_plan_api kPlanApi = {
@@ -89,6 +98,7 @@ graph::Graph build(const plugin::Component& model, const nemo_config* settings, 
   graph::Graph graph;
   Builder b(graph, facts);
   plugin::check(model.api<nemo_model_api>().build(model.host, settings, &kGraphApi, b.handle()));
+  finish(b, "model '" + model.id + "'");
   if (graph.find_output("logits") == 0 && graph.find_output("loss") == 0)
     throw Error(Code::kInvalidArgument, "model '" + model.id + "' names neither output 'loss' nor 'logits'");
   return graph;
@@ -97,6 +107,7 @@ graph::Graph build(const plugin::Component& model, const nemo_config* settings, 
 void edit(graph::Graph& graph, const plugin::Component& peft, const nemo_config* settings, const graph::BuildFacts& facts) {
   Builder b(graph, facts);
   plugin::check(peft.api<nemo_peft_api>().edit(peft.host, settings, &kGraphApi, b.handle()));
+  finish(b, "peft '" + peft.id + "'");
 }
 
 Plan make_plan(const plugin::Component& strategy, const nemo_config* settings, int64_t world_size, int64_t devices_per_node) {

@@ -99,7 +99,7 @@ void launch_rope(const Launch& l, const RopeArgs& p, int64_t tokens, bool vector
 }  // namespace
 
 NEMO_CUDA_KERNEL(rope) {
-  const std::span<const double> inv_freq = node.numbers("inv_freq");
+  const auto inv_freq = node.numbers("inv_freq");
   RopeArgs p{};
   if (inv_freq.size() > kMaxPairs) node.refuse("more than 256 rotary pairs");
   p.pairs = static_cast<int>(inv_freq.size());

@@ -12,7 +12,22 @@ namespace {
 constexpr uint64_t kWorkspaceLimit = uint64_t{32} << 20;  // what cuBLASLt wants on Hopper
 constexpr int kCandidates = 16;
 
-cudaDataType_t cuda_type(nemo_dtype d) { return d == NEMO_DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
+cudaDataType_t cuda_type(nemo_dtype d) {
+  switch (d) {
+    case NEMO_DTYPE_BF16:
+      return CUDA_R_16BF;
+    case NEMO_DTYPE_F16:
+      return CUDA_R_16F;
+    case NEMO_DTYPE_E4M3:
+      return CUDA_R_8F_E4M3;
+    case NEMO_DTYPE_E5M2:
+      return CUDA_R_8F_E5M2;
+    default:
+      return CUDA_R_32F;
+  }
+}
+
+bool is_8_bit(const Product& p) { return size_of(p.ab) == 1; }
 
 std::string key_of(const Product& p, uint32_t alignment) {
   std::string s = p.ta == Transpose::yes ? "t" : "n";
@@ -21,13 +36,15 @@ std::string key_of(const Product& p, uint32_t alignment) {
   s += "-" + std::string(name_of(p.ab)) + "-" + std::string(name_of(p.c));
   if (p.write == Write::accumulate) s += "-add";
   if (p.bias == Bias::yes) s += "-bias";
+  if (p.b != 0 && p.b != p.ab) s += "-" + std::string(name_of(p.b));
+  if (p.arithmetic != Arithmetic::plain) s += p.arithmetic == Arithmetic::tf32 ? "-tf32" : "-fast";
   return s + "-a" + std::to_string(alignment);
 }
 
 // The largest power of two up to 16 that divides the row pitch of every operand: what 16-byte aligned bases give.
 uint32_t natural_alignment(const Product& p) {
   uint32_t a = 16;
-  for (int64_t pitch : {p.lda * size_of(p.ab), p.ldb * size_of(p.ab), p.ldc * size_of(p.c)})
+  for (int64_t pitch : {p.lda * size_of(p.ab), p.ldb * size_of(p.b_type()), p.ldc * size_of(p.c)})
     while (pitch % a != 0) a /= 2;
   return a;
 }
@@ -47,7 +64,9 @@ void set(const CublasLt& lt, cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttrib
 // Row-major C = op(A) op(B) is column-major C' = op(B)' op(A)': cuBLASLt's A is our B.
 GemmPlan::GemmPlan(const CublasLt& lt, cublasLtHandle_t handle, const Product& p, uint32_t alignment)
     : lt_(lt), handle_(handle), product_(p), alignment_(alignment) {
-  check(lt.cublasLtMatmulDescCreate(&desc_, CUBLAS_COMPUTE_32F, CUDA_R_32F), "matmul descriptor");
+  const cublasComputeType_t compute = p.arithmetic == Arithmetic::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+  check(lt.cublasLtMatmulDescCreate(&desc_, compute, CUDA_R_32F), "matmul descriptor");
+  if (p.arithmetic == Arithmetic::fast) set(lt, desc_, CUBLASLT_MATMUL_DESC_FAST_ACCUM, int8_t{1});
   const cublasOperation_t op_a = p.tb == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N,
                           op_b = p.ta == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N;
   set(lt, desc_, CUBLASLT_MATMUL_DESC_TRANSA, op_a);
@@ -56,7 +75,7 @@ GemmPlan::GemmPlan(const CublasLt& lt, cublasLtHandle_t handle, const Product& p
     set(lt, desc_, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
     set(lt, desc_, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(p.c));
   }
-  lay_out(&a_, p.ab, p.tb == Transpose::yes ? p.k : p.n, p.tb == Transpose::yes ? p.n : p.k, p.ldb);
+  lay_out(&a_, p.b_type(), p.tb == Transpose::yes ? p.k : p.n, p.tb == Transpose::yes ? p.n : p.k, p.ldb);
   lay_out(&b_, p.ab, p.ta == Transpose::yes ? p.m : p.k, p.ta == Transpose::yes ? p.k : p.m, p.lda);
   lay_out(&c_, p.c, p.n, p.m, p.ldc);
 }
@@ -76,6 +95,10 @@ cublasStatus_t GemmPlan::enqueue(const Operands& o, const cublasLtMatmulAlgo_t& 
                                  cudaStream_t stream) const {
   const float one = 1, beta = product_.write == Write::accumulate ? 1.0f : 0.0f;
   if (product_.bias == Bias::yes) set(lt_, desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, o.bias);
+  if (is_8_bit(product_)) {
+    set(lt_, desc_, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, o.b_scale);
+    set(lt_, desc_, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, o.a_scale);
+  }
   return lt_.cublasLtMatmul(handle_, desc_, &one, o.b, a_, o.a, b_, &beta, o.c, c_, o.c, c_, &algo, workspace, bytes, stream);
 }
 
@@ -110,7 +133,7 @@ GemmPlans Gemm::plan(const Product& p) {
   const uint32_t alignment = natural_alignment(p);
   const uint32_t least = static_cast<uint32_t>(size_of(p.ab));
   GemmPlans plans{make(p, alignment, autotune_), nullptr};
-  if (alignment > least) plans.any = make(p, least, Autotune::off);
+  if (alignment > least && !is_8_bit(p)) plans.any = make(p, least, Autotune::off);
   return plans;
 }
 

@@ -1,4 +1,4 @@
-// Matrix products C = op(A) op(B) (+ bias per column) (+ C) by cuBLASLt: row-major matrices, f32 accumulation, TF32 off. The algorithm is
+// Matrix products C = op(A) op(B) (+ bias per column) (+ C) by cuBLASLt: row-major matrices, f32 accumulation. The algorithm is
 // searched when the product is prepared (autotune) and remembered on disk.
 #pragma once
 
@@ -15,9 +15,12 @@ namespace nemo::cuda {
 
 enum class Transpose { no, yes };
 enum class Bias { no, yes };
+// plain: f32 operands are multiplied as they are, partial sums of 8-bit operands are added in f32 every few steps. tf32: f32 operands are
+// rounded to 10 bits of mantissa. fast: partial sums of 8-bit operands stay in the tensor core's own, narrower accumulator.
+enum class Arithmetic { plain, tf32, fast };
 
-// op(A) is [m k], op(B) is [k n], C is [m n]; leading dimensions in elements. A and B have one dtype (f32 or bf16); C has it too, or is
-// f32.
+// op(A) is [m k], op(B) is [k n], C is [m n]; leading dimensions in elements. A and B have one dtype (f32, bf16 or f16); C has it too, or
+// is f32. 8-bit operands (e4m3 and e5m2, not both e5m2): ta = no, tb = yes, pitches and k multiples of 16, C is bf16, f16 or f32.
 struct Product {
   int64_t m, n, k;
   Transpose ta, tb;
@@ -25,6 +28,10 @@ struct Product {
   int64_t lda, ldb, ldc;
   Write write = Write::overwrite;
   Bias bias = Bias::no;
+  nemo_dtype b = 0;  // of B where it is not that of A
+  Arithmetic arithmetic = Arithmetic::plain;
+
+  nemo_dtype b_type() const { return b != 0 ? b : ab; }
 };
 
 struct Operands {
@@ -32,6 +39,9 @@ struct Operands {
   const void* b;
   void* c;
   const void* bias = nullptr;  // n values of C's dtype
+  // Factors of A and B in device memory, for 8-bit operands; nullptr: 1.
+  const float* a_scale = nullptr;
+  const float* b_scale = nullptr;
 };
 
 // A product with its algorithm. run only enqueues.

@@ -58,7 +58,8 @@ std::string_view to_string(Purpose purpose) {
 }
 
 const std::vector<std::string>& pass_names() {
-  static const std::vector<std::string> names{"build", "edit", "type", "partition", "group", "differentiate", "fuse", "schedule", "memory"};
+  static const std::vector<std::string> names{"build",         "edit", "type",     "partition", "group",
+                                              "differentiate", "fuse", "quantize", "schedule",  "memory"};
   return names;
 }
 
@@ -85,6 +86,14 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     if (purpose == Purpose::kTrain) differentiate(g, options.recompute);
   });
   pass("fuse", [&] { fuse(g, options.supports); });
+  pass("quantize", [&] {
+    if (options.precision.tf32) allow_tf32(g);
+    Quantization rule = options.precision.quantization;
+    if (purpose == Purpose::kLogits) rule.scaling = Quantization::Scaling::kNone;
+    // Evaluation must not move the history of training.
+    if (purpose == Purpose::kEvaluate && rule.scaling == Quantization::Scaling::kDelayed) rule.scaling = Quantization::Scaling::kCurrent;
+    quantize(g, rule, options.supports);
+  });
   pass("schedule", [&] { schedule(g); });
   pass("memory", [&] {
     out.layout = layout(g);

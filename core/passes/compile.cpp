@@ -85,7 +85,8 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   pass("differentiate", [&] {
     if (purpose == Purpose::kTrain) differentiate(g, options.recompute);
   });
-  pass("fuse", [&] { fuse(g, options.supports); });
+  const bool rewrites = options.precision.tf32 || options.precision.quantization.scaling != Quantization::Scaling::kNone;
+  pass("fuse", [&] { fuse(g, [&](std::string_view row) { return options.supports(row) && !(rewrites && hides_linear(row)); }); });
   pass("quantize", [&] {
     if (options.precision.tf32) allow_tf32(g);
     Quantization rule = options.precision.quantization;

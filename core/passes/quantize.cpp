@@ -161,6 +161,10 @@ void quantize(Graph& graph, const Quantization& rule, const std::function<bool(s
   Quantizer(graph, rule).run();
 }
 
+bool hides_linear(std::string_view row) {
+  return row == "linear_activation" || row == "linear_dgrad_activation" || row == "linear_wgrad_bias";
+}
+
 void allow_tf32(Graph& graph) {
   for (Op& op : graph.ops)
     if (op.row->attribute("tf32") != nullptr && compute_dtype(graph, op) == DType::kF32) op.attrs["tf32"] = int64_t{1};

@@ -36,6 +36,10 @@ struct Quantization {
 // NAME_amax) save a pass over it. Throws nemo::Error(kUnsupported) where the backend has no 8-bit products.
 void quantize(graph::Graph& graph, const Quantization& rule, const std::function<bool(std::string_view op)>& supports);
 
+// Fused rows that take in a linear or its gradients of a block, which this pass could then not give another arithmetic: not to be fused
+// where it has work to do.
+[[nodiscard]] bool hides_linear(std::string_view row);
+
 // Products of f32 operands may round them to TF32: attribute tf32 = 1 on every op that has it and computes in f32.
 void allow_tf32(graph::Graph& graph);
 

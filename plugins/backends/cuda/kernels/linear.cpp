@@ -19,7 +19,7 @@ NEMO_CUDA_KERNEL(linear) {
   node.need_contiguous(node.in(2));
   const nemo_dtype d = node.compute();
   Product p{node.size('a'), node.size('n'), node.size('k'), Transpose::no, Transpose::yes, d, d, x.ld, w.ld, y.ld};
-  p.bias = biased ? Bias::yes : Bias::no;
+  p.epilogue = biased ? Epilogue::bias : Epilogue::none;
   p.arithmetic = arithmetic_of(node);
   const GemmPlans plans = device.gemm->plan(p);
   return make_kernel(

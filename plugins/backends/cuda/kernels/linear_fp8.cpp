@@ -24,7 +24,10 @@ Product product_of(const Node& node, int64_t m, int64_t n, int64_t k, const Tens
 }
 
 Operands operands(const Launch& l, const void* bias = nullptr) {
-  return {l.in(0), l.in(1), l.out(0), bias, l.in<float>(2), l.in<float>(3)};
+  Operands o{l.in(0), l.in(1), l.out(0), bias};
+  o.a_scale = l.in<float>(2);
+  o.b_scale = l.in<float>(3);
+  return o;
 }
 
 }  // namespace
@@ -36,7 +39,7 @@ NEMO_CUDA_KERNEL(linear_fp8) {
   Product p = product_of(node, node.size('a'), node.size('n'), node.size('k'), node.out(0), y.ld);
   if (biased && (node.out(0).dtype == NEMO_DTYPE_F32 || node.in(4).dtype != node.out(0).dtype))
     node.refuse("a bias needs a result of its own dtype, bf16 or f16");
-  p.bias = biased ? Bias::yes : Bias::no;
+  p.epilogue = biased ? Epilogue::bias : Epilogue::none;
   p.arithmetic = Arithmetic::fast;
   const GemmPlans plans = device.gemm->plan(p);
   return make_kernel([=](const Launch& l) { plans.run(operands(l, biased ? l.in(4) : nullptr), l.workspace<char>(), l.stream()); },

@@ -256,6 +256,7 @@ Metrics TrainLoop::step(int64_t n) {
                   {"model_tflops", engine_->model_flops() * static_cast<double>(micro_batches_) / ms / 1e9},
                   {"consumed_samples", static_cast<double>(progress_.consumed_samples)},
                   {"memory_planned", static_cast<double>(planned_bytes_)}};
+  if (report.skipped) std::erase_if(metrics, [](const auto& m) { return m.first == "grad_norm"; });  // not a number
   if (scaler_->active()) {
     metrics.emplace_back("loss_scale", loss_scale);
     metrics.emplace_back("skipped", static_cast<double>(scaler_->state().skipped_steps));

@@ -9,6 +9,7 @@
 #include "core/checkpoint/reader.hpp"
 #include "core/checkpoint/store.hpp"
 #include "core/checkpoint/writer.hpp"
+#include "core/passes/memory.hpp"
 #include "core/runtime/loss_scaler.hpp"
 #include "core/runtime/setup.hpp"
 #include "core/runtime/state.hpp"

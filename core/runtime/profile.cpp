@@ -215,7 +215,7 @@ class Profiler {
       if (!part->empty()) shift = part->back().begin + part->back().ms;
     }
     file << "\n]}\n";
-    if (!file.flush()) throw Error(Code::kIo, "cannot write the trace " + options_.trace->string());
+    if (!file.flush()) throw Error(Code::kNotFound, "cannot write the trace " + options_.trace->string());
   }
 
   const ProfileOptions& options_;

@@ -41,6 +41,7 @@ class Engine {
 
   [[nodiscard]] Device& device() { return *device_; }
   [[nodiscard]] State& state() { return *state_; }
+  [[nodiscard]] bool has(passes::Purpose purpose) const { return programs_.contains(purpose); }
   // Named state that programs keep between launches, and its device memory. After allocate().
   [[nodiscard]] const passes::StateLayout& state_layout() const { return state_layout_; }
   [[nodiscard]] std::byte* kept_state() const { return kept_.data(); }

@@ -32,7 +32,9 @@ bool takes_strides(std::string_view op) {
                                                         "amax",
                                                         "quantize",
                                                         "linear_fp8",
-                                                        "linear_dgrad_fp8"};
+                                                        "linear_dgrad_fp8",
+                                                        "glu_amax",
+                                                        "glu_grad_amax"};
   return ops.contains(op);
 }
 

@@ -15,6 +15,8 @@ namespace {
 constexpr int64_t kMultiple = 16;  // elements; what 8-bit matrix units ask of every size
 constexpr const char* kHistory = "quantize.amax_history";
 
+using Supports = std::function<bool(std::string_view op)>;
+
 // A value to be quantized: its format, and how many trailing dimensions are the columns.
 using Key = std::tuple<ValueId, DType, int64_t>;
 
@@ -22,6 +24,7 @@ struct Copies {
   bool rows = false, turned = false;  // wanted: q, qt
   size_t first_reader = 0;
   ValueId q = 0, qt = 0, factor = 0;
+  ValueId amax = 0;  // where the producer gives it
 };
 
 // The operands of one product, as the row has them: 0 and 1, each read by rows or turned.
@@ -33,19 +36,22 @@ struct Product {
 
 class Quantizer {
  public:
-  Quantizer(Graph& graph, const Quantization& rule) : graph_(graph), rule_(rule) {}
+  Quantizer(Graph& graph, const Quantization& rule, const Supports& supports)
+      : graph_(graph), rule_(rule), supports_(supports), uses_(analyse_uses(graph)) {}
 
   void run() {
     for (size_t i = 0; i < graph_.ops.size(); ++i)
       if (eligible(graph_.ops[i])) note(i);
     if (products_.empty()) return;
+    if (rule_.scaling == Quantization::Scaling::kCurrent)
+      for (const Key& key : order_) ask_producer(key);
     std::vector<Op> ops = std::move(graph_.ops);
     graph_.ops.clear();
     if (rule_.scaling == Quantization::Scaling::kDelayed) look_back();
     for (size_t i = 0; i < ops.size(); ++i) {
       const auto product = products_.find(i);
       if (product == products_.end()) {
-        graph_.ops.push_back(std::move(ops[i]));
+        graph_.ops.push_back(measured(std::move(ops[i]), i));
         continue;
       }
       for (const Key& key : product->second.operand) make_copies(key, ops[i], i);
@@ -90,6 +96,38 @@ class Quantizer {
 
   [[nodiscard]] bool is_weight(const Key& key) const { return graph_.value(std::get<0>(key)).kind == ValueKind::kParameter; }
 
+  // The op whose results are the value: its producer, or what makes all the pieces that a concat puts side by side.
+  [[nodiscard]] int32_t maker_of(ValueId value) const {
+    const int32_t p = uses_.producer[value];
+    if (p < 0 || graph_.ops[p].name() != "concat") return p;
+    const Op& join = graph_.ops[p];
+    const int32_t maker = uses_.producer[join.inputs[0]];
+    for (const ValueId piece : join.inputs)
+      if (piece != 0 && uses_.producer[piece] != maker) return -1;
+    return maker;
+  }
+
+  // Where the op that makes the value has a form that also gives its largest magnitude, that form is taken.
+  void ask_producer(const Key& key) {
+    const ValueId value = std::get<0>(key);
+    const int32_t maker = maker_of(value);
+    if (maker < 0 || products_.contains(static_cast<size_t>(maker))) return;
+    const Op& op = graph_.ops[maker];
+    const bool joined = value != op.outputs[0];
+    if ((joined && op.name() != "glu_grad") || (!joined && op.name() == "glu_grad") || !supports_(op.row->name + "_amax")) return;
+    ValueId& amax = measured_[static_cast<size_t>(maker)];
+    if (amax == 0) amax = graph_.add_value({ValueKind::kResult, "", DType::kF32, {}, {}});
+    copies_.at(key).amax = amax;
+  }
+
+  Op measured(Op op, size_t i) const {
+    const auto found = measured_.find(i);
+    if (found == measured_.end()) return op;
+    op.row = &op_row(op.row->name + "_amax");
+    op.outputs.push_back(found->second);
+    return op;
+  }
+
   // Delayed scaling: the program begins with the maxima of what came before.
   void look_back() {
     const auto tensors = static_cast<int64_t>(order_.size());
@@ -113,8 +151,8 @@ class Quantizer {
     if (copies.first_reader != at || copies.factor != 0) return;
     const auto& [value, format, columns] = key;
     const bool weight = is_weight(key), delayed = !weight && rule_.scaling == Quantization::Scaling::kDelayed;
-    ValueId amax = before_;
-    if (!delayed) {
+    ValueId amax = delayed ? before_ : copies.amax;
+    if (amax == 0) {
       Op op = make_op(graph_, {"amax", {value}}, reader.scope);
       amax = op.outputs[0];
       graph_.ops.push_back(placed(std::move(op), reader, weight));
@@ -143,9 +181,12 @@ class Quantizer {
 
   Graph& graph_;
   const Quantization& rule_;
+  const Supports& supports_;
+  const Uses uses_;
   std::map<size_t, Product> products_;  // by op index
   std::map<Key, Copies> copies_;
-  std::vector<Key> order_;  // what is scaled by history, in the order of its rows
+  std::map<size_t, ValueId> measured_;  // by op index: the amax that it is to give
+  std::vector<Key> order_;              // what is scaled by history, in the order of its rows
   std::map<Key, int64_t> row_;
   ValueId history_ = 0, before_ = 0;
 };
@@ -158,7 +199,7 @@ void quantize(Graph& graph, const Quantization& rule, const std::function<bool(s
     if (!supports(row))
       throw Error(Code::kUnsupported, "the precision quantizes linears to 8 bits, for which this backend has no kernel '" +
                                           std::string(row) + "'; choose another precision.plugin or backend");
-  Quantizer(graph, rule).run();
+  Quantizer(graph, rule, supports).run();
 }
 
 bool hides_linear(std::string_view row) {

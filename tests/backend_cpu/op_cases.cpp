@@ -268,6 +268,18 @@ std::vector<OpCase> quantize_cases() {
   const auto e5m2 = [](Shape s) { return Operand{Role::e5m2, std::move(s), 0, 1}; };
   const Shape a{2, 136, 400}, at{400, 2, 136};
   c.push_back({"amax", "amax", {x(a, 0.3)}, {factor}, {}, false, true});
+  c.push_back({"glu_amax", "glu_amax", {x(a), x(a)}, {x(a), factor}, {}, false, true});
+  c.push_back({"glu_grad_amax", "glu_grad_amax", {x(a), x(a), x(a)}, {x(a), x(a), factor}, {{"kind", "gelu_tanh"}}, false, true});
+  const Shape rows{300, 80}, d{80}, r{300};
+  c.push_back({"rms_norm_amax", "rms_norm_amax", {x(rows), x(d)}, {x(rows), acc(r), factor}, {}, false, true});
+  c.push_back({"add_rms_norm_amax", "add_rms_norm_amax", {x(rows), x(rows), x(d)}, {x(rows), x(rows), acc(r), factor}, {}, false, true});
+  c.push_back({"rms_norm_grad_add_amax",
+               "rms_norm_grad_add_amax",
+               {x(rows, 0.1), x(rows), x(d), scale(r), x(rows)},
+               {x(rows), grad(d), factor},
+               {},
+               true,
+               true});
   c.push_back({"quantize", "quantize", {x(a), amax}, {e4m3(a), e4m3(at), factor}, {{"dtype", "e4m3"}, {"margin", 1}}, false, true});
   c.push_back({"quantize_rows", "quantize", {x(a, 1e-4), amax}, {e5m2(a), none(), factor}, {{"dtype", "e5m2"}}, false, true});
   c.push_back({"quantize_turned",

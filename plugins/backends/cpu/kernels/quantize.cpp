@@ -84,26 +84,56 @@ struct Copies {
   }
 };
 
+float amax_of(Pool& pool, nemo_dtype type, const void* x, const Aligned& layout) {
+  std::atomic<uint32_t> top{0};
+  pool.split(layout.rows, row_grain(layout.cols), [&](int64_t begin, int64_t end, int) {
+    float values[kBlock], most = 0;
+    for (int64_t r = begin; r < end; ++r)
+      for (int64_t c = 0; c < layout.cols; c += kBlock) {
+        const int64_t n = std::min(kBlock, layout.cols - c);
+        load(type, x, r * layout.ld[0] + c, n, values);
+        most = std::max(most, largest_of(values, n, std::numeric_limits<float>::infinity()));
+      }
+    raise_to(top, most);
+  });
+  return std::bit_cast<float>(top.load());
+}
+
+// A kernel, and then the largest magnitude of its first `count` outputs into output `place`.
+Prepared with_amax(const Node& node, Device& device, Prepare prepare, int count, int place) {
+  Prepared made = prepare(node, device);
+  std::vector<Aligned> layouts;
+  for (int i = 0; i < count; ++i) layouts.push_back(node.align({&node.out(static_cast<size_t>(i))}));
+  std::shared_ptr<nemo_kernel> kernel = std::move(made.kernel);
+  return make_kernel(
+      [=, type = node.compute(), &pool = device.pool](const Launch& l) {
+        kernel->run(l);
+        float top = 0;
+        for (int i = 0; i < count; ++i) top = std::max(top, amax_of(pool, type, l.out(i), layouts[static_cast<size_t>(i)]));
+        *l.out<float>(place) = top;
+      },
+      made.workspace);
+}
+
 }  // namespace
+
+Prepared prepare_glu(const Node& node, Device& device);
+Prepared prepare_glu_grad(const Node& node, Device& device);
+Prepared prepare_rms_norm(const Node& node, Device& device);
+Prepared prepare_add_rms_norm(const Node& node, Device& device);
+Prepared prepare_rms_norm_grad_add(const Node& node, Device& device);
+
+NEMO_CPU_KERNEL(glu_amax) { return with_amax(node, device, prepare_glu, 1, 1); }
+NEMO_CPU_KERNEL(glu_grad_amax) { return with_amax(node, device, prepare_glu_grad, 2, 2); }
+NEMO_CPU_KERNEL(rms_norm_amax) { return with_amax(node, device, prepare_rms_norm, 1, 2); }
+NEMO_CPU_KERNEL(add_rms_norm_amax) { return with_amax(node, device, prepare_add_rms_norm, 1, 3); }
+NEMO_CPU_KERNEL(rms_norm_grad_add_amax) { return with_amax(node, device, prepare_rms_norm_grad_add, 1, 2); }
 
 NEMO_CPU_KERNEL(amax) {
   const Aligned layout = node.align({&node.in(0)});
   const nemo_dtype type = node.compute();
   if (type == NEMO_DTYPE_F64) node.refuse("f64 is not quantized");
-  return make_kernel([=, &pool = device.pool](const Launch& l) {
-    std::atomic<uint32_t> top{0};
-    pool.split(layout.rows, row_grain(layout.cols), [&](int64_t begin, int64_t end, int) {
-      float values[kBlock], most = 0;
-      for (int64_t r = begin; r < end; ++r)
-        for (int64_t c = 0; c < layout.cols; c += kBlock) {
-          const int64_t n = std::min(kBlock, layout.cols - c);
-          load(type, l.in(0), r * layout.ld[0] + c, n, values);
-          most = std::max(most, largest_of(values, n, std::numeric_limits<float>::infinity()));
-        }
-      raise_to(top, most);
-    });
-    *l.out<float>(0) = std::bit_cast<float>(top.load());
-  });
+  return make_kernel([=, &pool = device.pool](const Launch& l) { *l.out<float>(0) = amax_of(pool, type, l.in(0), layout); });
 }
 
 NEMO_CPU_KERNEL(quantize) {

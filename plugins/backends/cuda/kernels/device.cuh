@@ -121,6 +121,13 @@ __device__ __forceinline__ void widen(const Raw<T, N>& r, float (&x)[N]) {
   for (int i = 0; i < N; ++i) x[i] = widen(r.v[i]);
 }
 
+// *out becomes the maximum of itself and every thread's `top`, which is not negative: such floats are ordered as their bits are, so the
+// result is exact in any order. By whole warps.
+__device__ __forceinline__ void raise_to(float* out, float top) {
+  const unsigned most = __reduce_max_sync(0xffffffffu, __float_as_uint(top));
+  if (threadIdx.x % 32 == 0 && most > __float_as_uint(__ldcg(out))) atomicMax(reinterpret_cast<unsigned*>(out), most);
+}
+
 struct Sum {
   template <class C>
   __device__ C operator()(C a, C b) const {

@@ -57,13 +57,6 @@ __device__ __forceinline__ void load_row(const T* at, bool vector, Raw<T, 8>& r)
   }
 }
 
-__device__ __forceinline__ void record(float* seen, float top) {
-  // Non-negative floats are ordered as their bits are: the maximum is exact in any order.
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, offset));
-  if (threadIdx.x % 32 == 0 && top > __ldcg(seen)) atomicMax(reinterpret_cast<unsigned*>(seen), __float_as_uint(top));
-}
-
 // Byte position of chunk `chunk` of column `col` in the shared tile: exclusive-or with the thread that writes it spreads the banks.
 __device__ __forceinline__ int place(int col, int chunk) { return col * kTile + (chunk ^ (col / kEdge)) * kEdge; }
 
@@ -99,7 +92,7 @@ __global__ void __launch_bounds__(kThreads) quantize_kernel(const QuantizeArgs a
       if (a.q != nullptr) *reinterpret_cast<uint2*>(a.q + (row + i) * a.cols + col) = make_uint2(left[i], right[i]);
     }
   }
-  if (a.seen != nullptr) record(a.seen, top);
+  if (a.seen != nullptr) raise_to(a.seen, top);
   if (a.qt == nullptr) return;
 
     // Rows 0-3 and 4-7 of this thread's 8 columns: words of 4 rows of one column each.

@@ -288,7 +288,7 @@ std::vector<OpCase> quantize_cases() {
                {none(), e5m2({4, 64, 48}), factor, history},
                {{"dtype", "e5m2"}, {"contract", 2}, {"index", 1}},
                false,
-               true});
+               false});
   c.push_back({"recent_amax", "recent_amax", {acc({7, 300})}, {acc({7}), acc({7, 300})}, {}, false, false});
   c.push_back({"recent_amax_newest", "recent_amax", {history}, {acc({3}), history}, {{"algorithm", "most_recent"}}, false, false});
   return c;

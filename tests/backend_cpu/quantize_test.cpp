@@ -50,10 +50,7 @@ TEST(Casts, every_code_of_f16_widens_to_its_value) {
   Arrays wide{Array(F32, {1 << 16})};
   device().run("cast", {codes}, wide, {{"dtype", "f32"}});
   for (int64_t i = 0; i < 1 << 16; ++i)
-    if (!std::isnan(codes.get(i)))
-      ASSERT_EQ(wide[0].get(i), codes.get(i)) << i;
-    else
-      ASSERT_TRUE(std::isnan(wide[0].get(i))) << i;
+    ASSERT_TRUE(std::isnan(codes.get(i)) ? std::isnan(wide[0].get(i)) : wide[0].get(i) == codes.get(i)) << i;
 }
 
 TEST(Quantize, scale_maps_the_largest_magnitude_to_the_largest_number) {
@@ -152,8 +149,7 @@ TEST_P(NarrowOps, strided_rows_give_what_contiguous_ones_give) {
   for (size_t i = 0; i < outputs.size(); ++i)
     if (c.outputs[i].role == Role::compute) outputs[i] = outputs[i].strided();
   device().run(c.op, inputs, outputs, c.attrs);
-  for (size_t i = 0; i < want.size(); ++i)
-    if (want[i].present()) EXPECT_EQ(outputs[i].content(), want[i].content()) << i;
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_EQ(outputs[i].content(), want[i].content()) << i;
 }
 
 TEST(Quantize, f64_is_refused) {

@@ -53,7 +53,8 @@ TEST_F(PrecisionRun, fp16_skips_steps_that_overflow_and_counts_only_the_others) 
   EXPECT_LT(scale.back(), 1e7);
   EXPECT_GT(skipped.back(), 5);
   for (size_t i = 1; i < lr.size(); ++i) {
-    if (skipped[i - 1] - (i > 1 ? skipped[i - 2] : 0) > 0) EXPECT_EQ(lr[i], lr[i - 1]) << "a skipped step moved the schedule: " << i;
+    const bool after_skip = skipped[i - 1] > (i > 1 ? skipped[i - 2] : 0);
+    EXPECT_TRUE(!after_skip || lr[i] == lr[i - 1]) << "a skipped step moved the schedule: " << i;
   }
   EXPECT_LT(column("run", "loss").back(), column("run", "loss").front());
 }

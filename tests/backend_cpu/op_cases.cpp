@@ -263,7 +263,7 @@ Array make(const Operand& o, nemo_dtype compute, uint64_t seed) {
 
 std::vector<OpCase> quantize_cases() {
   std::vector<OpCase> c;
-  const Operand amax = scale({}), factor = acc({}), history = acc({3, 5});
+  const Operand amax = scale({}), factor = acc({}), history = scale({3, 5});
   const auto e4m3 = [](Shape s) { return Operand{Role::e4m3, std::move(s), 0, 1}; };
   const auto e5m2 = [](Shape s) { return Operand{Role::e5m2, std::move(s), 0, 1}; };
   const Shape a{2, 136, 400}, at{400, 2, 136};
@@ -289,7 +289,7 @@ std::vector<OpCase> quantize_cases() {
                {{"dtype", "e5m2"}, {"contract", 2}, {"index", 1}},
                false,
                false});
-  c.push_back({"recent_amax", "recent_amax", {acc({7, 300})}, {acc({7}), acc({7, 300})}, {}, false, false});
+  c.push_back({"recent_amax", "recent_amax", {scale({7, 300})}, {acc({7}), scale({7, 300})}, {}, false, false});
   c.push_back({"recent_amax_newest", "recent_amax", {history}, {acc({3}), history}, {{"algorithm", "most_recent"}}, false, false});
   return c;
 }

@@ -22,8 +22,8 @@ struct Bases {
   std::byte* parameters = nullptr;
   std::byte* gradients = nullptr;
   std::byte* inputs = nullptr;
-  std::byte* state = nullptr;
   std::byte* workspace = nullptr;
+  std::byte* state = nullptr;
 };
 
 // Whether weight gradients overwrite (first micro-batch of a step) or add.

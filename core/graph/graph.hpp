@@ -65,6 +65,8 @@ struct Op {
   int32_t block = -1;  // index into blocks
   Phase phase = Phase::kForward;
   int32_t stream = 0;  // set by the schedule pass: 0 compute, 1 communication
+  // Depends on parameters alone: runs in the first micro-batch of a step, and its results stay for the others.
+  bool once_per_step = false;
 
   [[nodiscard]] std::string_view name() const { return row->name; }
   [[nodiscard]] int64_t int_attr(std::string_view name) const;  // the row's default where not given

@@ -68,6 +68,39 @@ void all_norms() {
   norms(8192, 4096);
 }
 
+double seconds(const std::string& op, const Arrays& in, const Arrays& out, const Attrs& attrs = {}, uint32_t flags = 0) {
+  return gpu()->time(op, in, out, attrs, flags, 10);
+}
+
+// A fusion beside what it replaces: `a` rows, an MLP of d -> f -> d.
+void fused_mlp(const char* name, int64_t a, int64_t d, int64_t f) {
+  const Array x = filled(BF16, {a, d}), up = filled(BF16, {f, d}, 0.03), down = filled(BF16, {d, f}, 0.03), bias = filled(BF16, {f}),
+              h = filled(BF16, {a, f}), w = filled(F32, {f, d}), b = Array(F32, {f}), wd = filled(F32, {d, f}), bd = Array(F32, {d});
+  const Attrs gelu{{"kind", "gelu_tanh"}};
+  std::printf("%s: rows %lld, %lld -> %lld\n", name, static_cast<long long>(a), static_cast<long long>(d), static_cast<long long>(f));
+  const double flops = 2.0 * static_cast<double>(a) * static_cast<double>(d) * static_cast<double>(f);
+  row("  linear with bias", seconds("linear", {x, up, bias}, {h}), flops, 0);
+  row("  activation", seconds("activation", {h}, {h}, gelu), 0, 0);
+  row("  linear_activation", seconds("linear_activation", {x, up, bias}, {h, h}, gelu), flops, 0);
+  row("  linear_dgrad", seconds("linear_dgrad", {x, down}, {h}), flops, 0);
+  row("  activation_grad", seconds("activation_grad", {h, h}, {h}, gelu), 0, 0);
+  row("  linear_dgrad_activation", seconds("linear_dgrad_activation", {x, down, h}, {h}, gelu), flops, 0);
+  for (const uint32_t flags : {0u, NEMO_LAUNCH_ACCUMULATE}) {
+    std::printf("  wgrad, %s\n", flags == 0 ? "overwrites" : "adds");
+    row("  linear_wgrad of up", seconds("linear_wgrad", {h, x}, {w}, {}, flags), flops, 0);
+    row("  bias_grad of up", seconds("bias_grad", {h}, {b}, {}, flags), 0, 0);
+    row("  linear_wgrad_bias of up", seconds("linear_wgrad_bias", {h, x}, {w, b}, {}, flags), flops, 0);
+    row("  linear_wgrad of down", seconds("linear_wgrad", {x, h}, {wd}, {}, flags), flops, 0);
+    row("  bias_grad of down", seconds("bias_grad", {x}, {bd}, {}, flags), 0, 0);
+    row("  linear_wgrad_bias of down", seconds("linear_wgrad_bias", {x, h}, {wd, bd}, {}, flags), flops, 0);
+  }
+}
+
+void all_fused() {
+  fused_mlp("124M", 65536, 768, 3072);
+  fused_mlp("1558M", 16384, 1600, 6400);
+}
+
 void run() {
   const Array big = filled(BF16, {1 << 28});
   bandwidth("copy of 512 MiB (scale)", "scale", {big}, {big}, {{"alpha", 1.5}});
@@ -75,6 +108,7 @@ void run() {
   product("1B gate+up 16384x16384x2048", 16384, 16384, 2048);
   product("8B qkv 8192x6144x4096", 8192, 6144, 4096);
   all_norms();
+  all_fused();
   const Array f = filled(BF16, {16384, 8192});
   bandwidth("glu 16384x8192", "glu", {f, f}, {f});
   bandwidth("glu_grad", "glu_grad", {f, f, f}, {f, f});
@@ -118,12 +152,15 @@ void run() {
 }  // namespace
 }  // namespace nemo::backend_cuda
 
-// usage: bench_cuda_kernels [norms]
-int main(int argc, char**) {
+// usage: bench_cuda_kernels [norms|fused]
+int main(int argc, char** argv) {
   std::string reason;
   if (nemo::backend_cuda::device_count(&reason) == 0) {
     std::printf("no GPU: %s\n", reason.c_str());
     return 1;
   }
-  argc > 1 ? nemo::backend_cuda::all_norms() : nemo::backend_cuda::run();
+  const std::string part = argc > 1 ? argv[1] : "";
+  part == "norms"   ? nemo::backend_cuda::all_norms()
+  : part == "fused" ? nemo::backend_cuda::all_fused()
+                    : nemo::backend_cuda::run();
 }

@@ -18,7 +18,26 @@ std::vector<OpCase> large_cases() {
   c.push_back({"linear_bias", "linear", {x({512, 768}), x({2304, 768}, 0.03), x({2304})}, {x({512, 2304})}, {}, false, true});
   c.push_back({"dgrad", "linear_dgrad", {x({512, 1536}), x({1536, 768}, 0.03)}, {x({512, 768})}, {}, false, true});
   c.push_back({"wgrad", "linear_wgrad", {x({1024, 768}, 0.03), x({1024, 512})}, {grad({768, 512})}, {}, true, true});
-  for (const int64_t d : {768, 2048, 16384}) {
+  for (const char* kind : {"gelu_tanh", "silu"}) {
+    const std::string s = kind;
+    c.push_back({"linear_activation_" + s,
+                 "linear_activation",
+                 {x({512, 768}), x({1600, 768}, 0.03), x({1600})},
+                 {x({512, 1600}), x({512, 1600})},
+                 {{"kind", kind}},
+                 false,
+                 true});
+    c.push_back({"linear_dgrad_activation_" + s,
+                 "linear_dgrad_activation",
+                 {x({512, 768}), x({768, 1600}, 0.03), x({512, 1600})},
+                 {x({512, 1600})},
+                 {{"kind", kind}},
+                 false,
+                 true});
+  }
+  c.push_back(
+      {"wgrad_bias", "linear_wgrad_bias", {x({1024, 768}, 0.03), x({1024, 512})}, {grad({768, 512}), grad({768})}, {}, true, true});
+  for (const int64_t d : {64, 768, 1600, 2048, 4096, 8192, 16384}) {
     const int64_t rows = 2000000 / d;
     const Shape a{rows, d}, w{d}, r{rows};
     const std::string s = std::to_string(d);

@@ -66,6 +66,7 @@ class Profiler {
   ProfileResult run() {
     Device& device = engine_->device();
     result_.ceilings = measure_ceilings(device, compute_type());
+    if (quantizes()) result_.ceilings.narrow = measure_narrow_product(device, compute_type());
     result_.planned_bytes = engine_->report().total();
     engine_->allocate();
     engine_->state().initialize(1);
@@ -83,11 +84,16 @@ class Profiler {
   }
 
  private:
-  // The arithmetic of most products: of the first linear.
+  [[nodiscard]] bool quantizes() const {
+    for (const graph::Op& op : engine_->compiled(Purpose::kTrain).graph.ops)
+      if (op.name() == "linear_fp8") return true;
+    return false;
+  }
+  // The arithmetic of most products: of the first linear; of its result where it is quantized.
   [[nodiscard]] graph::DType compute_type() const {
     const graph::Graph& g = engine_->compiled(Purpose::kTrain).graph;
     for (const graph::Op& op : g.ops)
-      if (op.name().starts_with("linear")) return g.value(op.inputs[0]).dtype;
+      if (op.name().starts_with("linear")) return g.value(op.name() == "linear_fp8" ? op.outputs[0] : op.inputs[0]).dtype;
     return graph::DType::kF32;
   }
 
@@ -173,7 +179,8 @@ class Profiler {
   // Attention has no ceiling but its own: no other product has its shape. Its fastest launch stands for it.
   [[nodiscard]] double ideal_of(const Launched& l, const std::map<std::string, double>& fastest) const {
     if (l.op.starts_with("attention")) return fastest.at(l.op);
-    return std::max(l.cost.flops / result_.ceilings.product, l.cost.bytes / result_.ceilings.copy) * 1e3;
+    const double rate = l.op.ends_with("_fp8") ? result_.ceilings.narrow : result_.ceilings.product;
+    return std::max(l.cost.flops / rate, l.cost.bytes / result_.ceilings.copy) * 1e3;
   }
 
   void add(const std::vector<Launched>& launches, int64_t times) {

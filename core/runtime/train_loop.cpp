@@ -103,6 +103,7 @@ TrainLoop::TrainLoop(const Setup& setup, RunContext context)
   engine_ = std::make_unique<Engine>(setup, engine_options(setup, context_, tokenizer_.get()));
   micro_batches_ = global_batch_size_ / engine_->facts().micro_batch_size;
   schedule_ = lr_schedule(setup.section("optim"), max_steps_);
+  scaler_ = std::make_unique<LossScaler>(engine_->precision().loss_scaling);
   directory_ = run_folder(setup);
   progress_.seed = setup.section("job").get_int("seed");
 }
@@ -164,8 +165,9 @@ void TrainLoop::resume() {
   const auto entry = store.latest_good();
   if (entry) {
     const int64_t seed = progress_.seed;
-    progress_ =
-        restore(checkpoint::Reader(entry->path, checkpoint::Verify::kSizes), engine_->state(), engine_->device(), Restore::kEverything);
+    progress_ = restore(checkpoint::Reader(entry->path, checkpoint::Verify::kSizes), engine_->state(), engine_->device(),
+                        Restore::kEverything, kept());
+    if (scaler_->active() && progress_.loss_scale) scaler_->restore(*progress_.loss_scale);
     if (progress_.seed != seed)
       throw config::fault_at(setup_.section("job"), "seed",
                              std::to_string(seed) + " is not that of the run so far, " + std::to_string(progress_.seed) + " (" +
@@ -205,7 +207,7 @@ int64_t TrainLoop::accumulate(StepTimes& times) {
     Stopwatch watch;
     const Batch& batch = take_batch();
     tokens += batch.unmasked_tokens;
-    feed(engine_->device(), program, batch, progress_.seed, progress_.step * micro_batches_ + m);
+    feed(engine_->device(), program, batch, progress_.seed, progress_.step * micro_batches_ + m, scaler_->scale());
     if (m == 0) times.data = watch.lap(), engine_->device().record(marks_[0]);  // later ones: while the device works
     const Gradients order = m == 0 ? Gradients::kOverwrite : Gradients::kAccumulate;
     program.run(order);
@@ -219,15 +221,18 @@ Metrics TrainLoop::step(int64_t n) {
   Stopwatch whole;
   StepTimes times;
   const int64_t tokens = accumulate(times);
-  const double lr = schedule_.at(n - 1);
-  optimizer_->enqueue(lr, n, static_cast<double>(tokens));
+  // Steps that overflowed have changed nothing: neither the schedule nor the optimizer counts them.
+  const int64_t updates = n - scaler_->state().skipped_steps;
+  const double lr = schedule_.at(updates - 1), loss_scale = scaler_->scale();
+  optimizer_->enqueue(lr, updates, static_cast<double>(tokens), loss_scale);
   engine_->device().record(marks_[2]);
   if (n < max_steps_) fetch_ahead();
   const Optimizer::Report report = optimizer_->read();
   const double mean = report.loss / std::max(report.tokens, 1.0);
-  if (report.skipped)
+  if (!scaler_->update(!report.skipped))
     throw Error(Code::kInternal,
                 "step " + std::to_string(n) + ": the gradient norm is not finite (loss " + std::to_string(mean) +
+                    (scaler_->active() ? ", loss scale " + std::to_string(loss_scale) : "") +
                     "); lower optim.lr, raise optim.schedule.warmup_steps, or check the data. Checkpoints saved so far are intact");
   times.compute = engine_->device().elapsed(marks_[0], marks_[1]);
   times.optimizer = engine_->device().elapsed(marks_[1], marks_[2]);
@@ -247,6 +252,11 @@ Metrics TrainLoop::step(int64_t n) {
                   {"model_tflops", engine_->model_flops() * static_cast<double>(micro_batches_) / ms / 1e9},
                   {"consumed_samples", static_cast<double>(progress_.consumed_samples)},
                   {"memory_planned", static_cast<double>(planned_bytes_)}};
+  if (report.skipped) std::erase_if(metrics, [](const auto& m) { return m.first == "grad_norm"; });  // not a number
+  if (scaler_->active()) {
+    metrics.emplace_back("loss_scale", loss_scale);
+    metrics.emplace_back("skipped", static_cast<double>(scaler_->state().skipped_steps));
+  }
   if (most_bytes_ > 0) metrics.emplace_back("memory_measured", static_cast<double>(most_bytes_));
   return metrics;
 }
@@ -265,8 +275,9 @@ void TrainLoop::save_checkpoint(const Metrics& metrics) {
   progress_.metrics.clear();
   for (const char* name : {"loss", "val_loss"})
     if (const double* value = find(metrics, name)) progress_.metrics[name] = *value;
+  if (scaler_->active()) progress_.loss_scale = scaler_->state();
   const checkpoint::Store store(directory_ / "checkpoints");
-  save(store.path_of(progress_.step), engine_->state(), progress_, setup_, tokenizer_.get(), engine_->device());
+  save(store.path_of(progress_.step), engine_->state(), progress_, setup_, tokenizer_.get(), engine_->device(), kept());
   prune(store);
   loggers_->text(progress_.step, "saved " + store.path_of(progress_.step).string());
 }

@@ -58,6 +58,7 @@ class TrainLoop {
   double validate();
   void save_checkpoint(const Metrics& metrics);
   void prune(const checkpoint::Store& store) const;
+  [[nodiscard]] KeptState kept() const { return {&engine_->state_layout(), engine_->kept_state()}; }
   [[nodiscard]] bool due(const char* section, const char* every, int64_t step) const;
 
   const Setup& setup_;
@@ -69,9 +70,10 @@ class TrainLoop {
   std::unique_ptr<LoggerSet> loggers_;
   LrSchedule schedule_;
   Progress progress_;
-  const Batch* ahead_ = nullptr;     // read while the device worked
-  std::exception_ptr ahead_failed_;  // that read's failure, told when its batch is due
-  std::array<Mark, 3> marks_;        // of a step: begin, gradients done, update done
+  std::unique_ptr<LossScaler> scaler_;
+  const Batch* ahead_ = nullptr;                // read while the device worked
+  std::exception_ptr ahead_failed_;             // that read's failure, told when its batch is due
+  std::array<Mark, 3> marks_;                   // of a step: begin, gradients done, update done
   int64_t planned_bytes_ = 0, most_bytes_ = 0;  // most_: as the device counts them; 0: it cannot
   int64_t watched_steps_ = 0;
   int64_t global_batch_size_, micro_batches_, max_steps_;

@@ -48,13 +48,13 @@ int64_t rows_of(Transpose t, int64_t rows, int64_t cols) { return t == Transpose
 std::optional<size_t> fastest(const Product& p, const std::vector<cublasLtMatmulAlgo_t>& algorithms, const TryProduct& run,
                               uint64_t workspace_bytes, cudaStream_t stream) {
   const int64_t a = rows_of(p.ta, p.m, p.k) * p.lda, b = rows_of(p.tb, p.k, p.n) * p.ldb, c = p.m * p.ldc;
-  const Scratch sa(a * size_of(p.ab)), sb(b * size_of(p.ab)), sc(c * size_of(p.c)), bias(std::max(p.m, p.n) * 4),
+  const Scratch sa(a * size_of(p.ab)), sb(b * size_of(p.b_type())), sc(c * size_of(p.c)), bias(std::max(p.m, p.n) * 4),
       aux(p.m * p.ld_aux * size_of(p.c));
   const Scratch workspace(static_cast<int64_t>(workspace_bytes)), flush(kFlushBytes);
   for (const Scratch* s : {&sa, &sb, &sc, &bias, &aux, &workspace, &flush})
     if (s->data() == nullptr) return std::nullopt;
   fill_random(sa.data(), p.ab, a, 1, stream);
-  fill_random(sb.data(), p.ab, b, 2, stream);
+  fill_random(sb.data(), p.b_type(), b, 2, stream);
   fill_random(sc.data(), p.c, c, 3, stream);
   fill_random(bias.data(), p.c, p.n, 4, stream);
   fill_random(aux.data(), p.c, p.m * p.ld_aux, 5, stream);

@@ -13,7 +13,7 @@ inline void load(const T* x, int64_t n, C* y) {
 }
 template <class C>
 inline void load(nemo_dtype dtype, const void* x, int64_t offset, int64_t n, C* y) {
-  with_type(dtype, [&](auto tag) { load(static_cast<const decltype(tag)*>(x) + offset, n, y); });
+  with_stored_type(dtype, [&](auto tag) { load(static_cast<const decltype(tag)*>(x) + offset, n, y); });
 }
 
 template <class C, class T>

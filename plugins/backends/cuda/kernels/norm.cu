@@ -14,6 +14,7 @@ struct NormArgs {
   int64_t rows, cols, ldx, ldr, ldy, lds;
   float eps, shift;
   bool layer;
+  float* top;  // becomes the largest magnitude of y; nullptr: not wanted
 };
 
 // Mean and sum of squared deviations over the block, from those of `n` elements in every thread, combined pairwise (Chan et al. 1983) with
@@ -58,6 +59,7 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_kernel(const NormArg
   };
   if (kAhead) fetch(blockIdx.x);
   int turn = 0;
+  float top = 0;
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
     if (!kAhead) fetch(row);
     float x[kItems][N];
@@ -116,6 +118,7 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_kernel(const NormArg
         float v = (x[k][i] - mean) * rstd;
         if (p.w != nullptr) v *= w[i] + p.shift;
         x[k][i] = p.b != nullptr ? v + b[i] : v;
+        if (p.top != nullptr) top = fmaxf(top, fabsf(x[k][i]));
       }
       store<N>(static_cast<T*>(p.y) + row * p.ldy + at * N, x[k]);
     }
@@ -124,11 +127,13 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_kernel(const NormArg
       if (p.mean != nullptr) p.mean[row] = mean;
     }
   }
+  if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
 }
 
 // The streaming form, for aligned rows of up to 1024 vectors. Statistics of a warp are combined over the group (Chan et al. 1983).
 template <class T, bool kLayer, bool kResidual>
-__global__ void __launch_bounds__(kRingThreads, 1) norm_ring_kernel(const __grid_constant__ NormArgs p, const __grid_constant__ RingShape shape) {
+__global__ void __launch_bounds__(kRingThreads, 1)
+    norm_ring_kernel(const __grid_constant__ NormArgs p, const __grid_constant__ RingShape shape) {
   constexpr int N = kLanes<T>, kTensors = kResidual ? 2 : 1;
   extern __shared__ __align__(128) char memory[];
   __shared__ uint64_t full[kRingGroups * kRingStages];
@@ -143,6 +148,7 @@ __global__ void __launch_bounds__(kRingThreads, 1) norm_ring_kernel(const __grid
   if (active && p.b != nullptr) raw_b = load_raw<T, N>(p.b, column);
   const float scale = 1.0f / static_cast<float>(p.cols);
   float(*const mine)[kRingThreads / 32][2] = scratch;
+  float top = 0;
   const int slot = static_cast<int>(threadIdx.x) / 32 - warp;  // of the group's first warp
   for (int i = 0; ring.row_of(i) < p.rows; ++i) {
     const int64_t row = ring.row_of(i);
@@ -198,6 +204,7 @@ __global__ void __launch_bounds__(kRingThreads, 1) norm_ring_kernel(const __grid
         float v = (x[e] - mean) * rstd;
         if (p.w != nullptr) v *= w[e] + p.shift;
         x[e] = p.b != nullptr ? v + b[e] : v;
+        if (p.top != nullptr) top = fmaxf(top, fabsf(x[e]));
       }
       store<N>(static_cast<T*>(p.y) + row * p.ldy + column, x);
     }
@@ -206,6 +213,7 @@ __global__ void __launch_bounds__(kRingThreads, 1) norm_ring_kernel(const __grid
       if (p.mean != nullptr) p.mean[row] = mean;
     }
   }
+  if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
 }
 
 template <class T, bool kLayer, bool kResidual>
@@ -263,7 +271,7 @@ bool vector_rows(const NormArgs& p, int lanes) {
   return true;
 }
 
-template <Family kFamily, Residual kResidual>
+template <Family kFamily, Residual kResidual, Top kTop = Top::no>
 Prepared forward(const Node& node, const Device& device) {
   static constexpr Places at = places<kFamily, kResidual>();
   constexpr bool residual = kResidual == Residual::yes;
@@ -285,7 +293,8 @@ Prepared forward(const Node& node, const Device& device) {
     check_row(node, fixed.cols, kLanes<T>);
     const unsigned wide = fixed.cols % kLanes<T> == 0 ? grid_for<T, kLanes<T>>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
     const unsigned single = fixed.cols <= kMaxVectors ? grid_for<T, 1>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
-    const RingShape ring = wide != 0 ? prepare_ring<T, kFamily == Family::layer, residual>(fixed.rows, fixed.cols, device.multiprocessors) : RingShape{};
+    const RingShape ring =
+        wide != 0 ? prepare_ring<T, kFamily == Family::layer, residual>(fixed.rows, fixed.cols, device.multiprocessors) : RingShape{};
     return make_kernel([=](const Launch& l) {
       NormArgs p = fixed;
       p.x = l.in(0), p.y = l.out(0), p.rstd = l.out<float>(at.rstd);
@@ -293,6 +302,10 @@ Prepared forward(const Node& node, const Device& device) {
       if (has_w) p.w = l.in(at.w);
       if constexpr (at.b >= 0) p.b = has_b ? l.in(at.b) : nullptr;
       if constexpr (at.mean >= 0) p.mean = l.out<float>(at.mean);
+      if constexpr (kTop == Top::yes) {
+        p.top = l.out<float>(at.rstd + 1);
+        check(cudaMemsetAsync(p.top, 0, sizeof(float), l.stream()), "memset");
+      }
       const bool vector = wide != 0 && vector_rows(p, kLanes<T>);
       if (!vector && single == 0) throw sdk::Error(NEMO_CODE_UNSUPPORTED, "cuda backend: norm: rows of this size must be 16-byte aligned");
       if (vector && ring.threads > 0)
@@ -310,6 +323,8 @@ Prepared forward(const Node& node, const Device& device) {
 NEMO_CUDA_KERNEL(rms_norm) { return forward<Family::rms, Residual::no>(node, device); }
 NEMO_CUDA_KERNEL(layer_norm) { return forward<Family::layer, Residual::no>(node, device); }
 NEMO_CUDA_KERNEL(add_rms_norm) { return forward<Family::rms, Residual::yes>(node, device); }
+NEMO_CUDA_KERNEL(rms_norm_amax) { return forward<Family::rms, Residual::no, Top::yes>(node, device); }
+NEMO_CUDA_KERNEL(add_rms_norm_amax) { return forward<Family::rms, Residual::yes, Top::yes>(node, device); }
 NEMO_CUDA_KERNEL(add_layer_norm) { return forward<Family::layer, Residual::yes>(node, device); }
 
 }  // namespace nemo::cuda

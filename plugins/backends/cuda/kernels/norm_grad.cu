@@ -17,6 +17,7 @@ struct GradArgs {
   int64_t rows, cols, pitch, ldy, ldx, ldr, ldo;
   float shift;
   bool layer;
+  float* top;  // becomes the largest magnitude of dx; nullptr: not wanted
 };
 
 // Registers are few, so that many blocks hide the latency: fetching rows ahead was measured to be slower.
@@ -27,6 +28,7 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const Gr
   const float scale = 1.0f / static_cast<float>(p.cols);
   float dw[kItems][N] = {}, db[kItems][N] = {};
   int turn = 0;
+  float top = 0;
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
     const float mean = p.layer ? p.mean[row] : 0.0f, rstd = p.rstd[row];
     float xhat[kItems][N], g[kItems][N];
@@ -61,6 +63,7 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const Gr
       for (int i = 0; i < N; ++i) {
         const float v = rstd * (g[k][i] - a - xhat[k][i] * b);
         g[k][i] = p.residual != nullptr ? v + r[i] : v;
+        if (p.top != nullptr) top = fmaxf(top, fabsf(g[k][i]));
       }
       store<N>(static_cast<T*>(p.dx) + row * p.ldo + at * N, g[k]);
     }
@@ -72,11 +75,13 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const Gr
     if (p.dw != nullptr) store<N>(p.dw + blockIdx.x * p.pitch + at * N, dw[k]);
     if (p.db != nullptr) store<N>(p.db + blockIdx.x * p.pitch + at * N, db[k]);
   }
+  if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
 }
 
 // The streaming form, for aligned rows of up to 1024 vectors: one partial of dw and db per block.
 template <class T, bool kLayer, bool kResidual>
-__global__ void __launch_bounds__(kRingThreads, 1) norm_grad_ring_kernel(const __grid_constant__ GradArgs p, const __grid_constant__ RingShape shape) {
+__global__ void __launch_bounds__(kRingThreads, 1)
+    norm_grad_ring_kernel(const __grid_constant__ GradArgs p, const __grid_constant__ RingShape shape) {
   constexpr int N = kLanes<T>, kTensors = kResidual ? 3 : 2;
   extern __shared__ __align__(128) char memory[];
   __shared__ uint64_t full[kRingGroups * kRingStages];
@@ -90,7 +95,7 @@ __global__ void __launch_bounds__(kRingThreads, 1) norm_grad_ring_kernel(const _
   if (active && p.w != nullptr) raw_w = load_raw<T, N>(p.w, column);
   const float scale = 1.0f / static_cast<float>(p.cols);
   float dw[N] = {}, db[N] = {};
-  float next_mean = 0, next_rstd = 0;
+  float next_mean = 0, next_rstd = 0, top = 0;
   const auto fetch = [&](int64_t row) {
     if (row >= p.rows) return;
     next_rstd = p.rstd[row];
@@ -140,9 +145,11 @@ __global__ void __launch_bounds__(kRingThreads, 1) norm_grad_ring_kernel(const _
       const float g = p.w != nullptr ? dy * (widen(raw_w.v[e]) + p.shift) : dy;
       dx[e] = rstd * (g - a - xhat * b);
       if constexpr (kResidual) dx[e] += widen(raw_residual.v[e]);
+      if (p.top != nullptr) top = fmaxf(top, fabsf(dx[e]));
     }
     store<N>(static_cast<T*>(p.dx) + row * p.ldo + column, dx);
   }
+  if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
   // The groups' sums are added in their order, in the ring's memory, which no copy fills any more.
   __syncthreads();
   float* sums = reinterpret_cast<float*>(memory);
@@ -204,7 +211,7 @@ bool vector_rows(const GradArgs& p, int lanes) {
   return true;
 }
 
-template <Family kFamily, Residual kResidual>
+template <Family kFamily, Residual kResidual, Top kTop = Top::no>
 Prepared backward(const Node& node, const Device& device) {
   constexpr bool layer = kFamily == Family::layer;
   constexpr int at_mean = layer ? 3 : -1, at_rstd = layer ? 4 : 3, at_res = at_rstd + 1;
@@ -228,13 +235,18 @@ Prepared backward(const Node& node, const Device& device) {
     const unsigned single = fixed.cols <= kMaxVectors ? grid_for<T, 1>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
     constexpr bool residual = kResidual == Residual::yes;
     const RingShape ring = wide != 0 ? prepare_ring<T, layer, residual>(fixed.rows, fixed.cols, device.multiprocessors) : RingShape{};
-    const uint64_t bytes = align_up(static_cast<uint64_t>(std::max({wide, single, ring.grid})) * static_cast<uint64_t>(fixed.pitch) * sizeof(float));
+    const uint64_t bytes =
+        align_up(static_cast<uint64_t>(std::max({wide, single, ring.grid})) * static_cast<uint64_t>(fixed.pitch) * sizeof(float));
     return make_kernel(
         [=](const Launch& l) {
           GradArgs p = fixed;
           p.dy = l.in(0), p.x = l.in(1), p.w = has_w ? l.in(2) : nullptr, p.rstd = l.in<float>(at_rstd), p.dx = l.out(0);
           if constexpr (layer) p.mean = l.in<float>(at_mean);
           if constexpr (kResidual == Residual::yes) p.residual = l.in(at_res);
+          if constexpr (kTop == Top::yes) {
+            p.top = l.out<float>(layer ? 3 : 2);
+            check(cudaMemsetAsync(p.top, 0, sizeof(float), l.stream()), "memset");
+          }
           p.dw = dw_type != 0 ? l.workspace<float>() : nullptr;
           p.db = db_type != 0 ? l.workspace<float>(bytes) : nullptr;
           const bool vector = wide != 0 && vector_rows(p, kLanes<T>);
@@ -262,6 +274,7 @@ Prepared backward(const Node& node, const Device& device) {
 NEMO_CUDA_KERNEL(rms_norm_grad) { return backward<Family::rms, Residual::no>(node, device); }
 NEMO_CUDA_KERNEL(layer_norm_grad) { return backward<Family::layer, Residual::no>(node, device); }
 NEMO_CUDA_KERNEL(rms_norm_grad_add) { return backward<Family::rms, Residual::yes>(node, device); }
+NEMO_CUDA_KERNEL(rms_norm_grad_add_amax) { return backward<Family::rms, Residual::yes, Top::yes>(node, device); }
 NEMO_CUDA_KERNEL(layer_norm_grad_add) { return backward<Family::layer, Residual::yes>(node, device); }
 
 }  // namespace nemo::cuda

@@ -19,7 +19,6 @@ bool takes_strides(std::string_view op) {
                                                         "linear_wgrad",
                                                         "linear_activation",
                                                         "linear_dgrad_activation",
-                                                        "linear_wgrad_bias",
                                                         "bias_grad",
                                                         "rope",
                                                         "attention",

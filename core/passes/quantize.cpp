@@ -203,7 +203,7 @@ void quantize(Graph& graph, const Quantization& rule, const std::function<bool(s
 }
 
 bool hides_linear(std::string_view row) {
-  return row == "linear_activation" || row == "linear_dgrad_activation" || row == "linear_wgrad_bias";
+  return row == "linear_activation" || row == "linear_dgrad_activation";
 }
 
 void allow_tf32(Graph& graph) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <map>
+#include <utility>
 
 #include "core/base/error.hpp"
 #include "core/ops/cost.hpp"
@@ -114,7 +115,7 @@ class Profiler {
     const graph::Graph& g = program.compiled().graph;
     int64_t tokens = 0;
     for (int64_t m = 0; m < micro_batches_; ++m) {
-      const Batch& batch = source_->next();
+      const Batch& batch = ahead_ != nullptr ? *std::exchange(ahead_, nullptr) : source_->next();
       tokens += batch.unmasked_tokens;
       feed(engine_->device(), program, batch, 1, step * micro_batches_ + m);
       const Gradients order = m == 0 ? Gradients::kOverwrite : Gradients::kAccumulate;
@@ -122,6 +123,7 @@ class Profiler {
       optimizer_->add_loss(program.output("loss"), g.value(g.find_output("loss")).dtype, order);
     }
     optimizer_->enqueue(1e-5, step, static_cast<double>(tokens));
+    ahead_ = &source_->next();  // while the device works, as a run does
     if (optimizer_->read().skipped) throw Error(Code::kInternal, "the gradient norm is not finite; profile needs a recipe that trains");
   }
 
@@ -231,6 +233,7 @@ class Profiler {
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<DataSource> source_;
+  const Batch* ahead_ = nullptr;
   int64_t micro_batches_ = 1;
   ProfileResult result_;
 };

@@ -114,10 +114,6 @@ Outcome TrainLoop::run() {
   prepare_folder();
   context_.info("training " + setup_.model->id + ", " + std::to_string(parameter_count(engine_->compiled(Purpose::kTrain).graph)) +
                 " parameters, on " + engine_->device().name() + "; planned memory " + gib(engine_->report().total()));
-  const config::Section& backend = setup_.section("backend");
-  if (setup_.section("trainer").get_bool("deterministic") && backend.knows("deterministic") && !backend.get_bool("deterministic"))
-    context_.warn("trainer.deterministic is not kept by backend '" + setup_.backend->id +
-                  "' by default; backend.deterministic=true keeps it and costs speed");
   planned_bytes_ = engine_->report().total();
   engine_->allocate();
   optimizer_ = std::make_unique<Optimizer>(engine_->device(), engine_->state(), optimizer_settings(setup_.section("optim")));

@@ -62,17 +62,16 @@ void add_fused_linear(std::vector<OpCase>& c) {
     c.push_back({"linear_dgrad_activation_" + s,
                  "linear_dgrad_activation",
                  {x({3, 16, 24}), x({24, 40}, 0.2), x({3, 16, 40})},
-                 {x({3, 16, 40})},
+                 {x({3, 16, 40}), none()},
                  attrs,
                  false,
                  true});
   }
-  c.push_back({"linear_wgrad_bias", "linear_wgrad_bias", {x({70, 24}, 0.3), x({70, 40})}, {grad({24, 40}), grad({24})}, {}, true, true});
-  c.push_back({"linear_wgrad_bias_heads",
-               "linear_wgrad_bias",
-               {x({2, 9, 4, 12}, 0.3), x({2, 9, 40})},
-               {grad({4, 12, 40}), grad({4, 12})},
-               {},
+  c.push_back({"linear_dgrad_activation_bias",
+               "linear_dgrad_activation",
+               {x({3, 16, 24}), x({24, 40}, 0.2), x({3, 16, 40})},
+               {x({3, 16, 40}), grad({40})},
+               {{"kind", "gelu_tanh"}},
                true,
                true});
 }

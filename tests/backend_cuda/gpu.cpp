@@ -26,6 +26,10 @@ const nemo_host_api& host_api() {
       *out = 1;
       return nullptr;
     };
+    a.config_float = [](const nemo_config*, nemo_str, double* out) -> nemo_error* {
+      *out = 1;  // determinism_limit
+      return nullptr;
+    };
     return a;
   }();
   return api;

@@ -11,7 +11,7 @@ namespace nemo::cuda {
 namespace {
 
 constexpr uint64_t kWorkspaceLimit = uint64_t{32} << 20;  // what cuBLASLt wants on Hopper
-constexpr int kCandidates = 16;
+constexpr int kCandidates = 32;
 
 cudaDataType_t cuda_type(nemo_dtype d) {
   switch (d) {
@@ -237,7 +237,7 @@ void Gemm::choose(GemmPlan& plan, const std::string& key, Autotune autotune) {
     return plan.enqueue(o, algo, workspace, kWorkspaceLimit, stream_);
   };
   if (autotune == Autotune::on && recall(plan, key)) {
-    fastest(plan.product_, {plan.algo_}, run, kWorkspaceLimit, stream_);
+    if (const auto timed = fastest(plan.product_, {plan.algo_}, run, kWorkspaceLimit, stream_)) plan.milliseconds_ = timed->milliseconds;
     return;
   }
   const auto found = proposals(plan, key, autotune == Autotune::on ? kCandidates : 1);
@@ -246,9 +246,11 @@ void Gemm::choose(GemmPlan& plan, const std::string& key, Autotune autotune) {
     const auto start = std::chrono::steady_clock::now();
     std::vector<cublasLtMatmulAlgo_t> algorithms;
     for (const auto& f : found) algorithms.push_back(f.algo);
-    const std::optional<size_t> measured = fastest(plan.product_, algorithms, run, kWorkspaceLimit, stream_);
-    best = measured.value_or(0);
-    if (measured) cache_.add(key, algorithms[best]);
+    if (const auto measured = fastest(plan.product_, algorithms, run, kWorkspaceLimit, stream_)) {
+      best = measured->index;
+      plan.milliseconds_ = measured->milliseconds;
+      cache_.add(key, algorithms[best]);
+    }
     searched_.add(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   plan.algo_ = found[best].algo;

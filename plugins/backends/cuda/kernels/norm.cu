@@ -130,7 +130,45 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_kernel(const NormArg
   if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
 }
 
-// The streaming form, for aligned rows of up to 1024 vectors. Statistics of a warp are combined over the group (Chan et al. 1983).
+// Sum of squares over the warp.
+template <int N>
+__device__ __forceinline__ void warp_squares(const float (&x)[N], float& squares) {
+#pragma unroll
+  for (int e = 0; e < N; ++e) squares = fmaf(x[e], x[e], squares);
+#pragma unroll
+  for (int o = 16; o > 0; o /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, o);
+}
+
+// Mean and sum of squared deviations over the first `lanes` lanes of the warp (all, where it is 32 or more), which hold N elements each.
+template <int N>
+__device__ __forceinline__ void warp_moments(const float (&x)[N], float& mean, float& squares, int lanes) {
+#pragma unroll
+  for (int e = 0; e < N; ++e) mean += x[e];
+  if (lanes >= 32) {  // equal counts: pairwise (Chan et al. 1983)
+    mean *= 1.0f / N;
+#pragma unroll
+    for (int e = 0; e < N; ++e) squares = fmaf(x[e] - mean, x[e] - mean, squares);
+    float half = 0.5f * N;
+#pragma unroll
+    for (int o = 1; o < 32; o *= 2) {
+      const float delta = __shfl_xor_sync(0xffffffffu, mean, o) - mean, other = __shfl_xor_sync(0xffffffffu, squares, o);
+      squares += other + delta * delta * half;
+      mean += 0.5f * delta;
+      half *= 2;
+    }
+    return;
+  }
+#pragma unroll
+  for (int o = 16; o > 0; o /= 2) mean += __shfl_xor_sync(0xffffffffu, mean, o);
+  mean /= static_cast<float>(lanes * N);
+  if (static_cast<int>(threadIdx.x) % 32 < lanes)
+#pragma unroll
+    for (int e = 0; e < N; ++e) squares = fmaf(x[e] - mean, x[e] - mean, squares);
+#pragma unroll
+  for (int o = 16; o > 0; o /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, o);
+}
+
+// The streaming form, for aligned rows of up to 1024 vectors. Statistics of the warps are combined over the group.
 template <class T, bool kLayer, bool kResidual>
 __global__ void __launch_bounds__(kRingThreads, 1)
     norm_ring_kernel(const __grid_constant__ NormArgs p, const __grid_constant__ RingShape shape) {
@@ -143,11 +181,16 @@ __global__ void __launch_bounds__(kRingThreads, 1)
     for (int i = 0; i < kRingStages; ++i) ring.order(i, shape);
   const int vectors = static_cast<int>(p.cols / N), column = ring.thread * N, warp = ring.thread / 32;
   const bool active = ring.thread < vectors;
-  Raw<T, N> raw_w, raw_b;
-  if (active && p.w != nullptr) raw_w = load_raw<T, N>(p.w, column);
-  if (active && p.b != nullptr) raw_b = load_raw<T, N>(p.b, column);
+  float weight[N], bias[N];
+#pragma unroll
+  for (int e = 0; e < N; ++e) weight[e] = 1, bias[e] = 0;
+  if (active && p.w != nullptr) {
+    load<N>(static_cast<const T*>(p.w) + column, weight);
+#pragma unroll
+    for (int e = 0; e < N; ++e) weight[e] += p.shift;
+  }
+  if (active && p.b != nullptr) load<N>(static_cast<const T*>(p.b) + column, bias);
   const float scale = 1.0f / static_cast<float>(p.cols);
-  float(*const mine)[kRingThreads / 32][2] = scratch;
   float top = 0;
   const int slot = static_cast<int>(threadIdx.x) / 32 - warp;  // of the group's first warp
   for (int i = 0; ring.row_of(i) < p.rows; ++i) {
@@ -165,47 +208,31 @@ __global__ void __launch_bounds__(kRingThreads, 1)
       }
     }
     float mean = 0, squares = 0;
-    if constexpr (kLayer) {
-#pragma unroll
-      for (int e = 0; e < N; ++e) mean += x[e];
-#pragma unroll
-      for (int o = 16; o > 0; o /= 2) mean += __shfl_xor_sync(0xffffffffu, mean, o);
-      mean /= static_cast<float>(max(1, min(32, vectors - 32 * warp)) * N);
-    }
-    if (active)
-#pragma unroll
-      for (int e = 0; e < N; ++e) squares += (x[e] - mean) * (x[e] - mean);
-#pragma unroll
-    for (int o = 16; o > 0; o /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, o);
-    float* out = mine[i % 2][slot + warp];
-    if (ring.thread % 32 == 0) out[0] = mean, out[1] = squares;
+    if constexpr (kLayer)
+      warp_moments<N>(x, mean, squares, vectors - 32 * warp);
+    else
+      warp_squares<N>(x, squares);
+    if (ring.thread % 32 == 0) scratch[i % 2][slot + warp][0] = mean, scratch[i % 2][slot + warp][1] = squares;
     ring.join();
     if (ring.thread == 0) ring.order(i + kRingStages, shape);
+    const bool there = ring.peer() < ring.warps();
+    squares = there ? scratch[i % 2][slot + ring.peer()][1] : 0.0f;
     if constexpr (kLayer) {
-      mean = 0;
-      for (int w = 0; w < ring.warps(); ++w) mean += mine[i % 2][slot + w][0] * static_cast<float>(max(0, min(32, vectors - 32 * w)) * N);
+      const float count = there ? static_cast<float>(min(32, vectors - 32 * ring.peer()) * N) : 0.0f;
+      const float here = there ? scratch[i % 2][slot + ring.peer()][0] : 0.0f;
+      mean = count * here;
+      for (int o = ring.fold() / 2; o > 0; o /= 2) mean += __shfl_xor_sync(0xffffffffu, mean, o);
       mean *= scale;
+      squares += count * (here - mean) * (here - mean);
     }
-    squares = 0;
-    for (int w = 0; w < ring.warps(); ++w) {
-      squares += mine[i % 2][slot + w][1];
-      if constexpr (kLayer) {
-        const float away = mine[i % 2][slot + w][0] - mean;
-        squares += static_cast<float>(max(0, min(32, vectors - 32 * w)) * N) * away * away;
-      }
-    }
-    const float rstd = 1.0f / sqrtf(squares * scale + p.eps);
+    for (int o = ring.fold() / 2; o > 0; o /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, o);
+    const float rstd = 1.0f / sqrtf(squares * scale + p.eps), shift = -mean * rstd;
     if (active) {
-      float w[N], b[N];
-      if (p.w != nullptr) widen(raw_w, w);
-      if (p.b != nullptr) widen(raw_b, b);
 #pragma unroll
-      for (int e = 0; e < N; ++e) {
-        float v = (x[e] - mean) * rstd;
-        if (p.w != nullptr) v *= w[e] + p.shift;
-        x[e] = p.b != nullptr ? v + b[e] : v;
-        if (p.top != nullptr) top = fmaxf(top, fabsf(x[e]));
-      }
+      for (int e = 0; e < N; ++e) x[e] = fmaf(fmaf(x[e], rstd, shift), weight[e], bias[e]);
+      if (p.top != nullptr)
+#pragma unroll
+        for (int e = 0; e < N; ++e) top = fmaxf(top, fabsf(x[e]));
       store<N>(static_cast<T*>(p.y) + row * p.ldy + column, x);
     }
     if (ring.thread == 0) {

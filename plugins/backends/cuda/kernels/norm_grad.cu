@@ -78,9 +78,11 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const Gr
   if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
 }
 
-// The streaming form, for aligned rows of up to 1024 vectors: one partial of dw and db per block.
+constexpr int kGradThreads = 768;  // the sums of dw and db need 80 registers
+
+// The streaming form, for aligned rows of up to 768 vectors: one partial of dw and db per block.
 template <class T, bool kLayer, bool kResidual>
-__global__ void __launch_bounds__(kRingThreads, 1)
+__global__ void __launch_bounds__(kGradThreads, 1)
     norm_grad_ring_kernel(const __grid_constant__ GradArgs p, const __grid_constant__ RingShape shape) {
   constexpr int N = kLanes<T>, kTensors = kResidual ? 3 : 2;
   extern __shared__ __align__(128) char memory[];
@@ -91,8 +93,14 @@ __global__ void __launch_bounds__(kRingThreads, 1)
     for (int i = 0; i < kRingStages; ++i) ring.order(i, shape);
   const int column = ring.thread * N, warp = ring.thread / 32, slot = static_cast<int>(threadIdx.x) / 32 - warp;
   const bool active = column < p.cols;
-  Raw<T, N> raw_w;
-  if (active && p.w != nullptr) raw_w = load_raw<T, N>(p.w, column);
+  float weight[N];
+#pragma unroll
+  for (int e = 0; e < N; ++e) weight[e] = 1;
+  if (active && p.w != nullptr) {
+    load<N>(static_cast<const T*>(p.w) + column, weight);
+#pragma unroll
+    for (int e = 0; e < N; ++e) weight[e] += p.shift;
+  }
   const float scale = 1.0f / static_cast<float>(p.cols);
   float dw[N] = {}, db[N] = {};
   float next_mean = 0, next_rstd = 0, top = 0;
@@ -104,7 +112,7 @@ __global__ void __launch_bounds__(kRingThreads, 1)
   fetch(ring.row_of(0));
   for (int i = 0; ring.row_of(i) < p.rows; ++i) {
     const int64_t row = ring.row_of(i);
-    const float mean = next_mean, rstd = next_rstd;
+    const float rstd = next_rstd, shift = -next_mean * rstd;  // xhat = x rstd + shift
     fetch(ring.row_of(i + 1));
     ring.wait(i);
     Raw<T, N> raw_x, raw_dy, raw_residual;
@@ -114,12 +122,10 @@ __global__ void __launch_bounds__(kRingThreads, 1)
       if constexpr (kResidual) raw_residual = ring.template get<T>(i, 2);
 #pragma unroll
       for (int e = 0; e < N; ++e) {
-        const float xhat = (widen(raw_x.v[e]) - mean) * rstd, dy = widen(raw_dy.v[e]);
-        dw[e] += dy * xhat;
-        if constexpr (kLayer) db[e] += dy;
-        const float g = p.w != nullptr ? dy * (widen(raw_w.v[e]) + p.shift) : dy;
-        if constexpr (kLayer) sums[0] += g;
-        sums[1] += g * xhat;
+        const float xhat = fmaf(widen(raw_x.v[e]), rstd, shift), dy = widen(raw_dy.v[e]), g = dy * weight[e];
+        dw[e] = fmaf(dy, xhat, dw[e]);
+        if constexpr (kLayer) db[e] += dy, sums[0] += g;
+        sums[1] = fmaf(g, xhat, sums[1]);
       }
     }
 #pragma unroll
@@ -130,23 +136,25 @@ __global__ void __launch_bounds__(kRingThreads, 1)
     if (ring.thread % 32 == 0) scratch[i % 2][slot + warp][0] = sums[0], scratch[i % 2][slot + warp][1] = sums[1];
     ring.join();
     if (ring.thread == 0) ring.order(i + kRingStages, shape);
-    float a = 0, b = 0;
-    for (int w = 0; w < ring.warps(); ++w) {
-      if constexpr (kLayer) a += scratch[i % 2][slot + w][0];
-      b += scratch[i % 2][slot + w][1];
+    const bool there = ring.peer() < ring.warps();
+    float a = there && kLayer ? scratch[i % 2][slot + ring.peer()][0] : 0.0f, b = there ? scratch[i % 2][slot + ring.peer()][1] : 0.0f;
+    for (int o = ring.fold() / 2; o > 0; o /= 2) {
+      if constexpr (kLayer) a += __shfl_xor_sync(0xffffffffu, a, o);
+      b += __shfl_xor_sync(0xffffffffu, b, o);
     }
-    a *= scale, b *= scale;
     if (!active) continue;
-    forget(raw_x), forget(raw_dy);
+    // dx = rstd (g - a - xhat b) = rstd g + x c1 + c0
+    a *= scale * rstd, b *= scale * rstd;
+    const float c1 = -rstd * b, c0 = -a - shift * b;
     float dx[N];
 #pragma unroll
     for (int e = 0; e < N; ++e) {
-      const float xhat = (widen(raw_x.v[e]) - mean) * rstd, dy = widen(raw_dy.v[e]);
-      const float g = p.w != nullptr ? dy * (widen(raw_w.v[e]) + p.shift) : dy;
-      dx[e] = rstd * (g - a - xhat * b);
+      dx[e] = fmaf(widen(raw_dy.v[e]) * weight[e], rstd, fmaf(widen(raw_x.v[e]), c1, c0));
       if constexpr (kResidual) dx[e] += widen(raw_residual.v[e]);
-      if (p.top != nullptr) top = fmaxf(top, fabsf(dx[e]));
     }
+    if (p.top != nullptr)
+#pragma unroll
+      for (int e = 0; e < N; ++e) top = fmaxf(top, fabsf(dx[e]));
     store<N>(static_cast<T*>(p.dx) + row * p.ldo + column, dx);
   }
   if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
@@ -169,7 +177,7 @@ __global__ void __launch_bounds__(kRingThreads, 1)
 
 template <class T, bool kLayer, bool kResidual>
 RingShape prepare_ring(int64_t rows, int64_t cols, int multiprocessors) {
-  const RingShape s = ring_shape(rows, cols, sizeof(T), kResidual ? 3 : 2, multiprocessors);
+  const RingShape s = ring_shape(rows, cols, sizeof(T), kResidual ? 3 : 2, multiprocessors, kGradThreads);
   if (s.threads > 0)
     check(cudaFuncSetAttribute(norm_grad_ring_kernel<T, kLayer, kResidual>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                kRingShared * (kResidual ? 3 : 2)),

@@ -29,13 +29,14 @@ struct RingShape {
   void from(int k, const void* rows, int64_t ld, int64_t width) { at[k] = static_cast<const char*>(rows), pitch[k] = ld * width; }
 };
 
-// For rows of `cols` elements of `tensors` tensors, one vector of 16 bytes per thread; threads = 0 where rows are too long.
-inline RingShape ring_shape(int64_t rows, int64_t cols, int64_t width, int tensors, int multiprocessors) {
+// For rows of `cols` elements of `tensors` tensors, one vector of 16 bytes per thread, `most` threads in a block; threads = 0 where rows are
+// too long.
+inline RingShape ring_shape(int64_t rows, int64_t cols, int64_t width, int tensors, int multiprocessors, int most = kRingThreads) {
   RingShape s;
   const int64_t vectors = cols * width / 16, threads = ceil_div(vectors, 32) * 32;
-  if (threads > kRingThreads) return s;
+  if (threads > most) return s;
   s.threads = static_cast<int>(threads);
-  s.groups = std::min(kRingThreads / s.threads, kRingGroups);
+  s.groups = std::min(most / s.threads, kRingGroups);
   s.row_bytes = static_cast<uint32_t>(vectors * 16);
   s.shared_bytes = static_cast<size_t>(s.groups) * kRingStages * static_cast<size_t>(tensors) * s.row_bytes;
   s.grid = static_cast<unsigned>(std::clamp<int64_t>(ceil_div(rows, s.groups), 1, multiprocessors));
@@ -56,6 +57,7 @@ class RowRing {
     memory_ = memory + static_cast<size_t>(group) * kRingStages * kTensors * bytes_;
     full_ = full + group * kRingStages;
     threads_ = shape.threads;
+    while (fold_ < threads_ / 32) fold_ *= 2;
     if (thread == 0) {
       for (int s = 0; s < kRingStages; ++s) asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(full_ + s)));
       asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
@@ -93,9 +95,13 @@ class RowRing {
         : "memory");
   }
   template <class T>
-  __device__ Raw<T, kLanes<T>> get(int i, int k) const {
-    return load_raw<T, kLanes<T>>(memory_ + (static_cast<size_t>(i % kRingStages) * kTensors + static_cast<size_t>(k)) * bytes_,
-                                  static_cast<int64_t>(thread) * kLanes<T>);
+  __device__ __forceinline__ Raw<T, kLanes<T>> get(int i, int k) const {
+    const uint32_t at = shared_address(memory_) + static_cast<uint32_t>((i % kRingStages) * kTensors + k) * bytes_ + static_cast<uint32_t>(thread) * 16;
+    uint4 v;
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at));
+    Raw<T, kLanes<T>> raw;
+    *reinterpret_cast<uint4*>(&raw) = v;
+    return raw;
   }
 
   // A barrier of the group.
@@ -108,6 +114,9 @@ class RowRing {
 
   __device__ int64_t row_of(int i) const { return first + i * stride_; }
   __device__ int warps() const { return threads_ / 32; }
+  // Values that the warps left in shared memory are combined by butterflies over fold() lanes, of which this lane takes that of warp peer().
+  __device__ int fold() const { return fold_; }
+  __device__ int peer() const { return static_cast<int>(threadIdx.x) & (fold_ - 1); }
 
   int group, thread;
   int64_t first;
@@ -115,7 +124,7 @@ class RowRing {
  private:
   int64_t rows_, stride_;
   uint32_t bytes_;
-  int threads_;
+  int threads_, fold_ = 1;
   char* memory_;
   uint64_t* full_;
 };

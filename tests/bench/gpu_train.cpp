@@ -57,7 +57,7 @@ struct Way {
   std::vector<std::string> overrides;
 };
 const std::vector<Way> kWays{{"bf16", {"precision.plugin=bf16-mixed", "backend.deterministic=false"}},
-                             {"bf16 deterministic", {"precision.plugin=bf16-mixed", "trainer.deterministic=true"}},
+                             {"deterministic bf16", {"precision.plugin=bf16-mixed", "trainer.deterministic=true"}},
                              {"fp8", {"precision.plugin=fp8", "backend.deterministic=false"}}};
 
 struct Options {

@@ -1,6 +1,8 @@
 // linear with what stands before or behind it: bias and activation forward, the activation's slope and the bias gradient in the gradient of
 // the input. By cuBLASLt's epilogues where it has one for the case (bf16, tanh GELU), else a product
 // and an elementwise kernel, as without the fusion.
+#include <array>
+
 #include "gemm.hpp"
 #include "kernels/activations.cuh"
 #include "kernels/column_sums.cuh"

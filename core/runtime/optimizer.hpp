@@ -1,7 +1,7 @@
 // core/runtime/optimizer.hpp - the update at the end of a step: global-norm clipping, then one kernel per flat segment.
 //
-// Everything is enqueued: norm, clipping and the decision to skip are taken on the device, from totals that programs and ranks add up there,
-// and the host reads the outcome once per step.
+// Everything is enqueued: norm, clipping and the decision to skip are taken on the device, from totals that programs and ranks add up
+// there, and the host reads the outcome once per step.
 #pragma once
 
 #include <array>

@@ -9,14 +9,20 @@ namespace {
 constexpr int kThreads = 256, kVector = 8;  // elements of 16 bits
 
 struct GroupArgs {
-  int64_t tokens, positions;                 // batch times positions
-  int heads, groups, vectors;                // vectors of a head
+  int64_t tokens, positions;                        // batch times positions
+  int heads, groups, vectors;                       // vectors of a head
   int64_t batch_pitch, position_pitch, head_pitch;  // of the grouped tensor, in vectors
 };
 
 GroupArgs args_of(const AttentionSpec& s, const Heads& grouped, int64_t features) {
-  return {s.b * s.t, s.t, static_cast<int>(s.h), static_cast<int>(s.g), static_cast<int>(features / kVector), grouped.batch / kVector,
-          grouped.position / kVector, grouped.head / kVector};
+  return {s.b * s.t,
+          s.t,
+          static_cast<int>(s.h),
+          static_cast<int>(s.g),
+          static_cast<int>(features / kVector),
+          grouped.batch / kVector,
+          grouped.position / kVector,
+          grouped.head / kVector};
 }
 
 __device__ __forceinline__ int64_t place(const GroupArgs& a, int64_t token, int group, int vector) {
@@ -72,7 +78,8 @@ void gather(const AttentionSpec& s, const Heads& to, int64_t features, const voi
 struct Layout {
   uint64_t k = 0, v, dk, dv, rest;
   explicit Layout(const AttentionSpec& s) {
-    const uint64_t keys = align_up(static_cast<uint64_t>(s.b * s.t * s.h * s.d) * 2), values = align_up(static_cast<uint64_t>(s.b * s.t * s.h * s.e) * 2);
+    const uint64_t keys = align_up(static_cast<uint64_t>(s.b * s.t * s.h * s.d) * 2),
+                   values = align_up(static_cast<uint64_t>(s.b * s.t * s.h * s.e) * 2);
     v = keys, dk = v + values, dv = dk + keys, rest = dv + values;
   }
 };

@@ -1,5 +1,5 @@
-// cuDNN's backward of grouped attention by two routes: as it stands, or with keys and values copied to every query head, whose gradients are
-// then summed over their group. The second moves more memory, but cuDNN's kernel for equal heads is faster.
+// cuDNN's backward of grouped attention by two routes: as it stands, or with keys and values copied to every query head, whose gradients
+// are then summed over their group. The second moves more memory, but cuDNN's kernel for equal heads is faster.
 #pragma once
 
 #include "attention_cudnn.hpp"

@@ -58,7 +58,7 @@ std::optional<Fastest> fastest(const Product& p, const std::vector<cublasLtMatmu
   fill_random(sc.data(), p.c, c, 3, stream);
   fill_random(bias.data(), p.c, p.n, 4, stream);
   fill_random(aux.data(), p.c, p.m * p.ld_aux, 5, stream);
-  const Operands o{sa.data(), sb.data(), sc.data(), bias.data(), aux.data(), bias.data()};
+  const Operands o{sa.data(), sb.data(), sc.data(), bias.data(), aux.data()};
   const Timer timer;
   std::vector<float> best(algorithms.size(), 1e30f);
   // Rounds over all candidates, so that a change of the clock meets all of them; the first warms up, the second sorts out the hopeless.

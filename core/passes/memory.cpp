@@ -13,8 +13,9 @@ namespace {
 
 // Ops whose kernels take any stride on all but the last dimension.
 bool takes_strides(std::string_view op) {
-  static const std::unordered_set<std::string_view> ops{"linear",         "linear_dgrad", "linear_wgrad", "bias_grad", "rope",  "attention",
-                                                        "attention_grad", "glu",          "glu_grad",     "add",       "slice", "concat"};
+  static const std::unordered_set<std::string_view> ops{
+      "linear",    "linear_dgrad",   "linear_wgrad", "linear_activation", "linear_dgrad_activation", "linear_wgrad_bias", "bias_grad", "rope",
+      "attention", "attention_grad", "glu",          "glu_grad",          "add",                     "slice",             "concat"};
   return ops.contains(op);
 }
 

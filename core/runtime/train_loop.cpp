@@ -117,8 +117,10 @@ Outcome TrainLoop::run() {
   if (setup_.section("trainer").get_bool("deterministic") && backend.knows("deterministic") && !backend.get_bool("deterministic"))
     context_.warn("trainer.deterministic is not kept by backend '" + setup_.backend->id +
                   "' by default; backend.deterministic=true keeps it and costs speed");
+  planned_bytes_ = engine_->report().total();
   engine_->allocate();
   optimizer_ = std::make_unique<Optimizer>(engine_->device(), engine_->state(), optimizer_settings(setup_.section("optim")));
+  for (Mark& mark : marks_) mark = engine_->device().make_mark();
   resume();
   loggers_ = std::make_unique<LoggerSet>(
       setup_, RunFacts{directory_.filename().string(), directory_, config::to_toml(setup_.configuration), progress_.step + 1, max_steps_},
@@ -135,6 +137,9 @@ Outcome TrainLoop::run() {
   }
   const bool interrupted = progress_.step < max_steps_;
   if (!saved) save_checkpoint({});
+  if (most_bytes_ > 0)
+    context_.info("device memory: planned " + gib(planned_bytes_) + ", measured " +
+                  gib(std::max(most_bytes_, engine_->device().used_bytes().value_or(0))));
   loggers_->finish(interrupted ? "interrupted" : "done", "step " + std::to_string(progress_.step) + " of " + std::to_string(max_steps_));
   return interrupted ? Outcome::kInterrupted : Outcome::kDone;
 }
@@ -180,51 +185,80 @@ void TrainLoop::resume() {
   engine_->state().initialize(progress_.seed);
 }
 
-// Forward and backward of one global batch; returns the summed loss.
-double TrainLoop::accumulate(StepTimes& times, int64_t& tokens) {
+const Batch& TrainLoop::take_batch() {
+  if (ahead_failed_) std::rethrow_exception(std::exchange(ahead_failed_, nullptr));
+  return ahead_ != nullptr ? *std::exchange(ahead_, nullptr) : train_->next();
+}
+
+// Reads the next step's first batch while the device works on this one.
+void TrainLoop::fetch_ahead() {
+  try {
+    ahead_ = &train_->next();
+  } catch (...) {
+    ahead_failed_ = std::current_exception();
+  }
+}
+
+// Enqueues forward and backward of one global batch; returns its unmasked tokens.
+int64_t TrainLoop::accumulate(StepTimes& times) {
   Program& program = engine_->program(Purpose::kTrain);
-  double loss = 0;
+  const graph::Graph& g = program.compiled().graph;
+  const graph::DType loss = g.value(g.find_output("loss")).dtype;
+  int64_t tokens = 0;
   for (int64_t m = 0; m < micro_batches_; ++m) {
     Stopwatch watch;
-    const Batch& batch = train_->next();
+    const Batch& batch = take_batch();
     tokens += batch.unmasked_tokens;
     feed(engine_->device(), program, batch, progress_.seed, progress_.step * micro_batches_ + m);
-    times.data += watch.lap();
-    program.run(m == 0 ? Gradients::kOverwrite : Gradients::kAccumulate);
-    loss += read_scalar(engine_->device(), program, "loss");
-    times.compute += watch.lap();
+    if (m == 0) times.data = watch.lap(), engine_->device().record(marks_[0]);  // later ones: while the device works
+    const Gradients order = m == 0 ? Gradients::kOverwrite : Gradients::kAccumulate;
+    program.run(order);
+    optimizer_->add_loss(program.output("loss"), loss, order);
   }
-  return loss;
+  engine_->device().record(marks_[1]);
+  return tokens;
 }
 
 Metrics TrainLoop::step(int64_t n) {
-  Stopwatch whole, part;
+  Stopwatch whole;
   StepTimes times;
-  int64_t tokens = 0;
-  const double loss = accumulate(times, tokens);
-  part.lap();
+  const int64_t tokens = accumulate(times);
   const double lr = schedule_.at(n - 1);
-  const double norm = optimizer_->step(lr, n, static_cast<double>(std::max<int64_t>(tokens, 1)));
-  times.optimizer = part.lap();
-  const double mean = loss / static_cast<double>(std::max<int64_t>(tokens, 1));
-  if (!std::isfinite(norm))
+  optimizer_->enqueue(lr, n, static_cast<double>(tokens));
+  engine_->device().record(marks_[2]);
+  if (n < max_steps_) fetch_ahead();
+  const Optimizer::Report report = optimizer_->read();
+  const double mean = report.loss / std::max(report.tokens, 1.0);
+  if (report.skipped)
     throw Error(Code::kInternal,
                 "step " + std::to_string(n) + ": the gradient norm is not finite (loss " + std::to_string(mean) +
                     "); lower optim.lr, raise optim.schedule.warmup_steps, or check the data. Checkpoints saved so far are intact");
+  times.compute = engine_->device().elapsed(marks_[0], marks_[1]);
+  times.optimizer = engine_->device().elapsed(marks_[1], marks_[2]);
   progress_.step = n;
   progress_.consumed_samples += global_batch_size_;
   const double ms = whole.lap();
   const double processed = static_cast<double>(global_batch_size_ * engine_->facts().seq_length);
-  return {{"loss", mean},
-          {"grad_norm", norm},
-          {"lr", lr},
-          {"tokens_per_s", processed / ms * 1e3},
-          {"step_ms", ms},
-          {"data_ms", times.data},
-          {"compute_ms", times.compute},
-          {"optimizer_ms", times.optimizer},
-          {"model_tflops", engine_->model_flops() * static_cast<double>(micro_batches_) / ms / 1e9},
-          {"consumed_samples", static_cast<double>(progress_.consumed_samples)}};
+  watch_memory();
+  Metrics metrics{{"loss", mean},
+                  {"grad_norm", report.norm},
+                  {"lr", lr},
+                  {"tokens_per_s", processed / ms * 1e3},
+                  {"step_ms", ms},
+                  {"data_ms", times.data},
+                  {"compute_ms", times.compute},
+                  {"optimizer_ms", times.optimizer},
+                  {"model_tflops", engine_->model_flops() * static_cast<double>(micro_batches_) / ms / 1e9},
+                  {"consumed_samples", static_cast<double>(progress_.consumed_samples)},
+                  {"memory_planned", static_cast<double>(planned_bytes_)}};
+  if (most_bytes_ > 0) metrics.emplace_back("memory_measured", static_cast<double>(most_bytes_));
+  return metrics;
+}
+
+// Memory in use grows until programs are recorded: by the third step.
+void TrainLoop::watch_memory() {
+  constexpr int64_t kSteps = 3;
+  if (watched_steps_++ < kSteps) most_bytes_ = std::max(most_bytes_, engine_->device().used_bytes().value_or(0));
 }
 
 double TrainLoop::validate() { return mean_loss(setup_, *engine_, *validation_, progress_.seed); }

@@ -29,7 +29,7 @@ struct Plan {
   std::vector<std::pair<std::string, std::string>> rules;  // logical axis -> mesh axis, ordered
   std::string shard_parameters;                            // mesh axis of ZeRO-3, or empty
   std::string shard_optimizer;                             // mesh axis of ZeRO-1, or empty
-  Pipeline pipeline;
+  Pipeline pipeline{};
 
   // Size of a mesh axis; 1 if the mesh does not have it.
   [[nodiscard]] int64_t axis_size(std::string_view name) const {

@@ -88,7 +88,8 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   pass("schedule", [&] { schedule(g); });
   pass("memory", [&] {
     out.layout = layout(g);
-    out.memory = plan_memory(g, out.layout);
+    StateLayout own;
+    out.memory = plan_memory(g, out.layout, options.state != nullptr ? *options.state : own);
   });
   return out;
 }

@@ -19,8 +19,9 @@ struct CompileOptions {
   Precision precision;
   Recompute recompute = Recompute::kNone;
   std::function<bool(std::string_view op)> supports = [](std::string_view) { return false; };  // optional fused rows that the backend has
-  std::function<void(graph::Graph&)> edit;                                                     // null: no PEFT method
-  std::function<void(std::string_view pass, const graph::Graph&)> observe;                     // called after each pass, for --print-graph
+  StateLayout* state = nullptr;             // shared by the programs of one engine; null: a program by itself
+  std::function<void(graph::Graph&)> edit;  // null: no PEFT method
+  std::function<void(std::string_view pass, const graph::Graph&)> observe;  // called after each pass, for --print-graph
 };
 
 struct PassTime {

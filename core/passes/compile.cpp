@@ -43,6 +43,11 @@ void drop_dropout(Graph& graph) {
   graph.ops = std::move(kept);
 }
 
+LayoutOptions layout_options(const Plan& plan) {
+  if (plan.zero_stage() == 0) return {};
+  return {plan.group_size(plan.zero_axis()), plan.zero_stage() == 1 ? plan.bucket_elements : 1};
+}
+
 }  // namespace
 
 std::string_view to_string(Purpose purpose) {
@@ -79,7 +84,7 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     if (purpose != Purpose::kTrain) drop_dropout(g);
   });
   pass("type", [&] { type(g, options.precision); });
-  pass("partition", [&] { partition(g, options.plan); });
+  pass("partition", [&] { partition(g, options.plan, options.coordinates); });
   pass("group", [&] { group(g); });
   pass("differentiate", [&] {
     if (purpose == Purpose::kTrain) differentiate(g, options.recompute);
@@ -87,7 +92,7 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   pass("fuse", [&] { fuse(g, options.supports); });
   pass("schedule", [&] { schedule(g); });
   pass("memory", [&] {
-    out.layout = layout(g);
+    out.layout = layout(g, layout_options(options.plan));
     StateLayout own;
     out.memory = plan_memory(g, out.layout, options.state != nullptr ? *options.state : own);
   });

@@ -9,6 +9,7 @@
 #include "core/passes/differentiate.hpp"
 #include "core/passes/layout.hpp"
 #include "core/passes/memory.hpp"
+#include "core/passes/partition.hpp"
 #include "core/passes/plan.hpp"
 #include "core/passes/type.hpp"
 
@@ -16,6 +17,7 @@ namespace nemo::passes {
 
 struct CompileOptions {
   Plan plan;
+  Coordinates coordinates{};  // of this rank in the plan's mesh
   Precision precision;
   Recompute recompute = Recompute::kNone;
   std::function<bool(std::string_view op)> supports = [](std::string_view) { return false; };  // optional fused rows that the backend has

@@ -55,7 +55,8 @@ std::unique_ptr<DataSource> DataSource::open(const Setup& setup, const nemo_host
   open.split = to_str(options.split);
   open.seq_length = options.facts.seq_length;
   open.seed = options.seed;
-  open.n_shards = 1;
+  open.shard = options.shard;
+  open.n_shards = options.shards;
   open.micro_batch_size = options.facts.micro_batch_size;
   open.global_batch_size = options.global_batch_size;
   open.max_samples = options.max_samples;

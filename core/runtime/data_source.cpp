@@ -115,7 +115,7 @@ void check_tokens(const Batch& batch, int64_t vocabulary) {
 
 }  // namespace
 
-void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t counter) {
+void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t first_sample) {
   check_tokens(batch, program.vocabulary());
   for (const auto& [name, values] : batch.fields)
     if (std::byte* to = program.input(name)) device.send(to, values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
@@ -135,7 +135,7 @@ void feed(Device& device, Program& program, const Batch& batch, int64_t seed, in
       device.send(program.address(v), &f32, sizeof f32);
   }
   if (std::byte* to = program.input("rng")) {
-    const std::array<int64_t, 2> rng{seed, counter};
+    const std::array<int64_t, 2> rng{seed, first_sample};
     device.send(to, rng.data(), sizeof rng);
   }
 }

@@ -235,12 +235,14 @@ int64_t TrainLoop::accumulate(StepTimes& times) {
   const graph::Graph& g = program.compiled().graph;
   const graph::DType loss = g.value(g.find_output("loss")).dtype;
   int64_t tokens = 0;
+  const Ranks& ranks = engine_->ranks();
+  const int64_t first_sample = progress_.consumed_samples + ranks.data_shard() * (global_batch_size_ / ranks.data_shards());
   for (int64_t m = 0; m < micro_batches_; ++m) {
     Stopwatch watch;
     note("reading a batch");
     const Batch& batch = take_batch();
     tokens += batch.unmasked_tokens;
-    feed(engine_->device(), program, batch, progress_.seed, progress_.step * micro_batches_ + m);
+    feed(engine_->device(), program, batch, progress_.seed, first_sample + m * engine_->facts().micro_batch_size);
     if (m == 0) times.data = watch.lap(), engine_->device().record(marks_[0]);  // later ones: while the device works
     const Gradients order = m == 0 ? Gradients::kOverwrite : Gradients::kAccumulate;
     note("computing a micro-batch");

@@ -7,6 +7,7 @@
 #include "core/passes/group.hpp"
 #include "core/passes/partition.hpp"
 #include "core/passes/schedule.hpp"
+#include "core/passes/share.hpp"
 
 namespace nemo::passes {
 
@@ -45,7 +46,8 @@ void drop_dropout(Graph& graph) {
 
 LayoutOptions layout_options(const Plan& plan) {
   if (plan.zero_stage() == 0) return {};
-  return {plan.group_size(plan.zero_axis()), plan.zero_stage() == 1 ? plan.bucket_elements : 1};
+  const bool per_block = plan.zero_stage() > 1;  // gathered and reduced while the program runs
+  return {plan.group_size(plan.zero_axis()), per_block ? 1 : plan.bucket_elements, per_block};
 }
 
 }  // namespace
@@ -63,7 +65,8 @@ std::string_view to_string(Purpose purpose) {
 }
 
 const std::vector<std::string>& pass_names() {
-  static const std::vector<std::string> names{"build", "edit", "type", "partition", "group", "differentiate", "fuse", "schedule", "memory"};
+  static const std::vector<std::string> names{"build",         "edit", "type",     "partition", "group",
+                                              "differentiate", "fuse", "schedule", "share",     "memory"};
   return names;
 }
 
@@ -91,8 +94,11 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   });
   pass("fuse", [&] { fuse(g, options.supports); });
   pass("schedule", [&] { schedule(g); });
-  pass("memory", [&] {
+  pass("share", [&] {
     out.layout = layout(g, layout_options(options.plan));
+    share(g, out.layout, options.plan);
+  });
+  pass("memory", [&] {
     StateLayout own;
     out.memory = plan_memory(g, out.layout, options.state != nullptr ? *options.state : own);
   });

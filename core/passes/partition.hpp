@@ -32,12 +32,6 @@
 //  - cross_entropy split on the vocabulary: row_max, all_reduce(max), cross_entropy_parts, 2 all_reduce(sum), cross_entropy_join;
 //  - bias of a row-parallel linear: scaled by 1/n before the op, so that the sum over n ranks holds it once; its gradient_partial names the
 //  axis;
-//  - Plan.shard_parameters = m: Parameter.dims is the flat shard [ceil(n / size) "flat" /m] of its n elements after the rules, row-major,
-//  the last shard padded.
-//    Every block (and every run of ops between blocks) begins with one all_gather {mesh m, dim 0} per parameter that it reads, in parameter
-//    order, scope
-//    "<kind>.<index>.gather" ("gather" outside blocks), whose result has the dimensions after the rules and drops the padding. Its gradient
-//    is a reduce_scatter back into the flat shard, so m is not in gradient_partial.
 //  - output "logits" stays split on the vocabulary.
 //  - dropout gets the place of this rank's elements within their samples (seq_start, inner_start, inner_size).
 #pragma once

@@ -33,7 +33,6 @@ class Emitter {
     std::vector<Op> ops = std::move(graph_.ops);
     graph_.ops.clear();
     for (size_t i = 0; i < ops.size(); ++i) {
-      if (rules_.parameter_axis() >= 0 && (i == 0 || ops[i].block != ops[i - 1].block)) gather_parameters(ops, i);
       emit_op(ops[i], decisions_.ops[i]);
     }
     for (auto& [name, id] : graph_.outputs) id = current_[id];
@@ -54,23 +53,21 @@ class Emitter {
   void localize_leaves() {
     for (size_t v = 1; v < known_; ++v)
       if (graph_.values[v].kind != ValueKind::kResult) graph_.values[v].dims = local(static_cast<ValueId>(v), decisions_.placed[v]);
-    const int m = rules_.parameter_axis();
     for (size_t p = 0; p < graph_.parameters.size(); ++p) {
       Parameter& parameter = graph_.parameters[p];
       parameter.dims = graph_.value(parameter.value).dims;
-      whole_.push_back(parameter.dims);
-      MeshMask partial = parameter.trainable ? decisions_.gradient_partial[p] : 0;
-      if (m >= 0) partial &= ~bit(m);
-      parameter.gradient_partial = rules_.names(partial);
-      if (m >= 0) flatten(parameter);
+      parameter.gradient_partial = rules_.names(parameter.trainable ? decisions_.gradient_partial[p] : 0);
+      if (parameter.trainable) check_shared_out(parameter, decisions_.gradient_partial[p]);
     }
   }
 
-  void flatten(Parameter& parameter) {
-    const int m = rules_.parameter_axis();
-    const int64_t n = graph::element_count(parameter.dims);
-    parameter.dims = {{(n + rules_.size(m) - 1) / rules_.size(m), "flat", {rules_.name(m)}}};
-    graph_.value(parameter.value).dims = parameter.dims;
+  // Ranks that share state out add up their gradients: each must have computed its own part.
+  void check_shared_out(const Parameter& parameter, MeshMask partial) const {
+    for (int m = 0; m < rules_.axes(); ++m)
+      if (rules_.shares_out(m) && (partial & bit(m)) == 0)
+        throw Error(Code::kConfig, "the strategy shares state out over mesh axis '" + rules_.name(m) + "': parameter '" + parameter.name +
+                                       "' is used alike by all its ranks, so that its gradient would count " +
+                                       std::to_string(rules_.size(m)) + " times; add the rule 'batch -> " + rules_.name(m) + "'");
   }
 
   // Appends an op that is not the model's, in the place of `like`. `result` preset: the op's only output.
@@ -85,37 +82,6 @@ class Emitter {
 
   ValueId result_like(ValueId source, Dims dims) {
     return graph_.add_value({ValueKind::kResult, "", graph_.value(source).dtype, std::move(dims), {}});
-  }
-
-  // The run of ops from `first` on with one block reads these parameters: gather each once.
-  void gather_parameters(const std::vector<Op>& ops, size_t first) {
-    std::vector<uint32_t> used;
-    for (size_t i = first; i < ops.size() && ops[i].block == ops[first].block; ++i)
-      for (const ValueId v : ops[i].inputs)
-        if (v != 0 && graph_.value(v).kind == ValueKind::kParameter)
-          used.insert(used.end(), graph_.value(v).members.begin(), graph_.value(v).members.end());
-    std::sort(used.begin(), used.end());
-    used.erase(std::unique(used.begin(), used.end()), used.end());
-    const int m = rules_.parameter_axis();
-    Op like;
-    like.block = ops[first].block;
-    if (like.block >= 0) {
-      const graph::Block& block = graph_.blocks[static_cast<size_t>(like.block)];
-      like.scope = block.kind + "." + std::to_string(block.index) + ".";
-    }
-    like.scope += "gather";
-    for (const uint32_t p : used) {
-      const Parameter& parameter = graph_.parameters[p];
-      if (parameter.trainable && (decisions_.gradient_partial[p] & bit(m)) == 0)
-        throw Error(Code::kConfig, "shard_parameters = '" + rules_.name(m) + "': parameter '" + parameter.name +
-                                       "' is used alike by all ranks of mesh axis '" + rules_.name(m) +
-                                       "', so that gathering it would count its gradient " + std::to_string(rules_.size(m)) +
-                                       " times; add the rule 'batch -> " + rules_.name(m) + "'");
-      const ValueId whole = result_like(parameter.value, whole_[p]);
-      append("all_gather", {parameter.value}, {{"mesh", rules_.name(m)}, {"dim", int64_t{0}}}, like, whole);
-      current_[parameter.value] = whole;
-      conversions_[parameter.value].clear();
-    }
   }
 
   void emit_op(Op& op, const OpDecision& decision) {
@@ -145,7 +111,8 @@ class Emitter {
     for (size_t d = 2; d < placed.size(); ++d) {
       inner *= whole[d].size, mine_inner *= mine[d].size;
       if (d > 2 && !placed[d].empty())
-        refuse(op, 0, static_cast<int>(d), placed[d][0], "which dropout cannot draw for: only batch, seq and the dimension behind may be split");
+        refuse(op, 0, static_cast<int>(d), placed[d][0],
+               "which dropout cannot draw for: only batch, seq and the dimension behind may be split");
     }
     if (!placed[1].empty()) op.attrs["seq_start"] = rules_.part(placed[1]) * mine[1].size;
     if (placed.size() < 3 || placed[2].empty()) return;
@@ -278,7 +245,6 @@ class Emitter {
   const Decisions& decisions_;
   size_t known_;                                      // values of the model's graph
   std::vector<Dims> global_;                          // their whole dimensions
-  std::vector<Dims> whole_;                           // of parameters, this rank's part once gathered
   std::vector<ValueId> current_;                      // the value that holds them now
   std::vector<std::vector<Conversion>> conversions_;  // of each, made so far
 };

@@ -44,8 +44,8 @@ class Rules {
   [[nodiscard]] int axes() const { return static_cast<int>(plan_.mesh.size()); }
   // This rank's index among the parts of a dimension.
   [[nodiscard]] int64_t part(const MeshIds& ids) const;
-  // Mesh axis of Plan.shard_parameters; -1 if none or of size 1.
-  [[nodiscard]] int parameter_axis() const { return parameter_axis_; }
+  // Whether parameters, gradients or optimizer state are shared out over the axis, which has more than one rank.
+  [[nodiscard]] bool shares_out(int m) const { return size(m) > 1 && Plan::in_group(plan_.zero_axis(), name(m)); }
   // Names of a set of mesh axes, in mesh order.
   [[nodiscard]] std::vector<std::string> names(MeshMask mask) const;
 
@@ -61,7 +61,6 @@ class Rules {
   const Plan& plan_;
   std::vector<Rule> rules_;
   std::vector<int64_t> coordinates_;
-  int parameter_axis_ = -1;
 };
 
 }  // namespace nemo::passes

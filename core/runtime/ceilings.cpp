@@ -35,7 +35,8 @@ class Bench {
         const graph::Attrs& attrs)
       : device_(device), begin_(device.make_mark()), end_(device.make_mark()) {
     std::vector<TensorSpec> inputs, outputs;
-    for (const Operand* o : in) inputs.push_back(o != nullptr ? o->spec : TensorSpec{}), in_.push_back(o != nullptr ? o->buffer.data() : nullptr);
+    for (const Operand* o : in)
+      inputs.push_back(o != nullptr ? o->spec : TensorSpec{}), in_.push_back(o != nullptr ? o->buffer.data() : nullptr);
     for (const Operand* o : out) outputs.push_back(o->spec), out_.push_back(o->buffer.data());
     prepared_ = device.prepare(op, "ceiling", inputs, outputs, attrs);
     workspace_ = device.allocate(prepared_.workspace_bytes, "ceiling workspace");
@@ -79,7 +80,8 @@ Ceilings measure_ceilings(Device& device, graph::DType dtype) {
   }
   c.product_size = device.is_cpu() ? 1024 : 8192;
   const int64_t n = c.product_size;
-  const Operand x = random_operand(device, dtype, {n, n}), w = random_operand(device, dtype, {n, n}), y = random_operand(device, dtype, {n, n});
+  const Operand x = random_operand(device, dtype, {n, n}), w = random_operand(device, dtype, {n, n}),
+                y = random_operand(device, dtype, {n, n});
   Bench product(device, "linear", {&x, &w, nullptr}, {&y}, {});
   const double flops = 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n);
   const double shortest = best_of(product, 3, 1);

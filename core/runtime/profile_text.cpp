@@ -27,7 +27,8 @@ std::string gaps(const ProfileResult& r) {
   std::sort(gap.rbegin(), gap.rend());
   std::string out = "largest gaps to the roofline:";
   for (size_t i = 0; i < std::min<size_t>(3, gap.size()); ++i)
-    out += text("%s %s %.3f ms (%.1f %% of the step)", i == 0 ? "" : ",", gap[i].second.c_str(), gap[i].first, 100 * gap[i].first / r.step_ms);
+    out +=
+        text("%s %s %.3f ms (%.1f %% of the step)", i == 0 ? "" : ",", gap[i].second.c_str(), gap[i].first, 100 * gap[i].first / r.step_ms);
   return out + "\n";
 }
 

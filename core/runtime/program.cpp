@@ -20,7 +20,7 @@ Program::Program(Device& device, const passes::Compiled& compiled) : device_(dev
     for (const ValueId v : op.outputs) outputs.push_back(spec(op, v));
     PreparedKernel prepared = device.prepare(op.name(), op.scope, inputs, outputs, op.attrs);
     workspace_bytes_ = std::max(workspace_bytes_, prepared.workspace_bytes);
-    const auto is_gradient = [&](ValueId v) { return g.value(v).kind == graph::ValueKind::kGradient; };
+    const auto is_gradient = [&](ValueId v) { return g.value(v).kind == graph::ValueKind::kGradient && g.value(v).home == 0; };
     steps_.push_back({std::move(prepared), i, pointers, std::any_of(op.outputs.begin(), op.outputs.end(), is_gradient)});
     pointers += op.inputs.size() + op.outputs.size();
   }

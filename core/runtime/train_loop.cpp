@@ -149,6 +149,8 @@ Outcome TrainLoop::run() {
   optimizer_ =
       std::make_unique<Optimizer>(engine_->device(), engine_->state(), optimizer_settings(setup_.section("optim")), engine_->sync());
   for (Mark& mark : marks_) mark = engine_->device().make_mark();
+  saver_ = std::make_unique<Saver>(engine_->ranks(),
+                                   setup_.section("checkpoint").get_bool("async") ? Saver::Mode::kBackground : Saver::Mode::kForeground);
   resume();
   start_loggers();
   bool saved = progress_.step >= max_steps_;
@@ -160,9 +162,12 @@ Outcome TrainLoop::run() {
     if (loggers_ && (due("trainer", "log_every_n_steps", n) || validates || n == max_steps_)) loggers_->metrics(n, metrics);
     saved = due("checkpoint", "every_n_steps", n) || n == max_steps_;
     if (saved) save_checkpoint(metrics);
+    tell_saved();
   }
   const bool interrupted = progress_.step < max_steps_;
   if (!saved) save_checkpoint({});
+  saver_->wait();
+  tell_saved();
   if (most_bytes_ > 0)
     context_.info("device memory: planned " + gib(planned_bytes_) + ", measured " +
                   gib(std::max(most_bytes_, engine_->device().used_bytes().value_or(0))));
@@ -311,11 +316,20 @@ void TrainLoop::save_checkpoint(const Metrics& metrics) {
   progress_.metrics.clear();
   for (const char* name : {"loss", "val_loss"})
     if (const double* value = find(metrics, name)) progress_.metrics[name] = *value;
+  note("saving a checkpoint");
   const checkpoint::Store store(directory_ / "checkpoints");
-  save(store.path_of(progress_.step), engine_->state(), progress_, setup_, tokenizer_.get(), engine_->device());
-  if (!is_chief()) return;
-  prune(store);
-  loggers_->text(progress_.step, "saved " + store.path_of(progress_.step).string());
+  tell_saved();
+  saver_->save(take_snapshot(store.path_of(progress_.step), engine_->state(), engine_->ranks(), progress_, setup_, tokenizer_.get(),
+                             engine_->device()));
+  if (!rule.get_bool("async")) tell_saved();
+}
+
+// Of a checkpoint that has become visible since the last call.
+void TrainLoop::tell_saved() {
+  const auto path = saver_->finished();
+  if (!path || !is_chief()) return;
+  prune(checkpoint::Store(directory_ / "checkpoints"));
+  loggers_->text(progress_.step, "saved " + path->string());
 }
 
 void TrainLoop::prune(const checkpoint::Store& store) const {

@@ -16,6 +16,7 @@
 #include "core/runtime/engine.hpp"
 #include "core/runtime/logger_set.hpp"
 #include "core/runtime/lr_schedule.hpp"
+#include "core/runtime/saver.hpp"
 #include "core/runtime/snapshot.hpp"
 
 namespace nemo::runtime {
@@ -63,6 +64,7 @@ class TrainLoop {
   void watch_memory();
   double validate();
   void save_checkpoint(const Metrics& metrics);
+  void tell_saved();
   void prune(const checkpoint::Store& store) const;
   [[nodiscard]] bool due(const char* section, const char* every, int64_t step) const;
 
@@ -73,6 +75,7 @@ class TrainLoop {
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<DataSource> train_, validation_;
   std::unique_ptr<LoggerSet> loggers_;  // on rank 0 alone
+  std::unique_ptr<Saver> saver_;
   LrSchedule schedule_;
   Progress progress_;
   const Batch* ahead_ = nullptr;                // read while the device worked

@@ -26,8 +26,12 @@ Program::Program(Device& device, const passes::Compiled& compiled) : device_(dev
   }
   pointers_.resize(pointers, nullptr);
   const ValueId tokens = g.find_input("tokens");
-  for (const graph::Op& op : g.ops)
-    if (op.name() == "embedding" && op.inputs[0] == tokens) vocabulary_ = std::min(vocabulary_, g.value(op.inputs[1]).dims[0].size);
+  for (const graph::Op& op : g.ops) {
+    if (op.name() != "embedding" || op.inputs[0] != tokens) continue;
+    const graph::Value& table = g.value(op.inputs[1]);  // of this rank, or a copy of it
+    const graph::Dims& whole = table.members.empty() ? table.dims : g.parameters[table.members[0]].global_dims;
+    vocabulary_ = std::min(vocabulary_, whole[0].size);
+  }
 }
 
 // Slices and joins that had to become copies are columns of a matrix: [rows, columns].

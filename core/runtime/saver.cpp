@@ -4,7 +4,7 @@
 
 namespace nemo::runtime {
 
-Saver::Saver(const Ranks& ranks, Mode mode) : ranks_(ranks), mode_(mode) {
+Saver::Saver(Device& device, const Ranks& ranks, Mode mode) : device_(device), ranks_(ranks), mode_(mode) {
   if (ranks.world() != nullptr) store_ = ranks.world()->connect();
 }
 
@@ -14,7 +14,7 @@ Saver::~Saver() {
 
 void Saver::run(const Snapshot& snapshot) {
   try {
-    write(snapshot, ranks_, store_.get());
+    write(snapshot, device_, ranks_, store_.get());
     const std::lock_guard lock(mutex_);
     finished_ = snapshot.final_dir;
   } catch (...) {
@@ -25,10 +25,9 @@ void Saver::run(const Snapshot& snapshot) {
 
 void Saver::save(Snapshot snapshot) {
   wait();
-  if (mode_ == Mode::kForeground)
-    run(snapshot);
-  else
-    thread_ = std::thread([this, taken = std::move(snapshot)] { run(taken); });
+  if (mode_ == Mode::kForeground) return run(snapshot);
+  copy_to_host(snapshot, device_);
+  thread_ = std::thread([this, taken = std::move(snapshot)] { run(taken); });
 }
 
 std::optional<std::filesystem::path> Saver::finished() {

@@ -14,9 +14,9 @@ namespace nemo::runtime {
 
 class Saver {
  public:
-  // Borrows `ranks`. `background`: save() returns once the state is copied; else once the checkpoint is visible.
+  // Borrows both. `background`: save() returns once the state is copied; else once the checkpoint is visible.
   enum class Mode { kForeground, kBackground };
-  Saver(const Ranks& ranks, Mode mode);
+  Saver(Device& device, const Ranks& ranks, Mode mode);
   ~Saver();
   Saver(const Saver&) = delete;
   Saver& operator=(const Saver&) = delete;
@@ -29,6 +29,7 @@ class Saver {
 
  private:
   void run(const Snapshot& snapshot);
+  Device& device_;
   const Ranks& ranks_;
   const Mode mode_;
   std::unique_ptr<dist::StoreClient> store_;  // NULL where there is one rank

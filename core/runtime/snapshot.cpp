@@ -89,31 +89,42 @@ checkpoint::Team team_of(const Ranks& ranks, dist::StoreClient& store, int64_t s
 }  // namespace
 
 Snapshot take_snapshot(const std::filesystem::path& final_dir, const State& state, const Ranks& ranks, const Progress& progress,
-                       const Setup& setup, const text::Tokenizer* tokenizer, Device& device) {
+                       const Setup& setup, const text::Tokenizer* tokenizer) {
   Snapshot out{final_dir, progress, config::to_toml(setup.configuration), tokenizer == nullptr ? "" : tokenizer->to_json(), {}, {}};
   for_each_tensor(state, [&](const Group& g, size_t p) {
     const State::Part part = written_part(state, ranks, g.role, p);
-    const auto bytes = static_cast<size_t>(part.count * size_of(state.dtype(g.role)));
-    Snapshot::Tensor t{g.name,
-                       state.parameters()[p].name,
-                       static_cast<nemo_dtype>(state.dtype(g.role)),
-                       shape_of(state.parameters()[p]),
-                       boxes_of(state, p, part.first, part.count),
-                       std::vector<std::byte>(bytes)};
-    if (bytes > 0) device.copy_out(t.bytes.data(), part.address, static_cast<int64_t>(bytes));
-    out.tensors.push_back(std::move(t));
+    out.tensors.push_back({g.name,
+                           state.parameters()[p].name,
+                           static_cast<nemo_dtype>(state.dtype(g.role)),
+                           shape_of(state.parameters()[p]),
+                           boxes_of(state, p, part.first, part.count),
+                           part.address,
+                           static_cast<size_t>(part.count * size_of(state.dtype(g.role))),
+                           {}});
   });
   for (const plugin::Component* c : setup.components()) out.plugins.push_back({std::string(plugin::kind_name(c->kind)), c->id, c->version});
   return out;
 }
 
-void write(const Snapshot& snapshot, const Ranks& ranks, dist::StoreClient* store) {
+void copy_to_host(Snapshot& snapshot, Device& device) {
+  for (Snapshot::Tensor& t : snapshot.tensors) {
+    t.host.resize(t.bytes);
+    if (t.bytes > 0) device.copy_out(t.host.data(), t.device, static_cast<int64_t>(t.bytes));
+  }
+}
+
+void write(const Snapshot& snapshot, Device& device, const Ranks& ranks, dist::StoreClient* store) {
   uint64_t bytes = 0;
-  for (const Snapshot::Tensor& t : snapshot.tensors) bytes += t.bytes.size();
+  for (const Snapshot::Tensor& t : snapshot.tensors) bytes += t.bytes;
   const bool several = ranks.world() != nullptr;
   checkpoint::Writer writer(snapshot.final_dir, bytes, several ? team_of(ranks, *store, snapshot.progress.step) : checkpoint::Team{});
+  std::vector<std::byte> host;
   for (const Snapshot::Tensor& t : snapshot.tensors) {
-    const checkpoint::TensorView whole{t.name, t.dtype, t.shape, t.bytes.data()};
+    if (t.host.empty() && t.bytes > 0) {
+      host.resize(t.bytes);
+      device.copy_out(host.data(), t.device, static_cast<int64_t>(t.bytes));
+    }
+    const checkpoint::TensorView whole{t.name, t.dtype, t.shape, t.host.empty() ? host.data() : t.host.data()};
     if (several)
       writer.write_part(t.group, whole, t.boxes);
     else

@@ -149,7 +149,7 @@ Outcome TrainLoop::run() {
   optimizer_ =
       std::make_unique<Optimizer>(engine_->device(), engine_->state(), optimizer_settings(setup_.section("optim")), engine_->sync());
   for (Mark& mark : marks_) mark = engine_->device().make_mark();
-  saver_ = std::make_unique<Saver>(engine_->ranks(),
+  saver_ = std::make_unique<Saver>(engine_->device(), engine_->ranks(),
                                    setup_.section("checkpoint").get_bool("async") ? Saver::Mode::kBackground : Saver::Mode::kForeground);
   resume();
   start_loggers();
@@ -319,8 +319,7 @@ void TrainLoop::save_checkpoint(const Metrics& metrics) {
   note("saving a checkpoint");
   const checkpoint::Store store(directory_ / "checkpoints");
   tell_saved();
-  saver_->save(take_snapshot(store.path_of(progress_.step), engine_->state(), engine_->ranks(), progress_, setup_, tokenizer_.get(),
-                             engine_->device()));
+  saver_->save(take_snapshot(store.path_of(progress_.step), engine_->state(), engine_->ranks(), progress_, setup_, tokenizer_.get()));
   if (!rule.get_bool("async")) tell_saved();
 }
 

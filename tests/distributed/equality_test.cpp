@@ -28,11 +28,19 @@ std::vector<Layout> layouts() {
       {"ddp4", 4, {"strategy.plugin=ddp"}},
       {"zero1x2", 2, {"strategy.plugin=zero1"}},
       {"zero1x4 buckets", 4, {"strategy.plugin=zero1", "strategy.bucket_size=5000"}},
+      {"zero2x2", 2, {"strategy.plugin=fsdp", "strategy.sharding_strategy=shard_grad_op"}},
+      {"fsdp2", 2, {"strategy.plugin=fsdp"}},
+      {"fsdp4", 4, {"strategy.plugin=fsdp"}},
+      {"fsdp2 kept", 2, {"strategy.plugin=fsdp", "strategy.reshard_after_forward=false"}},
+      {"fsdp4 recompute", 4, {"strategy.plugin=fsdp", "trainer.recompute=full"}},
+      {"hybrid dp2 fsdp2", 4, {"strategy.plugin=fsdp", "strategy.num_replicas=2"}},
       {"tp2", 2, megatron({"tensor_model_parallel_size=2", "sequence_parallel=false"})},
       {"tp2+sp", 2, megatron({"tensor_model_parallel_size=2"})},
       {"tp4+sp", 4, megatron({"tensor_model_parallel_size=4"})},
       {"tp2+sp dp2 zero1", 4, megatron({"tensor_model_parallel_size=2"})},
+      {"tp2+sp fsdp2", 4, megatron({"tensor_model_parallel_size=2", "data_parallel_sharding_strategy=optim_grads_params"})},
       {"tp2+sp dp2", 4, megatron({"tensor_model_parallel_size=2", "use_distributed_optimizer=false"})},
+      {"tp2+sp dp4 zero1", 8, megatron({"tensor_model_parallel_size=2"})},
   };
 }
 

@@ -49,7 +49,7 @@ class Equality : public testing::TestWithParam<const char*> {};
 TEST_P(Equality, every_layout_trains_like_one_rank) {
   const Folder folder;
   const std::string model = GetParam();
-  const std::vector<Step> one = train(folder, model, "one", {"data.micro_batch_size=2"});
+  const std::vector<Step> one = train(folder, model, "one", {"data.micro_batch_size=4"});
   ASSERT_EQ(one.size(), 20U);
   EXPECT_LT(one.back().loss, one.front().loss);
   std::printf("%-22s %-20s %14s %14s\n", model.c_str(), "layout", "loss", "grad norm");

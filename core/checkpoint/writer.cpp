@@ -72,7 +72,7 @@ void Writer::make_partial(State& s) {
   if (!try_lock(s.lock) && errno == EWOULDBLOCK) throw std::system_error(errno, std::generic_category(), "lock " + s.partial.string());
 }
 
-Writer::Writer(fs::path final_dir, uint64_t expected_bytes, Team team) : state_(std::make_unique<State>()) {
+Writer::Writer(const fs::path& final_dir, uint64_t expected_bytes, Team team) : state_(std::make_unique<State>()) {
   State& state = *state_;
   state.team = std::move(team);
   state.final_dir = fs::absolute(final_dir).lexically_normal();

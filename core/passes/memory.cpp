@@ -28,7 +28,13 @@ bool takes_strides(std::string_view op) {
                                                         "glu_grad",
                                                         "add",
                                                         "slice",
-                                                        "concat"};
+                                                        "concat",
+                                                        "amax",
+                                                        "quantize",
+                                                        "linear_fp8",
+                                                        "linear_dgrad_fp8",
+                                                        "glu_amax",
+                                                        "glu_grad_amax"};
   return ops.contains(op);
 }
 
@@ -87,7 +93,7 @@ class Planner {
       plan_.input_bytes += (bytes(v) + 255) / 256 * 256;
     } else if (value.kind == ValueKind::kState) {
       p.region = Region::kState;
-      p.offset = state_.place(value.name, bytes(v)).offset;
+      p.offset = state_.place(value.name, bytes(v), value.dtype).offset;
     }
   }
 
@@ -175,6 +181,9 @@ class Planner {
       for (const ValueId v : graph_.ops[i].inputs) touch(v, static_cast<int32_t>(i));
     }
     for (const auto& [name, v] : graph_.outputs) touch(v, static_cast<int32_t>(graph_.ops.size()));
+    for (const Op& op : graph_.ops)
+      if (op.once_per_step)
+        for (const ValueId v : op.outputs) touch(v, 0), touch(v, static_cast<int32_t>(graph_.ops.size())), first_[root(v)] = 0;
   }
 
   [[nodiscard]] bool is_temporary(ValueId v) const {
@@ -225,7 +234,7 @@ class Planner {
   void describe_peak(int32_t at) {
     for (ValueId v = 1; v < graph_.values.size(); ++v) {
       if (root_[v] != v || !in_arena(v) || over_[v] != 0 || first_[v] > at || last_[v] < at) continue;
-      const Op& op = graph_.ops[first_[v]];
+      const Op& op = graph_.ops[uses_.producer[v]];
       plan_.at_peak.push_back({op.scope, op.row->name, bytes(v)});
     }
     std::stable_sort(plan_.at_peak.begin(), plan_.at_peak.end(),
@@ -266,8 +275,8 @@ std::vector<int64_t> contiguous_strides(const Dims& dims) {
   return strides;
 }
 
-const StateLayout::Entry& StateLayout::place(const std::string& name, int64_t bytes_wanted) {
-  const auto [found, fresh] = entries.try_emplace(name, Entry{bytes, bytes_wanted});
+const StateLayout::Entry& StateLayout::place(const std::string& name, int64_t bytes_wanted, DType dtype) {
+  const auto [found, fresh] = entries.try_emplace(name, Entry{bytes, bytes_wanted, dtype});
   if (fresh) bytes += (bytes_wanted + 255) / 256 * 256;
   if (found->second.bytes != bytes_wanted)
     throw Error(Code::kInternal, "state '" + name + "' has " + std::to_string(bytes_wanted) + " bytes in one program and " +

@@ -1,4 +1,5 @@
-// core/passes/share.hpp - pass "share": programs over gradients and parameters that ranks share out (Rajbhandari et al. 2020, stages 2 and 3).
+// core/passes/share.hpp - pass "share": programs over gradients and parameters that ranks share out (Rajbhandari et al. 2020, stages 2 and
+// 3).
 #pragma once
 
 #include "core/graph/graph.hpp"

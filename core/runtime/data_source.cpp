@@ -115,7 +115,7 @@ void check_tokens(const Batch& batch, int64_t vocabulary) {
 
 }  // namespace
 
-void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t first_sample) {
+void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t first_sample, double loss_scale) {
   check_tokens(batch, program.vocabulary());
   for (const auto& [name, values] : batch.fields)
     if (std::byte* to = program.input(name)) device.send(to, values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
@@ -127,8 +127,8 @@ void feed(Device& device, Program& program, const Batch& batch, int64_t seed, in
     device.send(program.address(v), positions.data(), static_cast<int64_t>(positions.size() * sizeof(int32_t)));
   }
   if (const graph::ValueId v = g.find_input("loss_scale")) {
-    const float f32 = 1;
-    const double f64 = 1;
+    const auto f32 = static_cast<float>(loss_scale);
+    const double f64 = loss_scale;
     if (g.value(v).dtype == graph::DType::kF64)
       device.send(program.address(v), &f64, sizeof f64);
     else

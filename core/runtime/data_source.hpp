@@ -63,6 +63,6 @@ class DataSource {
 
 // Enqueues the copies of a batch into a program's inputs; positions default to 0..seq-1. Also feeds "loss_scale" = 1 and "rng" = (seed,
 // counter) where the program has them.
-void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t counter);
+void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t first_sample, double loss_scale = 1);
 
 }  // namespace nemo::runtime

@@ -46,12 +46,14 @@ class Engine {
   [[nodiscard]] const Ranks& ranks() const { return *ranks_; }
   // After allocate(), where gradients are kept.
   [[nodiscard]] GradientSync& sync() { return *sync_; }
+  [[nodiscard]] bool has(passes::Purpose purpose) const { return programs_.contains(purpose); }
   // Named state that programs keep between launches, and its device memory. After allocate().
   [[nodiscard]] const passes::StateLayout& state_layout() const { return state_layout_; }
   [[nodiscard]] std::byte* kept_state() const { return kept_.data(); }
   [[nodiscard]] Program& program(passes::Purpose purpose) { return *programs_.at(purpose).program; }
   [[nodiscard]] const passes::Compiled& compiled(passes::Purpose purpose) const { return *programs_.at(purpose).compiled; }
   [[nodiscard]] const graph::BuildFacts& facts() const { return options_.facts; }
+  [[nodiscard]] const passes::Precision& precision() const { return precision_; }
   [[nodiscard]] const passes::Plan& plan() const { return plan_; }
   // Sum of a number over the ranks that read different samples; all ranks call it.
   [[nodiscard]] double sum_over_data(double mine);

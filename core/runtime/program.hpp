@@ -22,8 +22,8 @@ struct Bases {
   std::byte* parameters = nullptr;
   std::byte* gradients = nullptr;
   std::byte* inputs = nullptr;
-  std::byte* state = nullptr;
   std::byte* workspace = nullptr;
+  std::byte* state = nullptr;
 };
 
 // Whether weight gradients overwrite (first micro-batch of a step) or add.
@@ -55,6 +55,7 @@ class Program {
     PreparedKernel prepared;
     size_t op;  // index in the graph
     size_t first_pointer;
+    bool once_per_step;     // skipped where gradients are added to: an earlier launch has done it
     bool writes_gradients;  // into the buffers that outlive the program: what it writes to the arena is never added to
   };
   // The recordings of one Gradients mode: the first run is eager, the second records, later ones replay.

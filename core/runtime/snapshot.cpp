@@ -45,6 +45,42 @@ void for_each_tensor(const State& state, Body&& body) {
       if (has_state(state.parameters()[p], group.role)) body(group, p);
 }
 
+constexpr const char* kKept = "kept";
+
+// Calls body(name, entry) for the kept state that checkpoints have.
+template <class Body>
+void for_each_kept(const KeptState& kept, Body&& body) {
+  if (kept.layout == nullptr) return;
+  for (const auto& [name, entry] : kept.layout->entries)
+    if (!name.starts_with("cache.")) body(name, entry);
+}
+
+int64_t elements_of(const passes::StateLayout::Entry& entry) { return entry.bytes / size_of(entry.dtype); }
+
+void read_kept(const checkpoint::Reader& reader, const KeptState& kept, Device& device) {
+  const std::vector<std::string> names = reader.names(kKept);
+  std::vector<std::byte> host;
+  for_each_kept(kept, [&](const std::string& name, const passes::StateLayout::Entry& entry) {
+    if (!std::binary_search(names.begin(), names.end(), name)) return;
+    host.resize(static_cast<size_t>(entry.bytes));
+    reader.read(kKept, {name, static_cast<nemo_dtype>(entry.dtype), {elements_of(entry)}, host.data()});
+    device.copy_in(kept.data + entry.offset, host.data(), entry.bytes);
+  });
+}
+
+void write_loss_scale(checkpoint::Writer& writer, const LossScaler::State& s) {
+  writer.attribute("loss_scale", s.scale);
+  writer.attribute("loss_scale_finite_steps", s.finite_steps);
+  writer.attribute("loss_scale_overflows_left", s.overflows_left);
+  writer.attribute("skipped_steps", s.skipped_steps);
+}
+
+std::optional<LossScaler::State> read_loss_scale(const checkpoint::Reader& reader) {
+  if (!reader.has_attribute("loss_scale")) return std::nullopt;
+  return LossScaler::State{reader.attribute_double("loss_scale"), reader.attribute_int("loss_scale_finite_steps"),
+                           reader.attribute_int("loss_scale_overflows_left"), reader.attribute_int("skipped_steps")};
+}
+
 // `given` itself; where it is damaged, the error offers the newest good checkpoint beside it.
 std::filesystem::path undamaged(const std::filesystem::path& given) {
   try {
@@ -89,7 +125,7 @@ checkpoint::Team team_of(const Ranks& ranks, dist::StoreClient& store, int64_t s
 }  // namespace
 
 Snapshot take_snapshot(const std::filesystem::path& final_dir, const State& state, const Ranks& ranks, const Progress& progress,
-                       const Setup& setup, const text::Tokenizer* tokenizer) {
+                       const Setup& setup, const text::Tokenizer* tokenizer, const KeptState& kept) {
   Snapshot out{final_dir, progress, config::to_toml(setup.configuration), tokenizer == nullptr ? "" : tokenizer->to_json(), {}, {}};
   for_each_tensor(state, [&](const Group& g, size_t p) {
     const State::Part part = written_part(state, ranks, g.role, p);
@@ -102,6 +138,18 @@ Snapshot take_snapshot(const std::filesystem::path& final_dir, const State& stat
                            static_cast<size_t>(part.count * size_of(state.dtype(g.role))),
                            {}});
   });
+  if (ranks.rank() == 0)
+    for_each_kept(kept, [&](const std::string& name, const passes::StateLayout::Entry& entry) {
+      const std::vector<int64_t> shape{elements_of(entry)};
+      out.tensors.push_back({kKept,
+                             name,
+                             static_cast<nemo_dtype>(entry.dtype),
+                             shape,
+                             checkpoint::boxes_of(shape, 0, shape[0]),
+                             kept.data + entry.offset,
+                             static_cast<size_t>(entry.bytes),
+                             {}});
+    });
   for (const plugin::Component* c : setup.components()) out.plugins.push_back({std::string(plugin::kind_name(c->kind)), c->id, c->version});
   return out;
 }
@@ -133,12 +181,13 @@ void write(const Snapshot& snapshot, Device& device, const Ranks& ranks, dist::S
   writer.attribute("step", snapshot.progress.step);
   writer.attribute("consumed_samples", snapshot.progress.consumed_samples);
   writer.attribute("seed", snapshot.progress.seed);
+  if (snapshot.progress.loss_scale) write_loss_scale(writer, *snapshot.progress.loss_scale);
   writer.add_text_file(checkpoint::kRecipeFile, snapshot.recipe);
   if (!snapshot.tokenizer.empty()) writer.add_text_file("tokenizer/" + std::string(text::kTokenizerFile), snapshot.tokenizer);
   writer.commit({snapshot.progress.step, snapshot.progress.metrics, snapshot.plugins});
 }
 
-Progress restore(const checkpoint::Reader& reader, State& state, Device& device, Restore what) {
+Progress restore(const checkpoint::Reader& reader, State& state, Device& device, Restore what, const KeptState& kept) {
   std::vector<std::string> names;
   for (const graph::Parameter& p : state.parameters()) names.push_back(p.name);
   const std::string mismatch = checkpoint::name_mismatch(names, reader.names(checkpoint::kParameters), reader.directory().string());
@@ -157,7 +206,9 @@ Progress restore(const checkpoint::Reader& reader, State& state, Device& device,
         boxes_of(state, p, part.first, part.count));
     if (part.count > 0) device.copy_in(part.address, host.data(), static_cast<int64_t>(host.size()));
   });
-  return {reader.attribute_int("step"), reader.attribute_int("consumed_samples"), reader.attribute_int("seed"), reader.facts().metrics};
+  if (what == Restore::kEverything) read_kept(reader, kept, device);
+  return {reader.attribute_int("step"), reader.attribute_int("consumed_samples"), reader.attribute_int("seed"), reader.facts().metrics,
+          read_loss_scale(reader)};
 }
 
 std::filesystem::path find_checkpoint(const std::filesystem::path& given) {

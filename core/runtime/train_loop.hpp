@@ -66,6 +66,7 @@ class TrainLoop {
   void save_checkpoint(const Metrics& metrics);
   void tell_saved();
   void prune(const checkpoint::Store& store) const;
+  [[nodiscard]] KeptState kept() const { return {&engine_->state_layout(), engine_->kept_state()}; }
   [[nodiscard]] bool due(const char* section, const char* every, int64_t step) const;
 
   const Setup& setup_;
@@ -78,6 +79,7 @@ class TrainLoop {
   std::unique_ptr<Saver> saver_;
   LrSchedule schedule_;
   Progress progress_;
+  std::unique_ptr<LossScaler> scaler_;
   const Batch* ahead_ = nullptr;                // read while the device worked
   std::exception_ptr ahead_failed_;             // that read's failure, told when its batch is due
   std::array<Mark, 3> marks_;                   // of a step: begin, gradients done, update done

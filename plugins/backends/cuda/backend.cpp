@@ -38,7 +38,7 @@ nemo_backend::nemo_backend(int ordinal, nemo::cuda::Autotune autotune) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, ordinal), "device properties");
   name = properties.name;
-  memory_bytes = total;
+  memory_bytes = device.memory_bytes = total;
   device.multiprocessors = properties.multiProcessorCount;
   check(cudaStreamCreateWithFlags(&device.stream, cudaStreamNonBlocking), "stream");
   check(cudaHostAlloc(reinterpret_cast<void**>(&device.fault), sizeof(int), cudaHostAllocMapped), "fault word");

@@ -79,6 +79,7 @@ const std::vector<std::string>& pass_names() {
 Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) {
   Compiled out;
   out.graph = std::move(forward);
+  out.sequence = sequence_part(options.plan, options.coordinates);
   Graph& g = out.graph;
   const auto pass = [&](const char* name, auto&& body) {
     const auto start = std::chrono::steady_clock::now();

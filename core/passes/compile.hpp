@@ -37,6 +37,7 @@ struct Compiled {
   graph::Graph graph;
   FlatLayout layout;
   MemoryPlan memory;
+  SequencePart sequence;  // of batch fields
   std::vector<PassTime> times;
 };
 

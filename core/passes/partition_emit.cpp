@@ -95,9 +95,54 @@ class Emitter {
     for (size_t o = 0; o < op.outputs.size(); ++o)
       if (const ValueId v = op.outputs[o]; v != 0) graph_.value(v).dims = local(v, decision.outputs[o].raw);
     if (op.name() == "dropout") number_elements(op, decision);
-    graph_.ops.push_back(std::move(op));
+    if (op.name() == "attention" && !decision.outputs[0].raw[1].empty() && op.int_attr("causal") != 0)
+      attend_to_chunks(op, decision.outputs[0].raw[1].front());
+    else
+      graph_.ops.push_back(std::move(op));
     for (size_t o = 0; o < like.outputs.size(); ++o)
       if (like.outputs[o] != 0) current_[like.outputs[o]] = complete(like, like.outputs[o], decision.outputs[o]);
+  }
+
+  // Dimension 1 in `chunks` parts, of which the result has those of `take`.
+  ValueId take(ValueId value, int64_t chunks, std::vector<double> chosen, const Op& like) {
+    Dims dims = graph_.value(value).dims;
+    dims[1].size = dims[1].size / chunks * static_cast<int64_t>(chosen.size());
+    const ValueId result = result_like(value, std::move(dims));
+    return append("take_chunks", {value}, {{"chunks", chunks}, {"take", std::move(chosen)}}, like, result).outputs[0];
+  }
+
+  // Causal attention of this rank's two chunks of queries, each to all keys up to its own: as much work on every rank. Keys lie as they
+  // were gathered, rank by rank.
+  void attend_to_chunks(const Op& op, int m) {
+    const int64_t c = rules_.size(m), r = rules_.coordinate(m);
+    if (op.inputs[3] != 0)
+      throw Error(Code::kUnsupported, place_of(op) + ": sequences of several documents (segments) cannot be split over mesh axis '" +
+                                          rules_.name(m) + "'; pack whole documents only, or drop the rule seq -> " + rules_.name(m));
+    if (graph_.value(op.inputs[0]).dims[1].size % 2 != 0)
+      throw Error(Code::kConfig, place_of(op) + ": sequences of " + std::to_string(global_[op.outputs[0]][1].size) +
+                                     " tokens have no 2 x " + std::to_string(c) + " equal chunks for mesh axis '" + rules_.name(m) +
+                                     "'; make seq_length a multiple of " + std::to_string(2 * c));
+    std::vector<ValueId> halves;
+    for (int64_t half = 0; half < 2; ++half) {
+      std::vector<double> seen;
+      for (int64_t j = 0; j <= (half == 0 ? r : 2 * c - 1 - r); ++j)
+        seen.push_back(static_cast<double>(j < c ? 2 * j : 2 * (2 * c - 1 - j) + 1));
+      Op piece = op;
+      piece.inputs[0] = take(op.inputs[0], 2, {static_cast<double>(half)}, op);
+      for (size_t i = 1; i < 3; ++i) piece.inputs[i] = take(op.inputs[i], 2 * c, seen, op);
+      for (size_t o = 0; o < 2; ++o) {
+        Dims dims = graph_.value(op.outputs[o]).dims;
+        dims[o == 0 ? 1 : 2].size /= 2;
+        piece.outputs[o] = result_like(op.outputs[o], std::move(dims));
+      }
+      const ValueId o = piece.outputs[0];
+      graph_.ops.push_back(std::move(piece));
+      const ValueId whole = result_like(o, graph_.value(op.outputs[0]).dims);
+      halves.push_back(
+          append("put_chunks", {o}, {{"chunks", int64_t{2}}, {"take", std::vector<double>{static_cast<double>(half)}}}, op, whole)
+              .outputs[0]);
+    }
+    append("add", halves, {}, op, op.outputs[0]);
   }
 
   // Where this rank's elements are within their samples, so that masks do not depend on the layout. Dimension 0 counts samples, which the
@@ -113,10 +158,29 @@ class Emitter {
         refuse(op, 0, static_cast<int>(d), placed[d][0],
                "which dropout cannot draw for: only batch, seq and the dimension behind may be split");
     }
-    if (!placed[1].empty()) op.attrs["seq_start"] = rules_.part(placed[1]) * mine[1].size;
+    number_positions(op, placed[1], mine[1].size);
     if (placed.size() < 3 || placed[2].empty()) return;
     op.attrs["inner_size"] = inner;
     op.attrs["inner_start"] = rules_.part(placed[2]) * mine_inner;
+  }
+
+  void number_positions(Op& op, const MeshIds& ids, int64_t mine) const {
+    if (ids.empty()) return;
+    if (!rules_.is_context(ids.front())) {
+      op.attrs["seq_start"] = rules_.part(ids) * mine;
+      return;
+    }
+    const int64_t c = rules_.size(ids.front()), r = rules_.coordinate(ids.front());
+    const MeshIds inner(ids.begin() + 1, ids.end());
+    int64_t parts = 1;
+    for (const int m : inner) parts *= rules_.size(m);
+    const int64_t chunk = mine * parts / 2, first = r * chunk, second = (2 * c - 1 - r) * chunk, at = rules_.part(inner) * mine;
+    if (parts == 1) {
+      op.attrs["seq_start"] = first, op.attrs["seq_start2"] = second;
+      return;
+    }
+    if (parts % 2 != 0) refuse(op, 0, 1, ids.back(), "which with two chunks a rank needs an even number of parts");
+    op.attrs["seq_start"] = at < chunk ? first + at : second + at - chunk;
   }
 
   // First global index of this rank's part of dimension `d` of a value that is already local.

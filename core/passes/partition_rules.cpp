@@ -144,6 +144,11 @@ Dims Rules::local(const Dims& global, const Placement& placement, const std::fun
   return dims;
 }
 
+bool Rules::is_context(int m) const {
+  return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& r) { return r.mesh == m && r.axis == "seq" && !r.features; }) &&
+         std::none_of(rules_.begin(), rules_.end(), [&](const Rule& r) { return r.mesh == m && r.axis != "seq"; });
+}
+
 int64_t Rules::part(const MeshIds& ids) const {
   int64_t index = 0;
   for (const int m : ids) index = index * size(m) + coordinate(m);

@@ -42,6 +42,8 @@ class Rules {
   [[nodiscard]] const std::string& name(int m) const { return plan_.mesh[static_cast<size_t>(m)].name; }
   [[nodiscard]] int64_t coordinate(int m) const { return coordinates_[static_cast<size_t>(m)]; }
   [[nodiscard]] int axes() const { return static_cast<int>(plan_.mesh.size()); }
+  // Whether the mesh axis splits sequences and nothing else (context parallel): its rank r of c then has chunks r and 2c - 1 - r of 2c.
+  [[nodiscard]] bool is_context(int m) const;
   // This rank's index among the parts of a dimension.
   [[nodiscard]] int64_t part(const MeshIds& ids) const;
   // Whether parameters, gradients or optimizer state are shared out over the axis, which has more than one rank.

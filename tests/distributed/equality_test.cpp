@@ -40,6 +40,10 @@ std::vector<Layout> layouts() {
       {"tp2+sp dp2 zero1", 4, megatron({"tensor_model_parallel_size=2"})},
       {"tp2+sp fsdp2", 4, megatron({"tensor_model_parallel_size=2", "data_parallel_sharding_strategy=optim_grads_params"})},
       {"tp2+sp dp2", 4, megatron({"tensor_model_parallel_size=2", "use_distributed_optimizer=false"})},
+      {"cp2", 2, megatron({"context_parallel_size=2"})},
+      {"cp4", 4, megatron({"context_parallel_size=4"})},
+      {"tp2+sp cp2 dp2", 8, megatron({"tensor_model_parallel_size=2", "context_parallel_size=2"})},
+      {"cp2 fsdp2", 4, megatron({"context_parallel_size=2", "data_parallel_sharding_strategy=optim_grads_params"})},
       {"tp2+sp dp4 zero1", 8, megatron({"tensor_model_parallel_size=2"})},
   };
 }

@@ -70,8 +70,7 @@ int main(int argc, char** argv) {
     return start({argv + 1, argv + argc});
   } catch (const nemo::Error& e) {
     std::cerr << "error: " << e.what() << "\n";
-    const bool usage = e.code() == nemo::Code::kConfig;
-    return e.code() == nemo::Code::kCancelled ? nemo::host::kInterrupted : usage ? nemo::host::kUsage : nemo::host::kFailed;
+    return nemo::host::exit_code(e);
   } catch (const std::exception& e) {
     std::cerr << "error: " << e.what() << "\n";
     return nemo::host::kFailed;

@@ -14,10 +14,11 @@ namespace po = boost::program_options;
 int profile(Program& program, const std::vector<std::string>& arguments) {
   po::options_description options("options");
   options.add_options()("recipe,r", po::value<std::string>(), "recipe file, or the name of a shipped recipe")(
-      "steps", po::value<int64_t>()->default_value(5), "whole steps to time")(
-      "trace", po::value<std::string>(), "write a Chrome trace of one step to this file")(
+      "steps", po::value<int64_t>()->default_value(5), "whole steps to time")("trace", po::value<std::string>(),
+                                                                              "write a Chrome trace of one step to this file")(
       "ranges", "name the launches for the vendor's profiler (NVTX)");
-  const Parsed parsed = parse(arguments, "usage: nemo-host profile --recipe FILE [--steps N] [--trace FILE] [section.key=value ...]", options);
+  const Parsed parsed =
+      parse(arguments, "usage: nemo-host profile --recipe FILE [--steps N] [--trace FILE] [section.key=value ...]", options);
   if (parsed.help) return kDone;
   if (!parsed.values.count("recipe")) throw Error(Code::kConfig, "profile needs --recipe FILE (see nemo-host profile --help)");
   require_overrides(parsed.positional);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/error.hpp"
 #include "core/config/document.hpp"
 #include "core/plugin/registry.hpp"
 #include "core/runtime/train_loop.hpp"
@@ -37,6 +38,9 @@ class Program {
 // Set by Ctrl-C; the run ends after the step. A second Ctrl-C ends the process at once.
 [[nodiscard]] const std::atomic<bool>& interrupted();
 void catch_interrupts();
+
+// kUsage for mistakes of the user, kInterrupted, else kFailed.
+[[nodiscard]] int exit_code(const Error& error);
 
 // Subcommands; arguments are those behind the command's name. They return an exit code or throw nemo::Error.
 int run(Program& program, const std::string& task, const std::vector<std::string>& arguments);

@@ -8,6 +8,7 @@
 #include "core/passes/group.hpp"
 #include "core/passes/partition.hpp"
 #include "core/passes/schedule.hpp"
+#include "core/passes/share.hpp"
 
 namespace nemo::passes {
 
@@ -45,6 +46,12 @@ void drop_dropout(Graph& graph) {
   graph.ops = std::move(kept);
 }
 
+LayoutOptions layout_options(const Plan& plan) {
+  if (plan.zero_stage() == 0) return {};
+  const bool per_block = plan.zero_stage() > 1;  // gathered and reduced while the program runs
+  return {plan.group_size(plan.zero_axis()), per_block ? 1 : plan.bucket_elements, per_block};
+}
+
 }  // namespace
 
 std::string_view to_string(Purpose purpose) {
@@ -65,13 +72,14 @@ std::string_view to_string(Purpose purpose) {
 
 const std::vector<std::string>& pass_names() {
   static const std::vector<std::string> names{"build",         "edit", "type",     "cache",    "partition", "group",
-                                              "differentiate", "fuse", "quantize", "schedule", "memory"};
+                                              "differentiate", "fuse", "quantize", "schedule", "share",     "memory"};
   return names;
 }
 
 Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) {
   Compiled out;
   out.graph = std::move(forward);
+  out.sequence = sequence_part(options.plan, options.coordinates);
   Graph& g = out.graph;
   const auto pass = [&](const char* name, auto&& body) {
     const auto start = std::chrono::steady_clock::now();
@@ -90,7 +98,7 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     if (purpose == Purpose::kPrefill) cache(g, {options.prefill_chunk, options.context});
     if (purpose == Purpose::kDecode) cache(g, {1, options.context});
   });
-  pass("partition", [&] { partition(g, options.plan); });
+  pass("partition", [&] { partition(g, options.plan, options.coordinates); });
   pass("group", [&] { group(g); });
   pass("differentiate", [&] {
     if (purpose == Purpose::kTrain) differentiate(g, options.recompute);
@@ -106,8 +114,11 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     quantize(g, rule, options.supports);
   });
   pass("schedule", [&] { schedule(g); });
+  pass("share", [&] {
+    out.layout = layout(g, layout_options(options.plan));
+    share(g, out.layout, options.plan);
+  });
   pass("memory", [&] {
-    out.layout = layout(g);
     StateLayout own;
     out.memory = plan_memory(g, out.layout, options.state != nullptr ? *options.state : own);
   });

@@ -9,6 +9,7 @@
 #include "core/passes/differentiate.hpp"
 #include "core/passes/layout.hpp"
 #include "core/passes/memory.hpp"
+#include "core/passes/partition.hpp"
 #include "core/passes/plan.hpp"
 #include "core/passes/type.hpp"
 
@@ -16,6 +17,7 @@ namespace nemo::passes {
 
 struct CompileOptions {
   Plan plan;
+  Coordinates coordinates{};  // of this rank in the plan's mesh
   Precision precision;
   Recompute recompute = Recompute::kNone;
   int64_t prefill_chunk = 1, context = 0;  // of kPrefill and kDecode: tokens read at once, tokens that a sequence may have
@@ -35,6 +37,7 @@ struct Compiled {
   graph::Graph graph;
   FlatLayout layout;
   MemoryPlan memory;
+  SequencePart sequence;  // of batch fields
   std::vector<PassTime> times;
 };
 
@@ -43,7 +46,7 @@ struct Compiled {
 enum class Purpose { kTrain, kEvaluate, kLogits, kPrefill, kDecode };
 [[nodiscard]] std::string_view to_string(Purpose purpose);
 
-// The passes by name, in order: build edit type cache partition group differentiate fuse quantize schedule memory.
+// The passes by name, in order: build edit type cache partition group differentiate fuse quantize schedule share memory.
 [[nodiscard]] const std::vector<std::string>& pass_names();
 
 // Runs the passes behind "build" on a forward graph.

@@ -19,6 +19,7 @@ bool takes_strides(std::string_view op) {
                                                         "linear_wgrad",
                                                         "linear_activation",
                                                         "linear_dgrad_activation",
+                                                        "linear_wgrad_bias",
                                                         "bias_grad",
                                                         "rope",
                                                         "attention",
@@ -39,7 +40,7 @@ bool takes_strides(std::string_view op) {
 
 // Elementwise ops that may write over an input of the same size and dtype.
 bool works_in_place(std::string_view op) {
-  static const std::unordered_set<std::string_view> ops{"add", "mul", "scale", "activation_grad", "dropout", "softmax_grad"};
+  static const std::unordered_set<std::string_view> ops{"add", "mul", "scale", "activation_grad", "dropout", "softmax_grad", "all_reduce"};
   return ops.contains(op);
 }
 
@@ -64,8 +65,10 @@ class Planner {
     }
     for (size_t i = graph_.ops.size(); i-- > 0;)
       if (graph_.ops[i].name() == "concat") try_concat(i);
-    for (size_t i = 0; i < graph_.ops.size(); ++i)
+    for (size_t i = 0; i < graph_.ops.size(); ++i) {
       if (graph_.ops[i].name() == "slice") try_slice(i);
+      if (graph_.ops[i].name() == "copy_to") try_same(i);
+    }
     measure_lifetimes();
     allocate();
     finish();
@@ -78,9 +81,12 @@ class Planner {
   void place_fixed(ValueId v) {
     const Value& value = graph_.value(v);
     Placement& p = plan_.placements[v];
-    if (value.kind == ValueKind::kParameter || value.kind == ValueKind::kGradient) {
+    if (value.home != 0) {
+      root_[v] = value.home;
+      shift_[v] = value.home_offset * size_of(value.dtype);
+    } else if (value.kind == ValueKind::kParameter || value.kind == ValueKind::kGradient) {
       p.region = value.kind == ValueKind::kParameter ? Region::kParameters : Region::kGradients;
-      p.offset = layout_.offset[value.members[0]] * size_of(value.dtype);
+      p.offset = (value.members.empty() ? value.home_offset : layout_.offset[value.members[0]]) * size_of(value.dtype);
     } else if (value.kind == ValueKind::kInput) {
       p.region = Region::kInputs;
       p.offset = plan_.input_bytes;
@@ -144,6 +150,17 @@ class Planner {
     plan_.is_view[i] = true;
   }
 
+  // The output is the input under another name.
+  void try_same(size_t i) {
+    const ValueId out = graph_.ops[i].outputs[0], in = graph_.ops[i].inputs[0];
+    const auto& strides = plan_.placements[in].strides;
+    const bool contiguous = strides == contiguous_strides(graph_.value(in).dims);
+    if (root_[out] != out || is_output(out) || (!contiguous && !all_take_strides(uses_.readers[out]))) return;
+    plan_.placements[out].strides = strides;
+    root_[out] = in;
+    plan_.is_view[i] = true;
+  }
+
   [[nodiscard]] ValueId root(ValueId v) const {
     while (root_[v] != v) v = root_[v];
     return v;
@@ -169,7 +186,10 @@ class Planner {
         for (const ValueId v : op.outputs) touch(v, 0), touch(v, static_cast<int32_t>(graph_.ops.size())), first_[root(v)] = 0;
   }
 
-  [[nodiscard]] bool in_arena(ValueId r) const { return graph_.value(r).kind == ValueKind::kResult && first_[r] >= 0; }
+  [[nodiscard]] bool is_temporary(ValueId v) const {
+    return graph_.value(v).kind == ValueKind::kResult || graph_.value(v).kind == ValueKind::kScratch;
+  }
+  [[nodiscard]] bool in_arena(ValueId r) const { return is_temporary(r) && first_[r] >= 0; }
 
   // An input of op i that dies here and has the output's size and no views: the output takes its memory over.
   void reuse_dying_input(size_t i, const std::vector<bool>& has_views) {
@@ -224,12 +244,12 @@ class Planner {
 
   void finish() {
     for (ValueId v = 1; v < graph_.values.size(); ++v) {
-      if (graph_.value(v).kind != ValueKind::kResult) continue;
+      if (!is_temporary(v) && graph_.value(v).home == 0) continue;
       int64_t shift = 0;
       ValueId r = v;
       for (; root_[r] != r; r = root_[r]) shift += shift_[r];
       const Placement& base = plan_.placements[taken_over(r)];
-      plan_.placements[v].region = graph_.value(r).kind == ValueKind::kResult ? Region::kArena : base.region;
+      plan_.placements[v].region = is_temporary(r) ? Region::kArena : base.region;
       plan_.placements[v].offset = base.offset + shift;
     }
     for (ValueId v = 1; v < graph_.values.size(); ++v)  // takers-over of a buffer that was itself placed above

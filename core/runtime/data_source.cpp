@@ -55,7 +55,8 @@ std::unique_ptr<DataSource> DataSource::open(const Setup& setup, const nemo_host
   open.split = to_str(options.split);
   open.seq_length = options.facts.seq_length;
   open.seed = options.seed;
-  open.n_shards = 1;
+  open.shard = options.shard;
+  open.n_shards = options.shards;
   open.micro_batch_size = options.facts.micro_batch_size;
   open.global_batch_size = options.global_batch_size;
   open.max_samples = options.max_samples;
@@ -112,18 +113,36 @@ void check_tokens(const Batch& batch, int64_t vocabulary) {
                                    " entries; set model.vocab_size, or use the tokenizer that the data was made with");
 }
 
+// Of [rows, whole sequence] the chunks that this rank has, where ranks share sequences out.
+std::vector<int32_t> part_of(std::vector<int32_t> values, int64_t rows, int64_t mine, const passes::SequencePart& part) {
+  if (part.ranks == 1) return values;
+  const int64_t chunk = mine / 2, seq = mine * part.ranks;
+  std::vector<int32_t> out;
+  for (int64_t row = 0; row < rows; ++row)
+    for (const int64_t c : {part.rank, 2 * part.ranks - 1 - part.rank}) {
+      const auto from = values.begin() + row * seq + c * chunk;
+      out.insert(out.end(), from, from + chunk);
+    }
+  return out;
+}
+
 }  // namespace
 
-void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t counter, double loss_scale) {
+void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t first_sample, double loss_scale) {
   check_tokens(batch, program.vocabulary());
-  for (const auto& [name, values] : batch.fields)
-    if (std::byte* to = program.input(name)) device.send(to, values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
   const graph::Graph& g = program.compiled().graph;
+  const auto put = [&](graph::ValueId v, std::vector<int32_t> values) {
+    const graph::Dims& dims = g.value(v).dims;
+    if (dims.size() > 1) values = part_of(std::move(values), dims[0].size, dims[1].size, program.compiled().sequence);
+    device.send(program.address(v), values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
+  };
+  for (const auto& [name, values] : batch.fields)
+    if (const graph::ValueId v = g.find_input(name)) put(v, values);
   if (const graph::ValueId v = g.find_input("positions"); v != 0 && !batch.fields.contains("positions")) {
-    const int64_t seq = g.value(v).dims[1].size;
-    std::vector<int32_t> positions(static_cast<size_t>(element_count(g.value(v).dims)));
-    for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(static_cast<int64_t>(i) % seq);
-    device.send(program.address(v), positions.data(), static_cast<int64_t>(positions.size() * sizeof(int32_t)));
+    const size_t rows = static_cast<size_t>(g.value(v).dims[0].size), seq = batch.fields.at("tokens").size() / rows;
+    std::vector<int32_t> positions(rows * seq);
+    for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(i % seq);
+    put(v, std::move(positions));
   }
   if (const graph::ValueId v = g.find_input("loss_scale")) {
     const auto f32 = static_cast<float>(loss_scale);
@@ -134,7 +153,7 @@ void feed(Device& device, Program& program, const Batch& batch, int64_t seed, in
       device.send(program.address(v), &f32, sizeof f32);
   }
   if (std::byte* to = program.input("rng")) {
-    const std::array<int64_t, 2> rng{seed, counter};
+    const std::array<int64_t, 2> rng{seed, first_sample};
     device.send(to, rng.data(), sizeof rng);
   }
 }

@@ -20,14 +20,18 @@ Program::Program(Device& device, const passes::Compiled& compiled) : device_(dev
     for (const ValueId v : op.outputs) outputs.push_back(spec(op, v));
     PreparedKernel prepared = device.prepare(op.name(), op.scope, inputs, outputs, op.attrs);
     workspace_bytes_ = std::max(workspace_bytes_, prepared.workspace_bytes);
-    const auto is_gradient = [&](ValueId v) { return g.value(v).kind == graph::ValueKind::kGradient; };
+    const auto is_gradient = [&](ValueId v) { return g.value(v).kind == graph::ValueKind::kGradient && g.value(v).home == 0; };
     steps_.push_back({std::move(prepared), i, pointers, op.once_per_step, std::any_of(op.outputs.begin(), op.outputs.end(), is_gradient)});
     pointers += op.inputs.size() + op.outputs.size();
   }
   pointers_.resize(pointers, nullptr);
   const ValueId tokens = g.find_input("tokens");
-  for (const graph::Op& op : g.ops)
-    if (op.name() == "embedding" && op.inputs[0] == tokens) vocabulary_ = std::min(vocabulary_, g.value(op.inputs[1]).dims[0].size);
+  for (const graph::Op& op : g.ops) {
+    if (op.name() != "embedding" || op.inputs[0] != tokens) continue;
+    const graph::Value& table = g.value(op.inputs[1]);  // of this rank, or a copy of it
+    const graph::Dims& whole = table.members.empty() ? table.dims : g.parameters[table.members[0]].global_dims;
+    vocabulary_ = std::min(vocabulary_, whole[0].size);
+  }
 }
 
 // Slices and joins that had to become copies are columns of a matrix: [rows, columns].

@@ -58,7 +58,8 @@ std::string_view to_string(Purpose purpose) {
 }
 
 const std::vector<std::string>& pass_names() {
-  static const std::vector<std::string> names{"build", "edit", "type", "partition", "group", "differentiate", "fuse", "schedule", "memory"};
+  static const std::vector<std::string> names{"build", "edit",          "type", "partition", "stage",
+                                              "group", "differentiate", "fuse", "schedule",  "memory"};
   return names;
 }
 
@@ -80,9 +81,10 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   });
   pass("type", [&] { type(g, options.precision); });
   pass("partition", [&] { partition(g, options.plan); });
+  pass("stage", [&] { out.stages = stage(g, options.plan, options.pipeline_rank); });
   pass("group", [&] { group(g); });
   pass("differentiate", [&] {
-    if (purpose == Purpose::kTrain) differentiate(g, options.recompute);
+    if (purpose == Purpose::kTrain) differentiate(g, options.recompute, &out.stages);
   });
   pass("fuse", [&] { fuse(g, options.supports); });
   pass("schedule", [&] { schedule(g); });

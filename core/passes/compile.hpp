@@ -10,12 +10,14 @@
 #include "core/passes/layout.hpp"
 #include "core/passes/memory.hpp"
 #include "core/passes/plan.hpp"
+#include "core/passes/stage.hpp"
 #include "core/passes/type.hpp"
 
 namespace nemo::passes {
 
 struct CompileOptions {
   Plan plan;
+  int64_t pipeline_rank = 0;  // along plan.pipeline.mesh
   Precision precision;
   Recompute recompute = Recompute::kNone;
   std::function<bool(std::string_view op)> supports = [](std::string_view) { return false; };  // optional fused rows that the backend has
@@ -33,6 +35,7 @@ struct Compiled {
   graph::Graph graph;
   FlatLayout layout;
   MemoryPlan memory;
+  Stages stages;
   std::vector<PassTime> times;
 };
 
@@ -40,7 +43,7 @@ struct Compiled {
 enum class Purpose { kTrain, kEvaluate, kLogits };
 [[nodiscard]] std::string_view to_string(Purpose purpose);
 
-// The passes by name, in order: build edit type partition group differentiate fuse schedule memory.
+// The passes by name, in order: build edit type partition stage group differentiate fuse schedule memory.
 [[nodiscard]] const std::vector<std::string>& pass_names();
 
 // Runs the passes behind "build" on a forward graph.

@@ -107,9 +107,26 @@ void reduce_scatter(Backward& b) { exchange(b, "all_gather"); }
 
 void slice(Backward& b) { b.give_slice(b.dout(0)); }
 
-void vocab_sharded_loss(Backward& b) {
-  throw Error(Code::kUnsupported,
-              b.op().scope + ": the gradient of the loss over a sharded vocabulary is not available yet; drop the rule vocab -> tp");
+// The loss over a sharded vocabulary is one function of three ops: what reaches the join's sums is the gradient of the loss itself (the
+// sums over the ranks pass it through), and the parts turn it into that of this rank's logits.
+void cross_entropy_join(Backward& b) { b.give(0, b.dout(0)); }
+
+// The join that the sums of these parts flow into.
+const graph::Op& join_of(const Backward& b, const graph::Op& parts) {
+  const graph::Graph& g = b.graph();
+  ValueId sums = parts.outputs[0];
+  for (const graph::Op& op : g.ops) {
+    if (op.name() == "all_reduce" && op.inputs[0] == sums) sums = op.outputs[0];
+    if (op.name() == "cross_entropy_join" && op.inputs[0] == sums) return op;
+  }
+  throw Error(Code::kUnsupported, parts.scope + ": cross_entropy_parts has a gradient only where a cross_entropy_join reads its sums");
+}
+
+void cross_entropy_parts(Backward& b) {
+  const graph::Op& join = join_of(b, b.op());
+  Attrs attrs = attrs_of(b.op(), {"shard_offset"});
+  attrs.merge(attrs_of(join, {"ignore_index", "z_loss"}));
+  b.give(0, b.emit({"cross_entropy_shard_grad", {b.dout(0), b.in(0), b.in(1), join.outputs[1]}, attrs})[0]);
 }
 
 const std::unordered_map<std::string_view, GradientRule>& table() {
@@ -135,7 +152,8 @@ const std::unordered_map<std::string_view, GradientRule>& table() {
       {"all_gather", all_gather},
       {"reduce_scatter", reduce_scatter},
       {"slice", slice},
-      {"cross_entropy_join", vocab_sharded_loss},
+      {"cross_entropy_join", cross_entropy_join},
+      {"cross_entropy_parts", cross_entropy_parts},
       {"row_max", nullptr},
   };
   return rules;

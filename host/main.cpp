@@ -22,6 +22,7 @@ usage: nemo-host --recipe FILE [section.key=value ...]      run the recipe's tas
 commands
   pretrain    train from random weights, or go on from the run's newest checkpoint
   validate    measure the loss of a checkpoint on the validation split
+  plan        memory, communication and speed of a run on any number of devices, without one
   generate    continue a prompt with a checkpoint
   plugins     list | inspect ID: what can be named in a recipe, and its settings
   recipes     list | show NAME: the shipped recipes
@@ -34,10 +35,11 @@ exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 130 interr
 
 int dispatch(nemo::host::Program& program, const std::string& command, const std::vector<std::string>& rest) {
   if (command == "pretrain" || command == "validate") return run(program, command, rest);
+  if (command == "plan") return plan(program, rest);
   if (command == "generate") return generate(program, rest);
   if (command == "plugins") return plugins(program, rest);
   if (command == "recipes") return recipes(program, rest);
-  const std::vector<std::string> known{"pretrain", "validate", "generate", "plugins", "recipes"};
+  const std::vector<std::string> known{"pretrain", "validate", "plan", "generate", "plugins", "recipes"};
   const std::string near = nemo::nearest_name(command, known);
   throw nemo::Error(nemo::Code::kConfig, "unknown command '" + command + "'" + (near.empty() ? "" : "; did you mean '" + near + "'?") +
                                              " (see nemo-host --help)");

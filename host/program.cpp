@@ -58,10 +58,15 @@ runtime::RunContext Program::context() const {
           [](const std::string& line) { spdlog::warn("{}", line); }, nullptr};
 }
 
-std::vector<std::filesystem::path> recipe_folders() {
+namespace {
+std::filesystem::path shared(const char* folder) {
   const std::filesystem::path executable = std::filesystem::read_symlink("/proc/self/exe");
-  return {executable.parent_path().parent_path() / "share/nemo/recipes"};
+  return executable.parent_path().parent_path() / "share/nemo" / folder;
 }
+}  // namespace
+
+std::vector<std::filesystem::path> recipe_folders() { return {shared("recipes")}; }
+std::vector<std::filesystem::path> hardware_folders() { return {shared("hardware")}; }
 
 const std::atomic<bool>& interrupted() { return stop; }
 

@@ -90,7 +90,8 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   pass("schedule", [&] { schedule(g); });
   pass("memory", [&] {
     out.layout = layout(g);
-    out.memory = plan_memory(g, out.layout);
+    if (out.stages.cut()) out.phases = find_phases(g, out.stages, options.plan.pipeline.schedule == "zb-h1");
+    out.memory = plan_memory(g, out.layout, out.stages.cut() ? &out.phases : nullptr);
   });
   return out;
 }

@@ -35,7 +35,8 @@ struct Compiled {
   graph::Graph graph;
   FlatLayout layout;
   MemoryPlan memory;
-  Stages stages;
+  Stages stages;  // of a pipeline's rank; else not cut
+  Phases phases;  // likewise; else empty
   std::vector<PassTime> times;
 };
 

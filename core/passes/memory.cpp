@@ -26,8 +26,13 @@ bool works_in_place(std::string_view op) {
 
 class Planner {
  public:
-  Planner(const Graph& graph, const FlatLayout& layout)
-      : graph_(graph), layout_(layout), uses_(analyse_uses(graph)), root_(graph.values.size()), shift_(graph.values.size(), 0) {
+  Planner(const Graph& graph, const FlatLayout& layout, const Phases* phases)
+      : graph_(graph),
+        layout_(layout),
+        phases_(phases),
+        uses_(analyse_uses(graph)),
+        root_(graph.values.size()),
+        shift_(graph.values.size(), 0) {
     plan_.placements.resize(graph.values.size());
     plan_.is_view.resize(graph.ops.size(), false);
     for (size_t v = 0; v < root_.size(); ++v) root_[v] = static_cast<ValueId>(v);
@@ -43,6 +48,7 @@ class Planner {
     for (size_t i = 0; i < graph_.ops.size(); ++i)
       if (graph_.ops[i].name() == "slice") try_slice(i);
     measure_lifetimes();
+    if (phases_ != nullptr) find_slotted();
     allocate();
     finish();
     return std::move(plan_);
@@ -58,6 +64,7 @@ class Planner {
       p.region = value.kind == ValueKind::kParameter ? Region::kParameters : Region::kGradients;
       p.offset = layout_.offset[value.members[0]] * size_of(value.dtype);
     } else if (value.kind == ValueKind::kInput) {
+      if (phases_ != nullptr && phases_->value_chunk[v] >= 0) return;  // in the slot
       p.region = Region::kInputs;
       p.offset = plan_.input_bytes;
       plan_.input_bytes += (bytes(v) + 255) / 256 * 256;
@@ -134,14 +141,42 @@ class Planner {
   void measure_lifetimes() {
     first_.assign(graph_.values.size(), -1);
     last_.assign(graph_.values.size(), -1);
+    const auto end = static_cast<int32_t>(graph_.ops.size());
     for (size_t i = 0; i < graph_.ops.size(); ++i) {
       for (const ValueId v : graph_.ops[i].outputs) touch(v, static_cast<int32_t>(i));
-      for (const ValueId v : graph_.ops[i].inputs) touch(v, static_cast<int32_t>(i));
+      for (const ValueId v : graph_.ops[i].inputs) touch(v, runs_last(i) ? end : static_cast<int32_t>(i));
     }
-    for (const auto& [name, v] : graph_.outputs) touch(v, static_cast<int32_t>(graph_.ops.size()));
+    for (const auto& [name, v] : graph_.outputs) touch(v, end);
+    if (phases_ == nullptr) return;
+    for (ValueId v = 1; v < graph_.values.size(); ++v)  // filled before the micro-batch's first phase
+      if (graph_.value(v).kind == ValueKind::kInput && phases_->value_chunk[v] >= 0) first_[v] = 0, last_[v] = end;
   }
 
-  [[nodiscard]] bool in_arena(ValueId r) const { return graph_.value(r).kind == ValueKind::kResult && first_[r] >= 0; }
+  // The weight gradients of a phase of their own run when everything else of the micro-batch is done.
+  [[nodiscard]] bool runs_last(size_t op) const { return phases_ != nullptr && phases_->phase[op] == StagePhase::kBackwardWeight; }
+
+  // Roots that more than one phase, or the world outside the programs, touches.
+  void find_slotted() {
+    slotted_.assign(graph_.values.size(), false);
+    std::vector<int8_t> phase(graph_.values.size(), -1);
+    for (size_t i = 0; i < graph_.ops.size(); ++i)
+      for (const auto* list : {&graph_.ops[i].inputs, &graph_.ops[i].outputs})
+        for (const ValueId v : *list) {
+          if (v == 0) continue;
+          int8_t& seen = phase[root(v)];
+          const auto now = static_cast<int8_t>(phases_->phase[i]);
+          if (seen >= 0 && seen != now) slotted_[root(v)] = true;
+          seen = now;
+        }
+    for (const auto& [name, v] : graph_.outputs) slotted_[root(v)] = true;
+    for (ValueId v = 1; v < graph_.values.size(); ++v)
+      if (graph_.value(v).kind == ValueKind::kInput) slotted_[v] = phases_->value_chunk[v] >= 0;
+  }
+
+  [[nodiscard]] bool slotted(ValueId r) const { return !slotted_.empty() && slotted_[r]; }
+  [[nodiscard]] bool in_arena(ValueId r) const {
+    return first_[r] >= 0 && (graph_.value(r).kind == ValueKind::kResult || (slotted(r) && graph_.value(r).kind == ValueKind::kInput));
+  }
 
   // An input of op i that dies here and has the output's size and no views: the output takes its memory over.
   void reuse_dying_input(size_t i, const std::vector<bool>& has_views) {
@@ -151,7 +186,8 @@ class Planner {
     if (root_[out] != out || has_views[out] || first_[out] != static_cast<int32_t>(i)) return;
     for (const ValueId v : op.inputs) {
       if (v == 0 || root_[v] != v || has_views[v] || !in_arena(v)) continue;
-      if (last_[taken_over(v)] != static_cast<int32_t>(i) || bytes(v) != bytes(out) || graph_.value(v).dtype != graph_.value(out).dtype)
+      if (slotted(v) != slotted(out) || last_[taken_over(v)] != static_cast<int32_t>(i) || bytes(v) != bytes(out) ||
+          graph_.value(v).dtype != graph_.value(out).dtype)
         continue;
       over_[out] = taken_over(v);
       last_[taken_over(v)] = last_[out];
@@ -172,20 +208,29 @@ class Planner {
     for (ValueId v = 1; v < graph_.values.size(); ++v)
       if (root_[v] == v && in_arena(v) && over_[v] == 0) born[first_[v]].push_back(v), dying[last_[v]].push_back(v);
     Arena arena;
+    std::vector<Arena> slots(chunks());
+    const auto arena_of = [&](ValueId v) -> Arena& { return slotted(v) ? slots[static_cast<size_t>(phases_->value_chunk[v])] : arena; };
     int64_t peak = -1;
     size_t peak_at = 0;
     for (size_t i = 0; i <= graph_.ops.size(); ++i) {
-      for (const ValueId v : born[i]) plan_.placements[v].offset = arena.allocate(bytes(v));
+      for (const ValueId v : born[i]) plan_.placements[v].offset = arena_of(v).allocate(bytes(v));
       if (arena.in_use() > peak) peak = arena.in_use(), peak_at = i;
-      for (const ValueId v : dying[i]) arena.release(plan_.placements[v].offset, bytes(v));
+      for (const ValueId v : dying[i]) arena_of(v).release(plan_.placements[v].offset, bytes(v));
     }
+    for (const Arena& slot : slots) plan_.slot_bytes.push_back(slot.size());
     plan_.arena_bytes = arena.size();
     describe_peak(static_cast<int32_t>(peak_at));
+  }
+
+  [[nodiscard]] size_t chunks() const {
+    if (phases_ == nullptr) return 0;
+    return static_cast<size_t>(1 + *std::max_element(phases_->value_chunk.begin(), phases_->value_chunk.end()));
   }
 
   void describe_peak(int32_t at) {
     for (ValueId v = 1; v < graph_.values.size(); ++v) {
       if (root_[v] != v || !in_arena(v) || over_[v] != 0 || first_[v] > at || last_[v] < at) continue;
+      if (slotted(v)) continue;
       const Op& op = graph_.ops[first_[v]];
       plan_.at_peak.push_back({op.scope, op.row->name, bytes(v)});
     }
@@ -196,12 +241,13 @@ class Planner {
 
   void finish() {
     for (ValueId v = 1; v < graph_.values.size(); ++v) {
+      if (graph_.value(v).kind == ValueKind::kInput && slotted(v)) plan_.placements[v].region = Region::kSlot;
       if (graph_.value(v).kind != ValueKind::kResult) continue;
       int64_t shift = 0;
       ValueId r = v;
       for (; root_[r] != r; r = root_[r]) shift += shift_[r];
       const Placement& base = plan_.placements[taken_over(r)];
-      plan_.placements[v].region = graph_.value(r).kind == ValueKind::kResult ? Region::kArena : base.region;
+      plan_.placements[v].region = slotted(r) ? Region::kSlot : graph_.value(r).kind == ValueKind::kResult ? Region::kArena : base.region;
       plan_.placements[v].offset = base.offset + shift;
     }
     for (ValueId v = 1; v < graph_.values.size(); ++v)  // takers-over of a buffer that was itself placed above
@@ -210,11 +256,13 @@ class Planner {
 
   const Graph& graph_;
   const FlatLayout& layout_;
+  const Phases* phases_;  // null: one program
   const Uses uses_;
   std::vector<ValueId> root_;   // the value whose memory this one is part of; itself if it has its own
   std::vector<int64_t> shift_;  // bytes into that value
   std::vector<ValueId> over_;   // the value whose buffer this one takes over in place; 0 = none
   std::vector<int32_t> first_, last_;
+  std::vector<bool> slotted_;  // by root; empty without phases
   MemoryPlan plan_;
 };
 
@@ -226,6 +274,6 @@ std::vector<int64_t> contiguous_strides(const Dims& dims) {
   return strides;
 }
 
-MemoryPlan plan_memory(const Graph& graph, const FlatLayout& layout) { return Planner(graph, layout).run(); }
+MemoryPlan plan_memory(const Graph& graph, const FlatLayout& layout, const Phases* phases) { return Planner(graph, layout, phases).run(); }
 
 }  // namespace nemo::passes

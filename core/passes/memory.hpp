@@ -8,10 +8,11 @@
 
 #include "core/graph/graph.hpp"
 #include "core/passes/layout.hpp"
+#include "core/passes/phases.hpp"
 
 namespace nemo::passes {
 
-enum class Region : int32_t { kNone, kArena, kParameters, kGradients, kInputs, kState };
+enum class Region : int32_t { kNone, kArena, kParameters, kGradients, kInputs, kState, kSlot };
 
 struct Placement {
   Region region = Region::kNone;
@@ -31,12 +32,17 @@ struct MemoryPlan {
   std::vector<bool> is_view;          // by op index: the op does no work, its output is memory of its input or the other way round
   int64_t arena_bytes = 0;
   int64_t input_bytes = 0;
+  std::vector<int64_t> slot_bytes;  // of one micro-batch in flight, by chunk of the pipeline rank; empty without a pipeline
   std::vector<LiveBuffer> at_peak;  // largest first, at most 10
 };
 
 // Liveness in program order, best fit with coalescing, views without copies: slice reads out of its input, the inputs of concat are written
 // in place, elementwise ops reuse an input that dies. Ops that cannot read or write strided memory get a real copy instead.
-[[nodiscard]] MemoryPlan plan_memory(const graph::Graph& graph, const FlatLayout& layout);
+//
+// With `phases` (of a pipeline's rank) the forward and backward programs of a micro-batch run at different times, with others between: what
+// one phase leaves for a later one, what comes from and goes to other stages, and batch fields lie in the micro-batch's slot (region kSlot,
+// offset from the slot's base); only what lives within one phase is in the arena.
+[[nodiscard]] MemoryPlan plan_memory(const graph::Graph& graph, const FlatLayout& layout, const Phases* phases = nullptr);
 
 [[nodiscard]] std::vector<int64_t> contiguous_strides(const graph::Dims& dims);
 

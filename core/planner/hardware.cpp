@@ -26,6 +26,9 @@ const nemo_schema* device_schema() {
       number("overhead_gib", "1.0", "of it, taken by context and libraries").min(0).unit("GiB"),
       number("peak_tflops", "", "the maker's dense bf16 rate, which MFU is quoted against").required().min(0).unit("TFLOP/s"),
       number("memory_tb_s", "", "rate of a large copy, bytes read and written").required().min(0).unit("TB/s"),
+      number("power_limit_w", "", "what the device may draw, averaged over milliseconds").required().min(1).unit("W"),
+      number("product_w", "", "what large products would draw at full clock").required().min(1).unit("W"),
+      number("other_w", "", "what everything else draws").required().min(1).unit("W"),
       number("launch_us", "2.0", "what a kernel takes beyond its work: start, tail, first bytes").min(0).unit("us"),
       number("micro_batch_us", "50", "feeding a micro-batch and reading its loss").min(0).unit("us"),
       number("step_ms", "0.5", "once a step: norm, hyperparameters, metrics").min(0).unit("ms"),
@@ -37,7 +40,7 @@ const nemo_schema* device_schema() {
 const nemo_schema* products_schema() {
   static const Schema schema{{
       number("multiprocessors", "", "units that compute one tile at a time").required().min(1),
-      number("bf16_tflops", "", "large products, sustained over a run").required().min(0).unit("TFLOP/s"),
+      number("bf16_tflops", "", "large products at full clock").required().min(0).unit("TFLOP/s"),
       number("fp8_tflops", "0", "likewise; 0: no fp8").min(0).unit("TFLOP/s"),
       number("f32_tflops", "0", "likewise").min(0).unit("TFLOP/s"),
       number("tile_us", "1.0", "filling and emptying a tile's pipeline").min(0).unit("us"),
@@ -78,6 +81,7 @@ const nemo_schema* overlap_schema() {
   static const Schema schema{{
       number("tensor", "0", "share of tensor-parallel communication that runs behind products").min(0).max(1),
       number("context", "0", "likewise of context-parallel communication").min(0).max(1),
+      number("multiprocessors", "0", "that the communication library takes while it runs behind computation").min(0),
       number("data", "0", "likewise of gradient and parameter communication, where there is computation to hide it").min(0).max(1),
   }};
   return schema.get();
@@ -150,6 +154,8 @@ Hardware load_hardware(const std::string& name, std::span<const std::filesystem:
   h.overhead_bytes = static_cast<int64_t>(device.get_float("overhead_gib") * kMiB * 1024);
   h.peak_flops = device.get_float("peak_tflops") * kTera;
   h.memory_rate = device.get_float("memory_tb_s") * kTera;
+  h.power_limit = device.get_float("power_limit_w"), h.product_power = device.get_float("product_w"),
+  h.other_power = device.get_float("other_w");
   h.launch = device.get_float("launch_us") * kMicro;
   h.micro_batch_overhead = device.get_float("micro_batch_us") * kMicro;
   h.step_overhead = device.get_float("step_ms") * kMilli;
@@ -163,6 +169,7 @@ Hardware load_hardware(const std::string& name, std::span<const std::filesystem:
     h.attention[d] = {rates(attention, prefix + "forward"), rates(attention, prefix + "backward")};
   }
   read_network(h, all.section("network"));
+  h.message_multiprocessors = overlap.get_float("multiprocessors");
   h.hidden_tensor = overlap.get_float("tensor"), h.hidden_context = overlap.get_float("context"), h.hidden_data = overlap.get_float("data");
   return h;
 }

@@ -21,11 +21,13 @@ struct Hardware {
   int64_t memory_bytes = 0;    // usable by a program
   int64_t overhead_bytes = 0;  // context and libraries
   int64_t gemm_workspace = 0;
-  int64_t message_buffers = 0;  // of the communication library, per group that a rank is in
-  double peak_flops = 0;        // the maker's dense bf16 figure, for MFU
-  double memory_rate = 0;       // copy, reads and writes counted
-  double launch = 0;            // per kernel
-  double step_overhead = 0;     // per optimizer step
+  int64_t message_buffers = 0;                // of the communication library, per group that a rank is in
+  double peak_flops = 0;                      // the maker's dense bf16 figure, for MFU
+  double memory_rate = 0;                     // copy, reads and writes counted
+  double power_limit = 0;                     // watts
+  double product_power = 0, other_power = 0;  // drawn at full clock by products at the full rate, and by everything else
+  double launch = 0;                          // per kernel
+  double step_overhead = 0;                   // per optimizer step
   double micro_batch_overhead = 0;
   std::set<std::string, std::less<>> fused_rows;  // optional rows of ops.def that the backend has
 
@@ -52,6 +54,7 @@ struct Hardware {
   Link inside, between;  // a node's own network; that between nodes
   // How much of the communication along a kind of axis runs behind computation.
   double hidden_tensor = 0, hidden_context = 0, hidden_data = 0;
+  double message_multiprocessors = 0;  // that the communication library works on meanwhile
 };
 
 // `name` is a path or the name of a shipped file ("h100", "h100.toml"), looked up in `folders`. Throws nemo::Error(kConfig) with every

@@ -15,6 +15,16 @@ double hops(const Group& g) {
 
 }  // namespace
 
+std::vector<std::string> split_axes(const std::string& axes) {
+  std::vector<std::string> out;
+  for (size_t at = 0; at < axes.size();) {
+    const size_t end = std::min(axes.find(',', at), axes.size());
+    out.push_back(axes.substr(at, end - at));
+    at = end + 1;
+  }
+  return out;
+}
+
 Group group_of(const passes::Plan& plan, const std::vector<std::string>& axes, int64_t devices_per_node) {
   std::vector<int64_t> offsets{0};
   int64_t stride = 1;

@@ -17,6 +17,8 @@ struct Group {
   int64_t per_node = 1;  // of its ranks on one node
   [[nodiscard]] int64_t nodes() const { return size / per_node; }
 };
+// Names joined by ',' as strategies give groups of several axes.
+[[nodiscard]] std::vector<std::string> split_axes(const std::string& axes);
 [[nodiscard]] Group group_of(const passes::Plan& plan, const std::vector<std::string>& axes, int64_t devices_per_node);
 
 enum class Message { kAllGather, kReduceScatter, kAllReduce, kAllToAll };

@@ -1,6 +1,7 @@
 #include "core/planner/planner.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <set>
 
@@ -18,6 +19,8 @@ using pipeline::StageTime;
 using pipeline::Timeline;
 
 constexpr int64_t kMostActions = 1 << 21;  // simulated; longer runs are continued in a straight line
+
+constexpr double kPowerOfClock = 2.2;  // dynamic power goes with clock and voltage squared, which falls with the clock, less at the low end
 
 // Axes that split tokens of a sequence and nothing of the model: context parallelism.
 ContextParallel context_of(const passes::Plan& plan) {
@@ -45,6 +48,7 @@ class Planner {
     describe();
     build();
     compile_roles();
+    throttle();
     run_pipeline();
     exchange_gradients();
     update();
@@ -59,6 +63,8 @@ class Planner {
     std::string kind;
   };
   [[nodiscard]] const passes::Plan& plan() const { return request_.plan; }
+  // Ranks that share the optimizer state out.
+  [[nodiscard]] int64_t shards() const { return group_of(plan(), split_axes(plan().shard_optimizer), h_.devices_per_node).size; }
 
   void describe() {
     Report& r = report_;
@@ -151,7 +157,7 @@ class Planner {
     return pipeline::simulate(lists_, shape, times);
   }
 
-  static double with_exposed(const PhaseLoad& load) { return load.compute + load.exposed; }
+  static double with_exposed(const PhaseLoad& load) { return load.seconds(); }
   static double without(const PhaseLoad& load) { return load.compute; }
 
   // Seconds that a rank computes for one micro-batch.
@@ -160,6 +166,26 @@ class Planner {
     for (const auto& phases : at(rank).load.chunks)
       for (const PhaseLoad& load : phases) sum += seconds(load);
     return sum;
+  }
+
+  // A device that would draw more than its limit, averaged over a micro-batch, lowers its clock; what computes takes longer.
+  void throttle() {
+    for (Compiled& role : compiled_) {
+      double all = 0, energy = 0;
+      for (const auto& phases : role.load.chunks)
+        for (const PhaseLoad& load : phases) {
+          all += load.seconds();
+          energy += load.ideal_products * h_.product_power + (load.seconds() - load.ideal_products) * h_.other_power;
+        }
+      const double drawn = all > 0 ? energy / all : 0;
+      const double slower = drawn > h_.power_limit ? std::pow(drawn / h_.power_limit, 1 / kPowerOfClock) : 1;
+      for (auto& phases : role.load.chunks)
+        for (PhaseLoad& load : phases) {
+          const double bound = load.products + load.attention;
+          load.compute += bound * (slower - 1);
+          load.products *= slower;
+        }
+    }
   }
 
   void run_pipeline() {
@@ -236,7 +262,9 @@ class Planner {
       if (g.size == 1) continue;
       const double gradient = n * static_cast<double>(graph::size_of(request_.precision.gradient));
       const double parameter = n * static_cast<double>(graph::size_of(request_.precision.parameter));
-      const bool sharded = std::find(axes.begin(), axes.end(), plan().shard_optimizer) != axes.end();
+      const auto owners = split_axes(plan().shard_optimizer);
+      const bool sharded = std::any_of(axes.begin(), axes.end(),
+                                       [&](const std::string& a) { return std::find(owners.begin(), owners.end(), a) != owners.end(); });
       const auto exposed = [&](double seconds, double window) { return std::max(seconds * (1 - h_.hidden_data), seconds - window); };
       AxisLoad load;
       const Message first = sharded ? Message::kReduceScatter : Message::kAllReduce;
@@ -262,10 +290,10 @@ class Planner {
     const double owned = size(precision.gradient) + size(precision.parameter) +
                          (precision.has_master() ? 2 * size(precision.master) : size(precision.parameter)) +
                          2 * moments * size(precision.moment);
-    const auto shards = static_cast<double>(plan().shard_optimizer.empty() ? 1 : plan().axis_size(plan().shard_optimizer));
     for (const Compiled& role : compiled_) {
       const auto n = static_cast<double>(role.program->layout.trainable);
-      report_.split.optimizer = std::max(report_.split.optimizer, n / shards * (owned + size(precision.gradient)) / h_.memory_rate);
+      report_.split.optimizer =
+          std::max(report_.split.optimizer, n / static_cast<double>(shards()) * (owned + size(precision.gradient)) / h_.memory_rate);
     }
     const Group everyone{report_.world, std::min(report_.world, h_.devices_per_node)};
     report_.split.optimizer += message_time(h_, everyone, Message::kAllReduce, 8);
@@ -285,7 +313,7 @@ class Planner {
 
   runtime::MemoryReport memory_of(int64_t rank) {
     const passes::Compiled& program = *at(rank).program;
-    const int64_t shards = plan().shard_optimizer.empty() ? 1 : plan().axis_size(plan().shard_optimizer);
+    const int64_t shards = this->shards();
     const auto state = [&](runtime::Role role, int64_t parts) {
       return (runtime::state_bytes(role, request_.keep, program.layout, request_.precision) + parts - 1) / parts;
     };

@@ -17,9 +17,13 @@ std::string format(const char* pattern, T... values) {
 }
 
 std::string grouped(double value) {
-  std::string digits = format("%.0f", value);
-  for (int64_t at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<size_t>(at), ",");
-  return digits;
+  const std::string digits = format("%.0f", value);
+  std::string out;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) out += ',';
+    out += digits[i];
+  }
+  return out;
 }
 
 std::string duration(double seconds) {

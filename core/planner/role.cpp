@@ -54,7 +54,9 @@ class Loader {
       work.attention_flops *= static_cast<double>(context_.size);
       work.keys *= context_.size;
     }
-    load.compute += compute_time(h_, work);
+    const double seconds = compute_time(h_, work);
+    load.compute += seconds;
+    if (work.attention_flops > 0) load.attention += seconds;
     for (const ops::Product& p : work.products) {
       load.products += product_time(h_, p);
       load.ideal_products += 2 * p.m * p.n * p.k * p.count / h_.product_rate.at(p.dtype);
@@ -72,11 +74,15 @@ class Loader {
       gathers_[chunk][static_cast<size_t>(phase)] += seconds;
       return;
     }
-    charge(axis, load_.chunks[chunk][static_cast<size_t>(phase)],
+    charge(axis, load_.chunks[chunk][static_cast<size_t>(phase)], seconds,
            seconds * (1 - (work.mesh == context_.axis ? h_.hidden_context : h_.hidden_tensor)));
   }
 
-  static void charge(AxisLoad& axis, PhaseLoad& load, double exposed) { axis.exposed += exposed, load.exposed += exposed; }
+  // What is hidden takes multiprocessors from the computation that hides it.
+  void charge(AxisLoad& axis, PhaseLoad& load, double seconds, double exposed) {
+    axis.exposed += exposed, load.exposed += exposed;
+    load.compute += (seconds - exposed) * h_.message_multiprocessors / h_.multiprocessors;
+  }
 
   // Keys and values of all context ranks: gathered forward; gathered again, and their gradients scattered, backward.
   void add_context(const Op& op, size_t chunk, StagePhase phase) {
@@ -91,7 +97,7 @@ class Loader {
     AxisLoad& axis = load_.axes[context_.axis];
     axis.bytes += times * message_volume(g, Message::kAllGather, whole);
     axis.seconds += seconds;
-    charge(axis, load_.chunks[chunk][static_cast<size_t>(phase)], seconds * (1 - h_.hidden_context));
+    charge(axis, load_.chunks[chunk][static_cast<size_t>(phase)], seconds, seconds * (1 - h_.hidden_context));
   }
 
   // Parameters of the next block are gathered, and gradients of the last one scattered, while this one computes.
@@ -100,7 +106,8 @@ class Loader {
       for (size_t phase = 0; phase < 3; ++phase) {
         const double seconds = gathers_[c][phase];
         PhaseLoad& load = load_.chunks[c][phase];
-        if (seconds > 0) charge(load_.axes[plan_.shard_parameters], load, std::max(seconds * (1 - h_.hidden_data), seconds - load.compute));
+        if (seconds > 0)
+          charge(load_.axes[plan_.shard_parameters], load, seconds, std::max(seconds * (1 - h_.hidden_data), seconds - load.compute));
       }
   }
 

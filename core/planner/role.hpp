@@ -20,6 +20,8 @@ struct AxisLoad {
 struct PhaseLoad {
   double compute = 0, exposed = 0;
   double products = 0, ideal_products = 0;  // seconds in products; seconds if they ran at the large products' rate
+  double attention = 0;                     // seconds in attention
+  [[nodiscard]] double seconds() const { return compute + exposed; }
 };
 
 struct RoleLoad {
@@ -27,11 +29,6 @@ struct RoleLoad {
   std::map<std::string, AxisLoad> axes;
   std::vector<double> sent_bytes;  // by chunk: what it hands to the next stage
   int64_t workspace = 0;
-
-  [[nodiscard]] double seconds(size_t chunk, passes::StagePhase phase) const {
-    const PhaseLoad& load = chunks[chunk][static_cast<size_t>(phase)];
-    return load.compute + load.exposed;
-  }
 };
 
 struct ContextParallel {

@@ -61,6 +61,7 @@ std::byte* Program::address(ValueId value) const {
     case Region::kInputs:
       return bases_.inputs + p.offset;
     case Region::kState:
+    case Region::kSlot:  // a pipeline binds its own addresses
     case Region::kNone:
       break;
   }

@@ -178,6 +178,7 @@ class Differentiator final : public ops::Backward {
 
   [[nodiscard]] bool recomputed(ValueId v) const {
     const int32_t p = uses_.producer.size() > v ? uses_.producer[v] : -1;
+    if (p >= 0 && forward_[p].name() == "all_gather") return true;
     if (p < 0 || forward_[p].block < 0 || recompute_ == Recompute::kNone) return false;
     return recompute_ == Recompute::kFull || is_cheap(forward_[p].name());
   }

@@ -11,6 +11,8 @@ namespace nemo::passes {
 //   kNone       everything is kept
 //   kSelective  norms, activations, glu, elementwise ops and casts inside blocks are computed again: nearly free in time
 //   kFull       everything inside a block is computed again from the block's inputs
+// Under each of them what was gathered from other ranks is not kept but gathered again: parameters (ZeRO-3), and activations that sequence
+// parallelism splits (Korthikanti et al. 2022: a rank keeps its part of them).
 enum class Recompute { kNone, kSelective, kFull };
 
 // The gradient of "loss" (a scalar, the sum over unmasked tokens) with respect to every trainable parameter, seeded by the scalar input

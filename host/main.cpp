@@ -24,6 +24,7 @@ commands
   validate    measure the loss of a checkpoint on the validation split
   plan        memory, communication and speed of a run on any number of devices, without one
   generate    continue a prompt with a checkpoint
+  profile     time a training step by kind of op, against what the device reaches
   plugins     list | inspect ID: what can be named in a recipe, and its settings
   recipes     list | show NAME: the shipped recipes
 
@@ -37,9 +38,10 @@ int dispatch(nemo::host::Program& program, const std::string& command, const std
   if (command == "pretrain" || command == "validate") return run(program, command, rest);
   if (command == "plan") return plan(program, rest);
   if (command == "generate") return generate(program, rest);
+  if (command == "profile") return profile(program, rest);
   if (command == "plugins") return plugins(program, rest);
   if (command == "recipes") return recipes(program, rest);
-  const std::vector<std::string> known{"pretrain", "validate", "plan", "generate", "plugins", "recipes"};
+  const std::vector<std::string> known{"pretrain", "validate", "plan", "generate", "profile", "plugins", "recipes"};
   const std::string near = nemo::nearest_name(command, known);
   throw nemo::Error(nemo::Code::kConfig, "unknown command '" + command + "'" + (near.empty() ? "" : "; did you mean '" + near + "'?") +
                                              " (see nemo-host --help)");
@@ -70,8 +72,7 @@ int main(int argc, char** argv) {
     return start({argv + 1, argv + argc});
   } catch (const nemo::Error& e) {
     std::cerr << "error: " << e.what() << "\n";
-    const bool usage = e.code() == nemo::Code::kConfig;
-    return e.code() == nemo::Code::kCancelled ? nemo::host::kInterrupted : usage ? nemo::host::kUsage : nemo::host::kFailed;
+    return nemo::host::exit_code(e);
   } catch (const std::exception& e) {
     std::cerr << "error: " << e.what() << "\n";
     return nemo::host::kFailed;

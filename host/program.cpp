@@ -54,8 +54,12 @@ plugin::Registry& Program::registry(const config::Document& document) {
 }
 
 runtime::RunContext Program::context() const {
-  return {table_.api(), &stop, [](const std::string& line) { spdlog::info("{}", line); },
-          [](const std::string& line) { spdlog::warn("{}", line); }, nullptr};
+  return {table_.api(),
+          &stop,
+          nullptr,
+          [](const std::string& line) { spdlog::info("{}", line); },
+          [](const std::string& line) { spdlog::warn("{}", line); },
+          nullptr};
 }
 
 namespace {
@@ -67,6 +71,10 @@ std::filesystem::path shared(const char* folder) {
 
 std::vector<std::filesystem::path> recipe_folders() { return {shared("recipes")}; }
 std::vector<std::filesystem::path> hardware_folders() { return {shared("hardware")}; }
+
+int exit_code(const Error& error) {
+  return error.code() == Code::kCancelled ? kInterrupted : error.code() == Code::kConfig ? kUsage : kFailed;
+}
 
 const std::atomic<bool>& interrupted() { return stop; }
 

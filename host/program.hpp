@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/error.hpp"
 #include "core/config/document.hpp"
 #include "core/plugin/registry.hpp"
 #include "core/runtime/train_loop.hpp"
@@ -41,11 +42,15 @@ class Program {
 [[nodiscard]] const std::atomic<bool>& interrupted();
 void catch_interrupts();
 
+// kUsage for mistakes of the user, kInterrupted, else kFailed.
+[[nodiscard]] int exit_code(const Error& error);
+
 // Subcommands; arguments are those behind the command's name. They return an exit code or throw nemo::Error.
 int run(Program& program, const std::string& task, const std::vector<std::string>& arguments);
 int plan(Program& program, const std::vector<std::string>& arguments);
 int generate(Program& program, const std::vector<std::string>& arguments);
 int plugins(Program& program, const std::vector<std::string>& arguments);
+int profile(Program& program, const std::vector<std::string>& arguments);
 int recipes(Program& program, const std::vector<std::string>& arguments);
 
 }  // namespace nemo::host

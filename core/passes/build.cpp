@@ -98,6 +98,9 @@ const nemo_plan_api kPlanApi = {
     [](nemo_plan* p, nemo_str mesh) { return guard([&] { plan_of(p).shard_parameters = view(mesh); }); },
     [](nemo_plan* p, nemo_str mesh) { return guard([&] { plan_of(p).shard_optimizer = view(mesh); }); },
     [](nemo_plan* p, const nemo_pipeline* pipeline) { return guard([&] { plan_of(p).pipeline = to_pipeline(*pipeline); }); },
+    [](nemo_plan* p, nemo_str mesh) { return guard([&] { plan_of(p).shard_gradients = view(mesh); }); },
+    [](nemo_plan* p, int64_t elements) { return guard([&] { plan_of(p).bucket_elements = std::max<int64_t>(elements, 1); }); },
+    [](nemo_plan* p) { return guard([&] { plan_of(p).keep_gathered = true; }); },
 };
 
 }  // namespace

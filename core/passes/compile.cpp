@@ -43,6 +43,16 @@ void drop_dropout(Graph& graph) {
   graph.ops = std::move(kept);
 }
 
+LayoutOptions layout_options(const Plan& plan) {
+  if (plan.zero_stage() == 0) return {};
+  return {plan.group_size(plan.zero_axis()), plan.zero_stage() == 1 ? plan.bucket_elements : 1};
+}
+
+int64_t pipeline_rank(const CompileOptions& options) {
+  const auto found = options.coordinates.find(options.plan.pipeline.mesh);
+  return found == options.coordinates.end() ? 0 : found->second;
+}
+
 }  // namespace
 
 std::string_view to_string(Purpose purpose) {
@@ -80,8 +90,8 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     if (purpose != Purpose::kTrain) drop_dropout(g);
   });
   pass("type", [&] { type(g, options.precision); });
-  pass("partition", [&] { partition(g, options.plan); });
-  pass("stage", [&] { out.stages = stage(g, options.plan, options.pipeline_rank); });
+  pass("partition", [&] { partition(g, options.plan, options.coordinates); });
+  pass("stage", [&] { out.stages = stage(g, options.plan, pipeline_rank(options)); });
   pass("group", [&] { group(g); });
   pass("differentiate", [&] {
     if (purpose == Purpose::kTrain) differentiate(g, options.recompute, &out.stages);
@@ -89,9 +99,10 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   pass("fuse", [&] { fuse(g, options.supports); });
   pass("schedule", [&] { schedule(g); });
   pass("memory", [&] {
-    out.layout = layout(g);
+    out.layout = layout(g, layout_options(options.plan));
     if (out.stages.cut()) out.phases = find_phases(g, out.stages, options.plan.pipeline.schedule == "zb-h1");
-    out.memory = plan_memory(g, out.layout, out.stages.cut() ? &out.phases : nullptr);
+    StateLayout own;
+    out.memory = plan_memory(g, out.layout, options.state != nullptr ? *options.state : own, out.stages.cut() ? &out.phases : nullptr);
   });
   return out;
 }

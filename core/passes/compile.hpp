@@ -9,6 +9,7 @@
 #include "core/passes/differentiate.hpp"
 #include "core/passes/layout.hpp"
 #include "core/passes/memory.hpp"
+#include "core/passes/partition.hpp"
 #include "core/passes/plan.hpp"
 #include "core/passes/stage.hpp"
 #include "core/passes/type.hpp"
@@ -17,12 +18,13 @@ namespace nemo::passes {
 
 struct CompileOptions {
   Plan plan;
-  int64_t pipeline_rank = 0;  // along plan.pipeline.mesh
+  Coordinates coordinates{};  // of this rank in the plan's mesh
   Precision precision;
   Recompute recompute = Recompute::kNone;
   std::function<bool(std::string_view op)> supports = [](std::string_view) { return false; };  // optional fused rows that the backend has
-  std::function<void(graph::Graph&)> edit;                                                     // null: no PEFT method
-  std::function<void(std::string_view pass, const graph::Graph&)> observe;                     // called after each pass, for --print-graph
+  StateLayout* state = nullptr;             // shared by the programs of one engine; null: a program by itself
+  std::function<void(graph::Graph&)> edit;  // null: no PEFT method
+  std::function<void(std::string_view pass, const graph::Graph&)> observe;  // called after each pass, for --print-graph
 };
 
 struct PassTime {

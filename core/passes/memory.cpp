@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "core/base/error.hpp"
 #include "core/passes/arena.hpp"
 
 namespace nemo::passes {
@@ -13,8 +14,21 @@ namespace {
 
 // Ops whose kernels take any stride on all but the last dimension.
 bool takes_strides(std::string_view op) {
-  static const std::unordered_set<std::string_view> ops{"linear",         "linear_dgrad", "linear_wgrad", "bias_grad", "rope",  "attention",
-                                                        "attention_grad", "glu",          "glu_grad",     "add",       "slice", "concat"};
+  static const std::unordered_set<std::string_view> ops{"linear",
+                                                        "linear_dgrad",
+                                                        "linear_wgrad",
+                                                        "linear_activation",
+                                                        "linear_dgrad_activation",
+                                                        "linear_wgrad_bias",
+                                                        "bias_grad",
+                                                        "rope",
+                                                        "attention",
+                                                        "attention_grad",
+                                                        "glu",
+                                                        "glu_grad",
+                                                        "add",
+                                                        "slice",
+                                                        "concat"};
   return ops.contains(op);
 }
 
@@ -26,9 +40,10 @@ bool works_in_place(std::string_view op) {
 
 class Planner {
  public:
-  Planner(const Graph& graph, const FlatLayout& layout, const Phases* phases)
+  Planner(const Graph& graph, const FlatLayout& layout, StateLayout& state, const Phases* phases)
       : graph_(graph),
         layout_(layout),
+        state_(state),
         phases_(phases),
         uses_(analyse_uses(graph)),
         root_(graph.values.size()),
@@ -70,6 +85,7 @@ class Planner {
       plan_.input_bytes += (bytes(v) + 255) / 256 * 256;
     } else if (value.kind == ValueKind::kState) {
       p.region = Region::kState;
+      p.offset = state_.place(value.name, bytes(v)).offset;
     }
   }
 
@@ -256,6 +272,7 @@ class Planner {
 
   const Graph& graph_;
   const FlatLayout& layout_;
+  StateLayout& state_;
   const Phases* phases_;  // null: one program
   const Uses uses_;
   std::vector<ValueId> root_;   // the value whose memory this one is part of; itself if it has its own
@@ -274,6 +291,17 @@ std::vector<int64_t> contiguous_strides(const Dims& dims) {
   return strides;
 }
 
-MemoryPlan plan_memory(const Graph& graph, const FlatLayout& layout, const Phases* phases) { return Planner(graph, layout, phases).run(); }
+const StateLayout::Entry& StateLayout::place(const std::string& name, int64_t bytes_wanted) {
+  const auto [found, fresh] = entries.try_emplace(name, Entry{bytes, bytes_wanted});
+  if (fresh) bytes += (bytes_wanted + 255) / 256 * 256;
+  if (found->second.bytes != bytes_wanted)
+    throw Error(Code::kInternal, "state '" + name + "' has " + std::to_string(bytes_wanted) + " bytes in one program and " +
+                                     std::to_string(found->second.bytes) + " in another");
+  return found->second;
+}
+
+MemoryPlan plan_memory(const Graph& graph, const FlatLayout& layout, StateLayout& state, const Phases* phases) {
+  return Planner(graph, layout, state, phases).run();
+}
 
 }  // namespace nemo::passes

@@ -39,8 +39,7 @@
 //    "<kind>.<index>.gather" ("gather" outside blocks), whose result has the dimensions after the rules and drops the padding. Its gradient
 //    is a reduce_scatter back into the flat shard, so m is not in gradient_partial.
 //  - output "logits" stays split on the vocabulary.
-//
-// Known limit: dropout draws by local element index, so ranks that hold different parts of a value draw the same mask.
+//  - dropout gets the place of this rank's elements within their samples (seq_start, inner_start, inner_size).
 #pragma once
 
 #include <cstdint>

@@ -129,9 +129,28 @@ class Emitter {
       op.attrs["shard_offset"] = op.int_attr("shard_offset") + offset(op.inputs[1], 0, decision.inputs[1].needed[0]);
     for (size_t o = 0; o < op.outputs.size(); ++o)
       if (const ValueId v = op.outputs[o]; v != 0) graph_.value(v).dims = local(v, decision.outputs[o].raw);
+    if (op.name() == "dropout") number_elements(op, decision);
     graph_.ops.push_back(std::move(op));
     for (size_t o = 0; o < like.outputs.size(); ++o)
       if (like.outputs[o] != 0) current_[like.outputs[o]] = complete(like, like.outputs[o], decision.outputs[o]);
+  }
+
+  // Where this rank's elements are within their samples, so that masks do not depend on the layout. Dimension 0 counts samples, which the
+  // runtime numbers.
+  void number_elements(Op& op, const OpDecision& decision) const {
+    const Placement& placed = decision.outputs[0].raw;
+    const Dims &whole = global_[op.outputs[0]], &mine = graph_.value(op.outputs[0]).dims;
+    if (placed.size() < 2) return;
+    int64_t inner = 1, mine_inner = 1;
+    for (size_t d = 2; d < placed.size(); ++d) {
+      inner *= whole[d].size, mine_inner *= mine[d].size;
+      if (d > 2 && !placed[d].empty())
+        refuse(op, 0, static_cast<int>(d), placed[d][0], "which dropout cannot draw for: only batch, seq and the dimension behind may be split");
+    }
+    if (!placed[1].empty()) op.attrs["seq_start"] = rules_.part(placed[1]) * mine[1].size;
+    if (placed.size() < 3 || placed[2].empty()) return;
+    op.attrs["inner_size"] = inner;
+    op.attrs["inner_start"] = rules_.part(placed[2]) * mine_inner;
   }
 
   // First global index of this rank's part of dimension `d` of a value that is already local.

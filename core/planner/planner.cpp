@@ -127,7 +127,7 @@ class Planner {
       const auto known = std::find_if(compiled_.begin(), compiled_.end(), [&](const Compiled& c) { return c.kind == kind; });
       role_of_.push_back(static_cast<size_t>(known - compiled_.begin()));
       if (known != compiled_.end()) continue;
-      options.pipeline_rank = rank;
+      if (piped()) options.coordinates[plan().pipeline.mesh] = rank;
       Compiled one{std::make_unique<passes::Compiled>(passes::compile(forward_, passes::Purpose::kTrain, options)), {}, kind};
       one.load = load_of(*one.program, plan(), context_, h_);
       compiled_.push_back(std::move(one));

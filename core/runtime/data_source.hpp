@@ -26,6 +26,7 @@ struct SourceOptions {
   int64_t global_batch_size = 1;
   int64_t max_samples = 0;  // 0 = one epoch
   int64_t seed = 0;
+  int64_t shard = 0, shards = 1;  // of the ranks that read different samples
 };
 
 // One micro-batch on the host: [micro_batch, seq] each, row-major.
@@ -60,8 +61,8 @@ class DataSource {
   std::array<int64_t, 2> strides_{};
 };
 
-// Copies a batch into a program's inputs; positions default to 0..seq-1. Also feeds "loss_scale" = 1 and "rng" = (seed, counter) where the
-// program has them.
+// Enqueues the copies of a batch into a program's inputs; positions default to 0..seq-1. Also feeds "loss_scale" = 1 and "rng" = (seed,
+// counter) where the program has them.
 void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t counter);
 
 }  // namespace nemo::runtime

@@ -13,6 +13,21 @@ passes::Recompute recompute_of(const Setup& setup) {
   return word == "full" ? passes::Recompute::kFull : word == "selective" ? passes::Recompute::kSelective : passes::Recompute::kNone;
 }
 
+// One process per device: the CPU is one device for all of them.
+int64_t device_index(const Setup& setup, const dist::World* world) {
+  if (world == nullptr) return 0;
+  int64_t count = 0;
+  nemo_str reason{};
+  plugin::check(setup.backend->api<nemo_backend_api>().device_count(setup.backend->host, &setup.section("backend"), &count, &reason));
+  const int64_t local = world->environment().local_rank;
+  if (count == 1) return 0;
+  if (local >= count)
+    throw config::fault_at(setup.section("trainer"), "devices",
+                           "rank " + std::to_string(world->rank()) + " is process " + std::to_string(local) + " of its node, which has " +
+                               std::to_string(count) + " devices");
+  return local;
+}
+
 graph::Graph forward_graph(const Setup& setup, const graph::BuildFacts& facts) {
   return placed(setup.section("model"), [&] { return passes::build(*setup.model, &setup.section("model"), facts); });
 }
@@ -21,24 +36,34 @@ graph::Graph forward_graph(const Setup& setup, const graph::BuildFacts& facts) {
 
 Engine::Engine(const Setup& setup, EngineOptions options) : options_(std::move(options)) {
   const config::Section& trainer = setup.section("trainer");
-  const int64_t devices = trainer.get_int("devices"), nodes = trainer.get_int("num_nodes");
-  plan_ = placed(setup.section("strategy"),
-                 [&] { return passes::make_plan(*setup.strategy, &setup.section("strategy"), devices * nodes, devices); });
+  const int64_t devices = trainer.get_int("devices"), ranks = devices * trainer.get_int("num_nodes");
+  const dist::World* world = options_.world;
+  plan_ = placed(setup.section("strategy"), [&] {
+    return passes::make_plan(*setup.strategy, &setup.section("strategy"), world == nullptr ? ranks : world->size(),
+                             world == nullptr ? devices : world->environment().local_size);
+  });
+  ranks_ = std::make_unique<Ranks>(plan_, options_.world);
   precision_ = placed(setup.section("precision"), [&] { return passes::make_precision(*setup.precision, &setup.section("precision")); });
-  device_ = std::make_unique<Device>(*setup.backend, &setup.section("backend"), 0);
+  device_ = std::make_unique<Device>(*setup.backend, &setup.section("backend"), device_index(setup, world));
+  ranks_->join_groups(*device_);
+  if (world == nullptr && ranks_->size() > 1) device_->plan_only();
 
   passes::CompileOptions compile_options;
   compile_options.plan = plan_;
+  compile_options.coordinates = ranks_->coordinates();
   compile_options.precision = precision_;
   compile_options.recompute = options_.recompute.value_or(recompute_of(setup));
   compile_options.supports = [this](std::string_view op) { return device_->supports(op); };
   compile_options.observe = options_.observe;
+  compile_options.state = &state_layout_;
   if (setup.peft != nullptr)
     compile_options.edit = [&](graph::Graph& g) {
       placed(setup.section("peft"), [&] { passes::edit(g, *setup.peft, &setup.section("peft"), options_.facts); });
     };
 
-  const graph::Graph forward = forward_graph(setup, options_.facts);
+  graph::BuildFacts global = options_.facts;
+  global.micro_batch_size *= ranks_->data_shards();
+  const graph::Graph forward = forward_graph(setup, global);
   model_flops_ = ops::model_flops(forward);
   for (const passes::Purpose purpose : options_.purposes) {
     Entry entry;
@@ -56,7 +81,7 @@ int64_t Engine::largest(int64_t (*of)(const Entry&)) const {
 
 MemoryReport Engine::report() const {
   const passes::FlatLayout& layout = first().compiled->layout;
-  const auto state = [&](Role role) { return state_bytes(role, options_.keep, layout, precision_); };
+  const auto state = [&](Role role) { return state_bytes(role, options_.keep, layout, precision_, share_of(*ranks_)); };
   MemoryReport report;
   report.rows = {{"parameters", state(Role::kParameter)},
                  {"master weights", state(Role::kMaster)},
@@ -64,6 +89,7 @@ MemoryReport Engine::report() const {
                  {"optimizer first moment", state(Role::kExpAvg)},
                  {"optimizer second moment", state(Role::kExpAvgSq)},
                  {"activations", largest([](const Entry& e) { return e.compiled->memory.arena_bytes; })},
+                 {"kept state", state_layout_.bytes},
                  {"kernel workspace", largest([](const Entry& e) { return e.program->workspace_bytes(); })},
                  {"batch", largest([](const Entry& e) { return e.compiled->memory.input_bytes; })},
                  {"backend libraries", device_->overhead_bytes()}};
@@ -100,13 +126,44 @@ void Engine::check_fits(const Setup& setup) const {
 }
 
 void Engine::allocate() {
-  state_ = std::make_unique<State>(*device_, first().compiled->graph.parameters, first().compiled->layout, precision_, options_.keep);
+  state_ =
+      std::make_unique<State>(*device_, first().compiled->graph.parameters, first().compiled->layout, precision_, options_.keep, *ranks_);
+  if (state_->keeps(Role::kGradient)) sync_ = std::make_unique<GradientSync>(*device_, *state_, *ranks_);
   arena_ = device_->allocate(largest([](const Entry& e) { return e.compiled->memory.arena_bytes; }), "activations");
   workspace_ = device_->allocate(largest([](const Entry& e) { return e.program->workspace_bytes(); }), "workspace");
   inputs_ = device_->allocate(largest([](const Entry& e) { return e.compiled->memory.input_bytes; }), "batch");
-  const Bases bases{arena_.data(), state_->data(Role::kParameter), state_->keeps(Role::kGradient) ? state_->data(Role::kGradient) : nullptr,
-                    inputs_.data(), workspace_.data()};
+  kept_ = device_->allocate(state_layout_.bytes, "kept state");
+  if (state_layout_.bytes > 0) device_->zero(kept_.data(), state_layout_.bytes);
+  const Bases bases{arena_.data(),
+                    state_->data(Role::kParameter),
+                    state_->keeps(Role::kGradient) ? state_->data(Role::kGradient) : nullptr,
+                    inputs_.data(),
+                    kept_.data(),
+                    workspace_.data()};
   for (auto& [purpose, entry] : programs_) entry.program->bind(bases);
+}
+
+double Engine::sum_over_data(double mine) {
+  if (ranks_->data_shards() == 1) return mine;
+  if (number_.bytes() == 0) {
+    const TensorSpec number{graph::DType::kF64, {1}, {}};
+    number_ = device_->allocate(sizeof mine, "a number summed over ranks");
+    for (const std::string& axis : ranks_->axes())
+      if (passes::Plan::in_group(data_axes(plan_), axis))
+        number_sums_.push_back(device_->prepare("all_reduce", "totals", {number}, {number}, {{"mesh", axis}}));
+  }
+  device_->copy_in(number_.data(), &mine, sizeof mine);
+  for (const PreparedKernel& sum : number_sums_) {
+    const void* const input = number_.data();
+    void* const output = number_.data();
+    nemo_launch launch{};
+    launch.struct_size = sizeof launch;
+    launch.inputs = &input;
+    launch.outputs = &output;
+    device_->launch(sum.kernel.get(), launch);
+  }
+  device_->copy_out(&mine, number_.data(), sizeof mine);
+  return mine;
 }
 
 }  // namespace nemo::runtime

@@ -12,6 +12,7 @@
 
 #include "core/graph/builder.hpp"
 #include "core/passes/compile.hpp"
+#include "core/runtime/gradient_sync.hpp"
 #include "core/runtime/memory_report.hpp"
 #include "core/runtime/optimizer.hpp"
 #include "core/runtime/program.hpp"
@@ -24,6 +25,7 @@ struct EngineOptions {
   std::set<passes::Purpose> purposes;
   graph::BuildFacts facts;
   Keep keep = Keep::kParametersOnly;
+  dist::World* world = nullptr;                  // of several processes; NULL where there is one, or the plan is not run
   std::optional<passes::Recompute> recompute{};  // default: the recipe's trainer.recompute
   std::function<void(std::string_view pass, const graph::Graph&)> observe{};
 };
@@ -41,11 +43,19 @@ class Engine {
 
   [[nodiscard]] Device& device() { return *device_; }
   [[nodiscard]] State& state() { return *state_; }
+  [[nodiscard]] const Ranks& ranks() const { return *ranks_; }
+  // After allocate(), where gradients are kept.
+  [[nodiscard]] GradientSync& sync() { return *sync_; }
+  // Named state that programs keep between launches, and its device memory. After allocate().
+  [[nodiscard]] const passes::StateLayout& state_layout() const { return state_layout_; }
+  [[nodiscard]] std::byte* kept_state() const { return kept_.data(); }
   [[nodiscard]] Program& program(passes::Purpose purpose) { return *programs_.at(purpose).program; }
   [[nodiscard]] const passes::Compiled& compiled(passes::Purpose purpose) const { return *programs_.at(purpose).compiled; }
   [[nodiscard]] const graph::BuildFacts& facts() const { return options_.facts; }
   [[nodiscard]] const passes::Plan& plan() const { return plan_; }
-  // Model FLOPs of forward and backward of one micro-batch (ops/cost.hpp).
+  // Sum of a number over the ranks that read different samples; all ranks call it.
+  [[nodiscard]] double sum_over_data(double mine);
+  // Model FLOPs of forward and backward of one micro-batch of all data ranks together (ops/cost.hpp).
   [[nodiscard]] double model_flops() const { return model_flops_; }
 
  private:
@@ -59,10 +69,15 @@ class Engine {
   EngineOptions options_;
   std::unique_ptr<Device> device_;
   passes::Plan plan_;
+  std::unique_ptr<Ranks> ranks_;
   passes::Precision precision_;
   std::map<passes::Purpose, Entry> programs_;
-  Buffer arena_, workspace_, inputs_;
+  passes::StateLayout state_layout_;
+  Buffer arena_, workspace_, inputs_, kept_;
   std::unique_ptr<State> state_;
+  std::unique_ptr<GradientSync> sync_;
+  Buffer number_;  // of sum_over_data
+  std::vector<PreparedKernel> number_sums_;
   double model_flops_ = 0;
 };
 

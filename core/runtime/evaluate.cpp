@@ -9,10 +9,12 @@
 namespace nemo::runtime {
 
 std::unique_ptr<DataSource> open_validation(const Setup& setup, const nemo_host_api& host, const text::Tokenizer* tokenizer,
-                                            const graph::BuildFacts& facts) {
+                                            const Engine& engine) {
   const int64_t global = setup.section("data").get_int("global_batch_size");
   const int64_t samples = setup.section("trainer").get_int("limit_val_batches") * global;
-  return DataSource::open(setup, host, tokenizer, {"validation", facts, global, samples, setup.section("job").get_int("seed")});
+  return DataSource::open(setup, host, tokenizer,
+                          {"validation", engine.facts(), global, samples, setup.section("job").get_int("seed"), engine.ranks().data_shard(),
+                           engine.ranks().data_shards()});
 }
 
 double read_scalar(Device& device, const Program& program, std::string_view output) {
@@ -36,14 +38,14 @@ double mean_loss(const Setup& setup, Engine& engine, DataSource& source, int64_t
   Program& program = engine.program(passes::Purpose::kEvaluate);
   double loss = 0;
   int64_t tokens = 0;
-  for (int64_t i = 0; i < batches * global / engine.facts().micro_batch_size; ++i) {
+  for (int64_t i = 0; i < batches * global / (engine.facts().micro_batch_size * engine.ranks().data_shards()); ++i) {
     const Batch& batch = source.next();
     feed(engine.device(), program, batch, seed, i);
     program.run();
     loss += read_scalar(engine.device(), program, "loss");
     tokens += batch.unmasked_tokens;
   }
-  return loss / static_cast<double>(std::max<int64_t>(tokens, 1));
+  return loss / std::max(engine.sum_over_data(static_cast<double>(tokens)), 1.0);
 }
 
 double validate_checkpoint(const Setup& setup, const RunContext& context, const std::filesystem::path& checkpoint) {
@@ -53,9 +55,10 @@ double validate_checkpoint(const Setup& setup, const RunContext& context, const 
   EngineOptions options;
   options.purposes = {passes::Purpose::kEvaluate};
   options.facts = build_facts(setup, tokenizer.get());
+  options.world = context.world;
   Engine engine(setup, options);
   engine.check_fits(setup);
-  const auto source = open_validation(setup, *context.host, tokenizer.get(), options.facts);
+  const auto source = open_validation(setup, *context.host, tokenizer.get(), engine);
   if (!source) throw Error(Code::kConfig, "the recipe's data has no validation split");
   engine.allocate();
   const Progress progress = restore(reader, engine.state(), engine.device(), Restore::kParameters);

@@ -61,6 +61,7 @@ std::byte* Program::address(ValueId value) const {
     case Region::kInputs:
       return bases_.inputs + p.offset;
     case Region::kState:
+      return bases_.state + p.offset;
     case Region::kSlot:  // a pipeline binds its own addresses
     case Region::kNone:
       break;
@@ -102,6 +103,14 @@ void Program::run(Gradients gradients) {
   }
   if (!recording.capture) recording.capture = device_.capture([&] { launch_all(flags); });
   device_.replay(recording.capture);
+}
+
+void Program::run_observed(Gradients gradients, const std::function<void(const graph::Op&, const std::function<void()>&)>& each) {
+  const uint32_t flags = gradients == Gradients::kAccumulate ? NEMO_LAUNCH_ACCUMULATE : 0;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    launches_[i].flags = steps_[i].writes_gradients ? flags : 0;
+    each(compiled_.graph.ops[steps_[i].op], [&] { device_.launch(steps_[i].prepared.kernel.get(), launches_[i]); });
+  }
 }
 
 std::byte* Program::input(std::string_view name) const {

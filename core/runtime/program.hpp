@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <limits>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,7 @@ struct Bases {
   std::byte* parameters = nullptr;
   std::byte* gradients = nullptr;
   std::byte* inputs = nullptr;
+  std::byte* state = nullptr;
   std::byte* workspace = nullptr;
 };
 
@@ -40,6 +42,8 @@ class Program {
   [[nodiscard]] int64_t vocabulary() const { return vocabulary_; }
   void bind(const Bases& bases);
   void run(Gradients gradients = Gradients::kOverwrite);
+  // The same, eagerly; `each` gets every op with what launches it, and must call that once.
+  void run_observed(Gradients gradients, const std::function<void(const graph::Op&, const std::function<void()>& launch)>& each);
 
   // Device address of an input or output; nullptr if the program does not have it. After bind().
   [[nodiscard]] std::byte* input(std::string_view name) const;

@@ -41,6 +41,42 @@ void add_linear(std::vector<OpCase>& c) {
   c.push_back({"bias_grad_2", "bias_grad", {x({2, 3, 4, 5})}, {grad({4, 5})}, {{"axes", 2}}, true, true});
 }
 
+void add_fused_linear(std::vector<OpCase>& c) {
+  for (const char* kind : {"gelu_tanh", "relu2"}) {
+    const Attrs attrs{{"kind", kind}};
+    const std::string s = kind;
+    c.push_back({"linear_activation_" + s,
+                 "linear_activation",
+                 {x({3, 16, 40}), x({24, 40}, 0.2), x({24})},
+                 {x({3, 16, 24}), x({3, 16, 24})},
+                 attrs,
+                 false,
+                 true});
+    c.push_back({"linear_activation_only_" + s,
+                 "linear_activation",
+                 {x({3, 16, 40}), x({24, 40}, 0.2), none()},
+                 {x({3, 16, 24}), none()},
+                 attrs,
+                 false,
+                 true});
+    c.push_back({"linear_dgrad_activation_" + s,
+                 "linear_dgrad_activation",
+                 {x({3, 16, 24}), x({24, 40}, 0.2), x({3, 16, 40})},
+                 {x({3, 16, 40})},
+                 attrs,
+                 false,
+                 true});
+  }
+  c.push_back({"linear_wgrad_bias", "linear_wgrad_bias", {x({70, 24}, 0.3), x({70, 40})}, {grad({24, 40}), grad({24})}, {}, true, true});
+  c.push_back({"linear_wgrad_bias_heads",
+               "linear_wgrad_bias",
+               {x({2, 9, 4, 12}, 0.3), x({2, 9, 40})},
+               {grad({4, 12, 40}), grad({4, 12})},
+               {},
+               true,
+               true});
+}
+
 void add_norms(std::vector<OpCase>& c) {
   const Shape a{300, 70}, d{70}, r{300};
   c.push_back({"rms_norm", "rms_norm", {x(a), x(d)}, {x(a), acc(r)}, {}, false, true});
@@ -168,6 +204,14 @@ void add_optimizers(std::vector<OpCase>& c) {
   const Shape n{40001};
   const Operand hyper{Role::hyper, {8}, 0, 1};
   c.push_back({"sum_squares", "sum_squares", {x(n)}, {{Role::total, {}, 0, 1}}, {{"accumulate", 0}}, true, false});
+  c.push_back({"add_scalar", "add_scalar", {acc({})}, {{Role::total, {}, 0, 1}}, {}, true, false});
+  c.push_back({"clip_coefficient",
+               "clip_coefficient",
+               {{Role::totals, {3}, 0, 1}, hyper},
+               {hyper, {Role::totals, {3}, 0, 1}},
+               {{"max_norm", 0.3}},
+               false,
+               false});
   c.push_back({"adamw", "adamw", {x(n), hyper}, {x(n), state(n), state(n), state(n)}, {{"weight_decay", 0.1}}, false, false});
   c.push_back({"adamw_no_master", "adamw", {x(n), hyper}, {x(n), none(), x(n), {Role::positive, n, 0, 1}}, {}, false, false});
   c.push_back({"sgd", "sgd", {x(n), hyper}, {x(n), state(n), state(n)}, {{"momentum", 0.9}, {"weight_decay", 0.1}}, false, false});
@@ -201,6 +245,8 @@ Array make(const Operand& o, nemo_dtype compute, uint64_t seed) {
       return Array(NEMO_DTYPE_I64, o.shape, {1234, 5});
     case Role::hyper:
       return Array(NEMO_DTYPE_F64, o.shape, {0.01, 0.9, 0.95, 1e-8, 0.1, 0.05, 0.5, 0});
+    case Role::totals:
+      return Array(NEMO_DTYPE_F64, o.shape, {50, 12, 4});
     case Role::total:
       return Array(NEMO_DTYPE_F64, o.shape, {2.5});
     default:
@@ -214,6 +260,7 @@ const std::vector<OpCase>& op_cases() {
   static const std::vector<OpCase> cases = [] {
     std::vector<OpCase> c;
     add_linear(c);
+    add_fused_linear(c);
     add_norms(c);
     add_attention(c);
     add_elementwise(c);

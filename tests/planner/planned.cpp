@@ -1,6 +1,7 @@
 #include "tests/planner/planned.hpp"
 
 #include <filesystem>
+#include <iterator>
 #include <map>
 #include <sstream>
 

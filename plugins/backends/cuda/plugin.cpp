@@ -6,6 +6,7 @@
 #include "backend.hpp"
 #include "capture.hpp"
 #include "driver.hpp"
+#include "timer.hpp"
 
 namespace {
 
@@ -112,7 +113,10 @@ nemo_error* launch(nemo_kernel* kernel, const nemo_launch* launch) {
 }
 
 const void* get_extension(nemo_backend*, nemo_str id) {
-  return to_view(id) == NEMO_EXT_GRAPH_CAPTURE ? &nemo::cuda::graph_capture_api() : nullptr;
+  if (to_view(id) == NEMO_EXT_GRAPH_CAPTURE) return &nemo::cuda::graph_capture_api();
+  if (to_view(id) == NEMO_EXT_TIMER) return &nemo::cuda::timer_api();
+  if (to_view(id) == NEMO_EXT_MEMORY) return &nemo::cuda::memory_api();
+  return nullptr;
 }
 
 const nemo_backend_api kApi = {sizeof(nemo_backend_api),

@@ -76,8 +76,8 @@ typedef struct nemo_graph_api {
   nemo_error* (*vocab_size)(nemo_graph*, int64_t* out);
 
   /* A field of the batch, dims [batch, seq]: "tokens", "labels" (already shifted; -100 = ignored), "positions" (i32). "segments" is
-   * 0-valued (*out = 0) where the data has no packed documents. "rng" [2] i64 = (seed, micro-step counter), for ops that draw random
-   * numbers. */
+   * 0-valued (*out = 0) where the data has no packed documents. "rng" [2] i64 = (seed, number of the batch's first sample), for ops that
+   * draw random numbers. */
   nemo_error* (*input)(nemo_graph*, nemo_str name, nemo_value* out);
   nemo_error* (*parameter)(nemo_graph*, const nemo_parameter*, nemo_value* out);
   /* Applies an op of nemo/ops.def (or one that a plugin registered). Absent optional inputs are 0; `outputs` receives n_outputs ids in the

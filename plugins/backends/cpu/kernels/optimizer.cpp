@@ -8,7 +8,7 @@ namespace nemo::cpu::NEMO_CPU_NS {
 
 namespace {
 
-constexpr int kLr = 0, kBeta1 = 1, kBeta2 = 2, kEps = 3, kCorrection1 = 4, kCorrection2 = 5, kScale = 6;
+constexpr int kLr = 0, kBeta1 = 1, kBeta2 = 2, kEps = 3, kCorrection1 = 4, kCorrection2 = 5, kScale = 6, kSkip = 7;
 
 // Dtypes of grad and outputs (0: absent).
 struct Types {
@@ -74,6 +74,7 @@ struct Sgd {
 template <class C, class Update>
 Prepared flat_update(Device& device, const Types& t, int64_t n, Update update) {
   return make_kernel([=, &pool = device.pool](const Launch& l) {
+    if (l.in<double>(1)[kSkip] != 0) return;
     const auto step = update(l);
     pool.split(n, kGrain, [&](int64_t begin, int64_t end, int) {
       C g[kBlock], p[kBlock], a[kBlock], b[kBlock];

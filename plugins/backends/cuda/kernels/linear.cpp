@@ -17,7 +17,7 @@ NEMO_CUDA_KERNEL(linear) {
   node.need_contiguous(node.in(2));
   const nemo_dtype d = node.compute();
   const GemmPlans plans = device.gemm->plan({node.size('a'), node.size('n'), node.size('k'), Transpose::no, Transpose::yes, d, d, x.ld,
-                                             w.ld, y.ld, Write::overwrite, biased ? Bias::yes : Bias::no});
+                                             w.ld, y.ld, Write::overwrite, biased ? Epilogue::bias : Epilogue::none});
   return make_kernel(
       [=](const Launch& l) {
         plans.run({l.in(0), l.in(1), l.out(0), biased ? l.in(2) : nullptr}, l.workspace<char>(), l.stream());

@@ -6,7 +6,7 @@ namespace nemo::cuda {
 
 namespace {
 
-constexpr int kLr = 0, kBeta1 = 1, kBeta2 = 2, kEps = 3, kCorrection1 = 4, kCorrection2 = 5, kScale = 6;
+constexpr int kLr = 0, kBeta1 = 1, kBeta2 = 2, kEps = 3, kCorrection1 = 4, kCorrection2 = 5, kScale = 6, kSkip = 7;
 constexpr int kThreads = 256;
 constexpr int kWidth = 4;  // elements per thread and turn
 
@@ -115,6 +115,7 @@ __device__ __forceinline__ void update_at(const Ranges& r, int64_t i, const Step
 template <class G, class P, class M, class S, class Rule>
 __global__ void __launch_bounds__(kThreads) update_kernel(const Ranges r, const double* hyper, const Rule rule, int64_t whole) {
   __shared__ typename Rule::Step shared;
+  if (hyper[kSkip] != 0) return;
   if (threadIdx.x == 0) shared = rule.step(hyper);
   __syncthreads();
   const typename Rule::Step step = shared;

@@ -1,0 +1,145 @@
+// linear with what stands before or behind it: bias and activation forward, the activation's slope in the gradient of the input, the
+// gradient of the bias beside that of the weight. By cuBLASLt's epilogues where it has one for the case (bf16, tanh GELU), else a product
+// and an elementwise kernel, as without the fusion.
+#include "gemm.hpp"
+#include "kernels/activations.cuh"
+#include "kernels/column_sums.cuh"
+#include "kernels/map.cuh"
+
+namespace nemo::cuda {
+
+namespace {
+
+Matrix split_at(const Node& node, const Tensor& t, char rows) { return node.matrix(t, node.group_rank(rows)); }
+
+template <class A>
+struct Value {
+  __device__ void operator()(const float (&in)[1], float (&out)[1]) const { out[0] = A::value(in[0]); }
+};
+template <class A>
+struct TimesSlope {
+  __device__ void operator()(const float (&in)[2], float (&out)[1]) const { out[0] = in[0] * A::slope(in[1]); }
+};
+
+// f over matrices of one dtype given by address.
+template <class T, int kIn, class F>
+void map_matrices(const std::array<const void*, kIn>& in, const std::array<int64_t, kIn>& ld_in, void* out, const Matrix& m, const F& f,
+                  cudaStream_t stream) {
+  MapArgs<kIn, 1> a{};
+  for (int k = 0; k < kIn; ++k) a.in[k] = in[static_cast<size_t>(k)], a.ld_in[k] = ld_in[static_cast<size_t>(k)];
+  a.out[0] = out, a.ld_out[0] = m.ld;
+  a.rows = m.rows;
+  const bool vector = vector_access(a, m.cols, kLanes<T>);
+  a.vectors = vector ? m.cols / kLanes<T> : m.cols;
+  if (a.rows * a.vectors == 0) return;
+  const unsigned grid = grid_of(a.rows * a.vectors, 256);
+  if (vector)
+    map_kernel<T, kLanes<T>, kIn, 1, F><<<grid, 256, 0, stream>>>(a, f);
+  else
+    map_kernel<T, 1, kIn, 1, F><<<grid, 256, 0, stream>>>(a, f);
+}
+
+// The epilogue's plan where it is wanted; nullptr: apart. f32 stays apart: its GELU must agree with the CPU's to 1e-4.
+std::shared_ptr<const GemmPlan> epilogue_plan(const Node& node, Device& device, const Product& p) {
+  if (node.compute() == NEMO_DTYPE_F32 || node.string("kind") != "gelu_tanh") return nullptr;
+  return device.gemm->plan_fused(p);
+}
+
+uint64_t workspace_of(const std::shared_ptr<const GemmPlan>& plan) { return plan != nullptr ? plan->workspace() : 0; }
+
+}  // namespace
+
+NEMO_CUDA_KERNEL(linear_activation) {
+  const Matrix x = split_at(node, node.in(0), 'a'), w = split_at(node, node.in(1), 'n'), y = split_at(node, node.out(0), 'a');
+  const bool biased = node.in(2).present(), keeps = node.out(1).present();
+  node.need_contiguous(node.in(2));
+  const Matrix pre = keeps ? split_at(node, node.out(1), 'a') : y;
+  const nemo_dtype d = node.compute();
+  Product p{node.size('a'), node.size('n'), node.size('k'), Transpose::no, Transpose::yes, d, d, x.ld, w.ld, y.ld};
+  p.epilogue = keeps ? (biased ? Epilogue::gelu_aux_bias : Epilogue::gelu_aux) : biased ? Epilogue::gelu_bias : Epilogue::gelu;
+  p.ld_aux = keeps ? pre.ld : 0;
+  const auto fused = epilogue_plan(node, device, p);
+  p.epilogue = biased ? Epilogue::bias : Epilogue::none;
+  p.ld_aux = 0, p.ldc = pre.ld;
+  const GemmPlans plain = device.gemm->plan(p);
+  return with_activation(node, [&](auto act) {
+    return with_type(d, [&](auto tag) {
+      using T = decltype(tag);
+      return make_kernel(
+          [=](const Launch& l) {
+            const void* bias = biased ? l.in(2) : nullptr;
+            const Operands o{l.in(0), l.in(1), l.out(0), bias, keeps ? l.out(1) : nullptr};
+            if (fused != nullptr && fused->takes(o)) return fused->run(o, l.workspace<char>(), l.stream());
+            void* at = keeps ? l.out(1) : l.out(0);
+            plain.run({l.in(0), l.in(1), at, bias}, l.workspace<char>(), l.stream());
+            map_matrices<T, 1>({at}, {pre.ld}, l.out(0), y, Value<decltype(act)>{}, l.stream());
+          },
+          std::max(plain.workspace(), workspace_of(fused)));
+    });
+  });
+}
+
+NEMO_CUDA_KERNEL(linear_dgrad_activation) {
+  const Matrix dy = split_at(node, node.in(0), 'a'), w = split_at(node, node.in(1), 'n'), pre = split_at(node, node.in(2), 'a'),
+               dx = split_at(node, node.out(0), 'a');
+  const nemo_dtype d = node.compute();
+  Product p{node.size('a'), node.size('k'), node.size('n'), Transpose::no, Transpose::no, d, d, dy.ld, w.ld, dx.ld};
+  const GemmPlans plain = device.gemm->plan(p);
+  p.epilogue = Epilogue::dgelu;
+  p.ld_aux = pre.ld;
+  const auto fused = epilogue_plan(node, device, p);
+  return with_activation(node, [&](auto act) {
+    return with_type(d, [&](auto tag) {
+      using T = decltype(tag);
+      return make_kernel(
+          [=](const Launch& l) {
+            const Operands o{l.in(0), l.in(1), l.out(0), nullptr, const_cast<void*>(l.in(2))};
+            if (fused != nullptr && fused->takes(o)) return fused->run(o, l.workspace<char>(), l.stream());
+            plain.run({l.in(0), l.in(1), l.out(0)}, l.workspace<char>(), l.stream());
+            map_matrices<T, 2>({l.out(0), l.in(2)}, {dx.ld, pre.ld}, l.out(0), dx, TimesSlope<decltype(act)>{}, l.stream());
+          },
+          std::max(plain.workspace(), workspace_of(fused)));
+    });
+  });
+}
+
+// cuBLASLt overwrites the bias gradient also where it adds to that of the weight, so it goes through the workspace.
+NEMO_CUDA_KERNEL(linear_wgrad_bias) {
+  const Matrix dy = split_at(node, node.in(0), 'a'), x = split_at(node, node.in(1), 'a'), dw = split_at(node, node.out(0), 'n');
+  node.need_contiguous(node.out(1));
+  const nemo_dtype d = node.compute(), bias_type = node.out(1).dtype;
+  if (node.out(0).dtype != d && node.out(0).dtype != NEMO_DTYPE_F32) node.refuse("f32 products have f32 gradients");
+  Product p{node.size('n'), node.size('k'), node.size('a'), Transpose::yes, Transpose::no, d, node.out(0).dtype, dy.ld, x.ld, dw.ld};
+  const GemmPlans overwrite = device.gemm->plan(p);
+  p.write = Write::accumulate;
+  const GemmPlans add = device.gemm->plan(p);
+  const RowSums sums(d, dy, device.multiprocessors);
+  // f32 sums only: a bf16 one would be rounded before it is added.
+  std::shared_ptr<const GemmPlan> fused_add, fused_overwrite;
+  if (d != NEMO_DTYPE_F32 && p.c == NEMO_DTYPE_F32) {
+    p.epilogue = Epilogue::bias_grad;
+    fused_add = device.gemm->plan_fused(p);
+    p.write = Write::overwrite;
+    fused_overwrite = device.gemm->plan_fused(p);
+  }
+  const uint64_t products = align_up(std::max({overwrite.workspace(), add.workspace(), workspace_of(fused_add), workspace_of(fused_overwrite)}));
+  const uint64_t bias_bytes = align_up(static_cast<uint64_t>(partial_pitch(dy.cols)) * sizeof(float));
+  return make_kernel(
+      [=](const Launch& l) {
+        const bool adds = l.write() == Write::accumulate;
+        const auto& fused = adds ? fused_add : fused_overwrite;
+        float* partial = l.workspace<float>(products);
+        const Operands o{l.in(0), l.in(1), l.out(0), nullptr, nullptr, partial};
+        if (fused != nullptr && fused->takes(o)) {
+          fused->run(o, l.workspace<char>(), l.stream());
+          ColumnSums one{1, dy.cols, {}, 0};
+          one.add(partial, bias_type, l.out(1));
+          return finish_column_sums(one, l);
+        }
+        (adds ? add : overwrite).run({l.in(0), l.in(1), l.out(0)}, l.workspace<char>(), l.stream());
+        sums.run(l.in(0), bias_type, l.out(1), partial, l);
+      },
+      products + std::max(bias_bytes, sums.workspace()));
+}
+
+}  // namespace nemo::cuda

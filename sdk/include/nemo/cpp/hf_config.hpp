@@ -131,6 +131,7 @@ class HfConfig {
     if (importing() ? json_.has(key) && json_.string(key) != value : false) refuse(key, "\"" + json_.string(key) + "\"");
     if (!importing() && !json_.has(key)) json_.set(key, value);
   }
+  void expect(std::string_view key, const char* value) { expect(key, std::string_view(value)); }
   void expect(std::string_view key, bool value) {
     if (importing() && json_.boolean(key, value) != value) refuse(key, value ? "false" : "true");
     if (!importing() && !json_.has(key)) json_.set(key, value);

@@ -76,7 +76,7 @@ double checksum_difference(std::span<const float> actual, double sum, double abs
   double s = 0, a = 0;
   for (const float v : actual) s += v, a += std::abs(v);
   const double d = std::max(std::abs(s - sum), std::abs(a - absolutes));
-  return std::isnan(d) ? kInfinite : d / (5e-6 * static_cast<double>(actual.size()));
+  return std::isnan(d) ? kInfinite : d / (8e-5 * static_cast<double>(actual.size()));
 }
 
 void Worst::take(const std::string& from, double value) {

@@ -8,6 +8,8 @@
 namespace nemo::runtime {
 namespace {
 
+constexpr int64_t kPrefillChunk = 64;  // tokens of a prompt read at once: enough for matrix products, few enough that all their logits fit
+
 passes::Recompute recompute_of(const Setup& setup) {
   const std::string& word = setup.section("trainer").get_string("recompute");
   return word == "full" ? passes::Recompute::kFull : word == "selective" ? passes::Recompute::kSelective : passes::Recompute::kNone;
@@ -53,6 +55,8 @@ Engine::Engine(const Setup& setup, EngineOptions options) : options_(std::move(o
   compile_options.coordinates = ranks_->coordinates();
   compile_options.precision = precision_;
   compile_options.recompute = options_.recompute.value_or(recompute_of(setup));
+  compile_options.context = options_.facts.seq_length;
+  compile_options.prefill_chunk = std::min(options_.facts.seq_length, kPrefillChunk);
   compile_options.supports = [this](std::string_view op) { return device_->supports(op); };
   compile_options.observe = options_.observe;
   compile_options.state = &state_layout_;

@@ -46,6 +46,7 @@ class Engine {
   [[nodiscard]] const Ranks& ranks() const { return *ranks_; }
   // After allocate(), where gradients are kept.
   [[nodiscard]] GradientSync& sync() { return *sync_; }
+  [[nodiscard]] bool has(passes::Purpose purpose) const { return programs_.contains(purpose); }
   // Named state that programs keep between launches, and its device memory. After allocate().
   [[nodiscard]] const passes::StateLayout& state_layout() const { return state_layout_; }
   [[nodiscard]] std::byte* kept_state() const { return kept_.data(); }

@@ -154,6 +154,7 @@ class Cutter {
       Parameter parameter = whole_.parameters[p];
       parameter.value = parameters_[whole_.parameters[p].value] = graph_.add_value(std::move(value));
       graph_.parameters.push_back(std::move(parameter));
+      graph_.parameters.back().counted_elsewhere = *ranks[p].begin() != out_.rank;
       if (ranks[p].size() > 1) out_.shared.push_back({index, {ranks[p].begin(), ranks[p].end()}});
     }
   }

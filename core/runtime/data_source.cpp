@@ -115,29 +115,38 @@ void check_tokens(const Batch& batch, int64_t vocabulary) {
 
 }  // namespace
 
-void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t first_sample) {
-  check_tokens(batch, program.vocabulary());
+void feed_fields(Device& device, const FeedTarget& target, const Batch& batch, int64_t seed, int64_t first_sample) {
+  check_tokens(batch, target.vocabulary);
   for (const auto& [name, values] : batch.fields)
-    if (std::byte* to = program.input(name)) device.send(to, values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
-  const graph::Graph& g = program.compiled().graph;
-  if (const graph::ValueId v = g.find_input("positions"); v != 0 && !batch.fields.contains("positions")) {
+    if (const graph::ValueId v = target.input(name))
+      device.send(target.address(v), values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
+  const graph::Graph& g = target.graph;
+  if (const graph::ValueId v = target.input("positions"); v != 0 && !batch.fields.contains("positions")) {
     const int64_t seq = g.value(v).dims[1].size;
     std::vector<int32_t> positions(static_cast<size_t>(element_count(g.value(v).dims)));
     for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(static_cast<int64_t>(i) % seq);
-    device.send(program.address(v), positions.data(), static_cast<int64_t>(positions.size() * sizeof(int32_t)));
+    device.send(target.address(v), positions.data(), static_cast<int64_t>(positions.size() * sizeof(int32_t)));
   }
-  if (const graph::ValueId v = g.find_input("loss_scale")) {
+  if (const graph::ValueId v = target.input("loss_scale")) {
     const float f32 = 1;
     const double f64 = 1;
     if (g.value(v).dtype == graph::DType::kF64)
-      device.send(program.address(v), &f64, sizeof f64);
+      device.send(target.address(v), &f64, sizeof f64);
     else
-      device.send(program.address(v), &f32, sizeof f32);
+      device.send(target.address(v), &f32, sizeof f32);
   }
-  if (std::byte* to = program.input("rng")) {
+  if (const graph::ValueId v = target.input("rng")) {
     const std::array<int64_t, 2> rng{seed, first_sample};
-    device.send(to, rng.data(), sizeof rng);
+    device.send(target.address(v), rng.data(), sizeof rng);
   }
+}
+
+void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t first_sample) {
+  const graph::Graph& g = program.compiled().graph;
+  feed_fields(device,
+              {g, [&](std::string_view name) { return g.find_input(name); }, [&](graph::ValueId v) { return program.address(v); },
+               program.vocabulary()},
+              batch, seed, first_sample);
 }
 
 }  // namespace nemo::runtime

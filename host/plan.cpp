@@ -10,20 +10,18 @@
 #include "host/program.hpp"
 
 namespace nemo::host {
-namespace {
-
 namespace po = boost::program_options;
 
-}  // namespace
-
 planner::Report plan_recipe(Program& program, const std::string& recipe, const std::vector<std::string>& overrides,
-                            const planner::Hardware& hardware) {
+                            const planner::Hardware& hardware, bool judge) {
   const auto folders = recipe_folders();
   const config::Document document = config::Document::load(recipe, folders, overrides);
   const auto ignore = [](const std::string&) {};
   const runtime::Setup setup = runtime::make_setup(document, program.registry(document), ignore, runtime::Needs::kPlan);
   const auto tokenizer = runtime::make_tokenizer(setup);
-  return planner::make_report(planner::make_request(setup, tokenizer.get()), hardware);
+  planner::Request request = planner::make_request(setup, tokenizer.get());
+  request.judge = judge;
+  return planner::make_report(request, hardware);
 }
 
 int plan(Program& program, const std::vector<std::string>& arguments) {

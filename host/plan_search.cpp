@@ -39,7 +39,7 @@ std::vector<Layout> candidates(int64_t world, int64_t per_node, int64_t layers) 
       for (int64_t c = 1; c <= std::min<int64_t>(world / t / p, 8); c *= 2)
         for (int64_t v = 1; v <= 12; ++v) {
           if (world % (t * p * c) != 0 || p > layers || (v > 1 && (p == 1 || layers % (p * v) != 0))) continue;
-          for (const char* recompute : {"none", "selective", "full"}) out.push_back({t, p, c, v, recompute});
+          out.push_back({t, p, c, v, "none"});
         }
   return out;
 }
@@ -74,12 +74,18 @@ int search(Program& program, const std::string& recipe, const std::vector<std::s
   std::vector<Found> found;
   size_t refused = 0;
   std::string last;
-  for (const Layout& layout : all) {
-    std::vector<std::string> settings = overrides;
-    for (std::string& s : layout.settings()) settings.push_back(std::move(s));
+  for (Layout layout : all) {
     try {
-      planner::Report report = plan_recipe(program, recipe, settings, hardware);
-      if (report.fits()) found.push_back({layout, std::move(report)});
+      // Recompute costs time: no more of it than memory asks for.
+      for (const char* recompute : {"none", "selective", "full"}) {
+        layout.recompute = recompute;
+        std::vector<std::string> settings = overrides;
+        for (std::string& s : layout.settings()) settings.push_back(std::move(s));
+        planner::Report report = plan_recipe(program, recipe, settings, hardware, false);
+        if (!report.fits()) continue;
+        found.push_back({layout, std::move(report)});
+        break;
+      }
     } catch (const Error& e) {
       if (e.code() != Code::kConfig && e.code() != Code::kUnsupported) throw;
       ++refused, last = e.what();

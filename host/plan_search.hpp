@@ -11,7 +11,7 @@ namespace nemo::host {
 
 // The plan of a recipe with further settings; as `nemo-host plan` computes it.
 [[nodiscard]] planner::Report plan_recipe(Program& program, const std::string& recipe, const std::vector<std::string>& overrides,
-                                          const planner::Hardware& hardware);
+                                          const planner::Hardware& hardware, bool judge = true);
 
 // Plans every combination of tensor, pipeline and context parallel size, virtual stages and recompute that the strategy takes and the model
 // allows, and prints those that fit, fastest first, each with the settings that make it. Returns an exit code.

@@ -308,7 +308,7 @@ class Planner {
       Role role{rank, rank, at(rank).program->layout.total, memory_of(rank)};
       report_.roles.push_back(std::move(role));
     }
-    add_warnings(report_, request_, h_);
+    if (request_.judge) add_warnings(report_, request_, h_);
   }
 
   runtime::MemoryReport memory_of(int64_t rank) {

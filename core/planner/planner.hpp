@@ -28,6 +28,7 @@ struct Request {
   passes::Precision precision;
   passes::Recompute recompute = passes::Recompute::kNone;
   runtime::Keep keep = runtime::Keep::kTwoMoments;
+  bool judge = true;  // look for bad choices, which may take a second plan
 };
 
 // Pipeline ranks that are alike in everything but the micro-batches that they hold; `memory` is that of the first of them, which holds

@@ -56,6 +56,7 @@ class Critic {
     if (q_.recompute == passes::Recompute::kNone) return;
     Request without = q_;
     without.recompute = passes::Recompute::kNone;
+    without.judge = false;
     const Report other = make_report(without, h_);
     if (other.fits())
       warn("recompute without need: with trainer.recompute=none the run takes " + runtime::gib(other.largest().memory.total()) + " of " +

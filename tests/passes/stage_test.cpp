@@ -1,12 +1,16 @@
 // The stage pass: how blocks are dealt, what crosses, and that the stages of all ranks together are the whole model.
 #include <gmock/gmock.h>
 
+#include <map>
 #include <numeric>
 #include <set>
 
 #include "core/base/error.hpp"
 #include "core/passes/differentiate.hpp"
+#include "core/passes/layout.hpp"
+#include "core/passes/memory.hpp"
 #include "core/passes/partition.hpp"
+#include "core/passes/phases.hpp"
 #include "core/passes/stage.hpp"
 #include "core/passes/type.hpp"
 #include "tests/passes/draft.hpp"
@@ -160,6 +164,37 @@ TEST(Stage, values_that_skip_stages_are_handed_on_by_those_between) {
   EXPECT_EQ(middle.stages.receives.size(), 2U);
   EXPECT_EQ(middle.stages.sends.size(), 2U);
   for (const StageLink& link : middle.stages.sends) EXPECT_NE(link.gradient, 0U);
+}
+
+TEST(StageMemory, what_outlives_a_phase_lies_in_the_slot_and_the_rest_in_the_arena) {
+  for (const bool split : {false, true}) {
+    Cut part = cut(gpt({.layers = 4}), pipelined(2, 2), 1, true);
+    const Phases phases = find_phases(part.graph, part.stages, split);
+    const FlatLayout flat = layout(part.graph);
+    StateLayout state;
+    const MemoryPlan plan = plan_memory(part.graph, flat, state, &phases);
+    ASSERT_EQ(plan.slot_bytes.size(), 2U);
+    std::map<graph::ValueId, std::set<StagePhase>> touched;
+    for (size_t i = 0; i < part.graph.ops.size(); ++i)
+      for (const auto* list : {&part.graph.ops[i].inputs, &part.graph.ops[i].outputs})
+        for (const graph::ValueId v : *list)
+          if (v != 0) touched[v].insert(phases.phase[i]);
+    size_t kept = 0;
+    for (const auto& [v, in] : touched) {
+      const auto& place = plan.placements[v];
+      if (in.size() > 1 && part.graph.value(v).kind == graph::ValueKind::kResult) {
+        EXPECT_EQ(place.region, Region::kSlot) << "%" << v;
+        ++kept;
+      }
+      if (place.region == Region::kSlot) {
+        const int64_t end = place.offset + graph::element_count(part.graph.value(v).dims) * graph::size_of(part.graph.value(v).dtype);
+        EXPECT_LE(end, plan.slot_bytes[static_cast<size_t>(phases.value_chunk[v])]);
+      }
+    }
+    EXPECT_GT(kept, 10U);
+    for (const StageLink& link : part.stages.sends) EXPECT_EQ(plan.placements[link.value].region, Region::kSlot);
+    for (const StageLink& link : part.stages.receives) EXPECT_EQ(plan.placements[link.value].region, Region::kSlot);
+  }
 }
 
 }  // namespace

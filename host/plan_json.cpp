@@ -18,11 +18,8 @@ nlohmann::ordered_json to_json(const planner::Report& r) {
                              {"mfu", r.mfu()},
                              {"bubble", r.bubble}};
   for (const passes::MeshAxis& axis : r.mesh) out["mesh"].push_back({{"axis", axis.name}, {"size", axis.size}});
-  out["split"] = {{"compute", r.split.compute},
-                  {"exposed", r.split.exposed},
-                  {"bubble", r.split.bubble},
-                  {"optimizer", r.split.optimizer},
-                  {"host", r.split.host}};
+  out["split"] = {{"compute", r.split.compute},     {"exposed", r.split.exposed}, {"bubble", r.split.bubble},
+                  {"optimizer", r.split.optimizer}, {"host", r.split.host},       {"spread", r.split.spread}};
   for (const planner::Role& role : r.roles) {
     nlohmann::ordered_json memory;
     for (const auto& row : role.memory.rows) memory[row.name] = row.bytes;

@@ -29,6 +29,7 @@ const nemo_schema* device_schema() {
       number("power_limit_w", "", "what the device may draw, averaged over milliseconds").required().min(1).unit("W"),
       number("product_w", "", "what large products would draw at full clock").required().min(1).unit("W"),
       number("other_w", "", "what everything else draws").required().min(1).unit("W"),
+      number("spread", "0", "relative standard deviation of the speed of devices of this kind; the slowest sets the pace").min(0).max(1),
       number("launch_us", "2.0", "what a kernel takes beyond its work: start, tail, first bytes").min(0).unit("us"),
       number("micro_batch_us", "50", "feeding a micro-batch and reading its loss").min(0).unit("us"),
       number("step_ms", "0.5", "once a step: norm, hyperparameters, metrics").min(0).unit("ms"),
@@ -156,6 +157,7 @@ Hardware load_hardware(const std::string& name, std::span<const std::filesystem:
   h.memory_rate = device.get_float("memory_tb_s") * kTera;
   h.power_limit = device.get_float("power_limit_w"), h.product_power = device.get_float("product_w"),
   h.other_power = device.get_float("other_w");
+  h.spread = device.get_float("spread");
   h.launch = device.get_float("launch_us") * kMicro;
   h.micro_batch_overhead = device.get_float("micro_batch_us") * kMicro;
   h.step_overhead = device.get_float("step_ms") * kMilli;

@@ -26,6 +26,7 @@ struct Hardware {
   double memory_rate = 0;                     // copy, reads and writes counted
   double power_limit = 0;                     // watts
   double product_power = 0, other_power = 0;  // drawn at full clock by products at the full rate, and by everything else
+  double spread = 0;                          // relative standard deviation of devices' speeds
   double launch = 0;                          // per kernel
   double step_overhead = 0;                   // per optimizer step
   double micro_batch_overhead = 0;

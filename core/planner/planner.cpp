@@ -195,6 +195,8 @@ class Planner {
       if (busy(r, with_exposed) > busy(slowest_, with_exposed)) slowest_ = r;
     report_.split.compute = m * busy(slowest_, without);
     report_.split.exposed = m * busy(slowest_, with_exposed) - report_.split.compute;
+    if (report_.world > 1)  // the largest of n normal deviations
+      report_.split.spread = report_.split.compute * h_.spread * std::sqrt(2 * std::log(static_cast<double>(report_.world)));
     report_.split.host = m * h_.micro_batch_overhead + h_.step_overhead;
     for (const auto& [axis, load] : at(slowest_).load.axes) add_traffic({axis}, {load.bytes * m, load.seconds * m, load.exposed * m});
     count_products();

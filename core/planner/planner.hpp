@@ -54,7 +54,8 @@ struct Split {
   double bubble = 0;
   double optimizer = 0;
   double host = 0;
-  [[nodiscard]] double total() const { return compute + exposed + bubble + optimizer + host; }
+  double spread = 0;  // waiting for the slowest of all devices
+  [[nodiscard]] double total() const { return compute + exposed + bubble + optimizer + host + spread; }
 };
 
 struct Report {

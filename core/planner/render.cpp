@@ -85,6 +85,7 @@ std::string time_table(const Report& r) {
   for (const auto& [name, seconds] : {std::pair{"computation", r.split.compute},
                                       {"communication not hidden", r.split.exposed},
                                       {"pipeline bubble", r.split.bubble},
+                                      {"slowest device", r.split.spread},
                                       {"optimizer", r.split.optimizer},
                                       {"host", r.split.host}})
     if (seconds > 0) out += format("  %-28s%14s%9.1f %%\n", name, duration(seconds).c_str(), 100 * seconds / step);

@@ -320,8 +320,9 @@ class Planner {
       return (runtime::state_bytes(role, request_.keep, program.layout, request_.precision) + parts - 1) / parts;
     };
     int64_t held = 0, groups = 0;
-    for (size_t c = 0; c < program.memory.slot_bytes.size(); ++c)
-      held += program.memory.slot_bytes[c] * pipeline::slot_count(lists_[static_cast<size_t>(rank)], static_cast<int32_t>(c));
+    if (piped())  // a slot serves all chunks
+      held = pipeline::slot_count(lists_[static_cast<size_t>(rank)]) *
+             *std::max_element(program.memory.slot_bytes.begin(), program.memory.slot_bytes.end());
     for (const passes::MeshAxis& axis : plan().mesh) groups += axis.size > 1;
     runtime::MemoryReport out;
     out.rows = {{"parameters", state(runtime::Role::kParameter, 1)},

@@ -27,14 +27,9 @@ PipelineProgram::PipelineProgram(Device& device, const passes::Compiled& compile
       ranks_(compiled.stages.ranks),
       chunks_(static_cast<size_t>(compiled.stages.chunks())),
       vocabulary_(vocabulary_of(compiled.graph)) {
-  for (size_t c = 0; c < chunks_.size(); ++c) {
-    Chunk& chunk = chunks_[c];
-    chunk.slots = pipeline::slot_count(actions_, static_cast<int32_t>(c));
-    chunk.slot_bytes = c < compiled.memory.slot_bytes.size() ? compiled.memory.slot_bytes[c] : 0;
-    chunk.begin = slots_bytes_;
-    chunk.pending.resize(static_cast<size_t>(chunk.slots));
-    slots_bytes_ += chunk.slots * chunk.slot_bytes;
-  }
+  pending_.resize(static_cast<size_t>(pipeline::slot_count(actions_)));
+  for (const int64_t bytes : compiled.memory.slot_bytes) slot_bytes_ = std::max(slot_bytes_, bytes);
+  slots_bytes_ = slot_bytes_ * static_cast<int64_t>(pending_.size());
   const graph::Graph& g = compiled.graph;
   for (ValueId v = 1; v < g.values.size(); ++v)
     if (const auto& value = g.value(v); value.kind == graph::ValueKind::kInput && compiled.phases.value_chunk[v] >= 0)
@@ -117,7 +112,7 @@ void PipelineProgram::prepare_shared(const Ranks& ranks) {
   if (!shared_.empty()) scratch_ = device_.allocate(most * graph::size_of(dtype), "gradients of shared parameters");
 }
 
-std::byte* PipelineProgram::address(ValueId value, const Chunk& chunk, int32_t slot) const {
+std::byte* PipelineProgram::address(ValueId value, int32_t slot) const {
   const passes::Placement& p = compiled_.memory.placements[value];
   switch (p.region) {
     case Region::kArena:
@@ -131,22 +126,22 @@ std::byte* PipelineProgram::address(ValueId value, const Chunk& chunk, int32_t s
     case Region::kState:
       return bases_.state + p.offset;
     case Region::kSlot:
-      return slots_ + chunk.begin + slot * chunk.slot_bytes + p.offset;
+      return slots_ + slot * slot_bytes_ + p.offset;
     case Region::kNone:
       break;
   }
   throw Error(Code::kInternal, "value %" + std::to_string(value) + " has no memory");
 }
 
-void PipelineProgram::bind_phase(Phase& phase, const Chunk& chunk) {
-  phase.pointers.assign(static_cast<size_t>(chunk.slots), {});
-  phase.launches.assign(static_cast<size_t>(chunk.slots), {});
-  for (int32_t slot = 0; slot < chunk.slots; ++slot) {
+void PipelineProgram::bind_phase(Phase& phase) {
+  phase.pointers.assign(pending_.size(), {});
+  phase.launches.assign(pending_.size(), {});
+  for (int32_t slot = 0; slot < static_cast<int32_t>(pending_.size()); ++slot) {
     auto& pointers = phase.pointers[static_cast<size_t>(slot)];
     for (const Step& step : phase.steps) {
       const graph::Op& op = compiled_.graph.ops[step.op];
       for (const auto* list : {&op.inputs, &op.outputs})
-        for (const ValueId v : *list) pointers.push_back(v == 0 ? nullptr : address(v, chunk, slot));
+        for (const ValueId v : *list) pointers.push_back(v == 0 ? nullptr : address(v, slot));
     }
     void** at = pointers.data();
     for (const Step& step : phase.steps) {
@@ -166,7 +161,7 @@ void PipelineProgram::bind(const Bases& bases, std::byte* slots) {
   bases_ = bases;
   slots_ = slots;
   for (Chunk& chunk : chunks_)
-    for (Phase& phase : chunk.phases) bind_phase(phase, chunk);
+    for (Phase& phase : chunk.phases) bind_phase(phase);
   for (auto& sender : senders_) sender = std::make_unique<Sender>();
 }
 
@@ -179,13 +174,13 @@ void PipelineProgram::feed(const Chunk& chunk, int32_t slot, int32_t micro_batch
       if (field == name) return v;
     return compiled_.phases.value_chunk.empty() || name != "loss_scale" ? 0 : compiled_.graph.find_input(name);
   };
-  const auto to = [&](ValueId v) { return address(v, chunk, slot); };
+  const auto to = [&](ValueId v) { return address(v, slot); };
   feed_fields(device_, {compiled_.graph, find, to, vocabulary_}, calls.batch(micro_batch), calls.seed, calls.first_sample(micro_batch));
 }
 
-void PipelineProgram::receive(const std::vector<Message>& messages, const Chunk& chunk, int32_t slot) {
+void PipelineProgram::receive(const std::vector<Message>& messages, int32_t slot) {
   for (const Message& m : messages) {
-    void* output = address(m.value, chunk, slot);
+    void* output = address(m.value, slot);
     const void* input = nullptr;
     nemo_launch launch{};
     launch.struct_size = sizeof launch;
@@ -196,9 +191,9 @@ void PipelineProgram::receive(const std::vector<Message>& messages, const Chunk&
   }
 }
 
-void PipelineProgram::send(const std::vector<Message>& messages, Chunk& chunk, int32_t slot, size_t direction) {
+void PipelineProgram::send(const std::vector<Message>& messages, int32_t slot, size_t direction) {
   for (const Message& m : messages) {
-    const auto work = [this, kernel = m.kernel.kernel.get(), from = address(m.value, chunk, slot)] {
+    const auto work = [this, kernel = m.kernel.kernel.get(), from = address(m.value, slot)] {
       const void* input = from;
       void* output = nullptr;
       nemo_launch launch{};
@@ -207,7 +202,7 @@ void PipelineProgram::send(const std::vector<Message>& messages, Chunk& chunk, i
       launch.outputs = &output;
       device_.launch(kernel, launch);
     };
-    chunk.pending[static_cast<size_t>(slot)][direction] = senders_[direction]->enqueue(work);
+    pending_[static_cast<size_t>(slot)][direction] = senders_[direction]->enqueue(work);
   }
 }
 
@@ -226,19 +221,19 @@ void PipelineProgram::act(const pipeline::Action& action, const Calls& calls) {
   const auto phase = [&](StagePhase p) -> Phase& { return chunk.phases[static_cast<size_t>(p)]; };
   switch (action.phase) {
     case pipeline::Phase::kForward:
-      for (size_t d = 0; d < senders_.size(); ++d) senders_[d]->wait(chunk.pending[static_cast<size_t>(action.slot)][d]);
-      receive(chunk.receive_forward, chunk, action.slot);
+      for (size_t d = 0; d < senders_.size(); ++d) senders_[d]->wait(pending_[static_cast<size_t>(action.slot)][d]);
+      receive(chunk.receive_forward, action.slot);
       feed(chunk, action.slot, action.micro_batch, calls);
       launch(phase(StagePhase::kForward), action.slot);
-      send(chunk.send_forward, chunk, action.slot, kForward);
+      send(chunk.send_forward, action.slot, kForward);
       if (const ValueId loss = compiled_.graph.find_output("loss"); loss != 0 && action.chunk + 1 == static_cast<int32_t>(chunks_.size()))
-        calls.loss(address(loss, chunk, action.slot), action.micro_batch);
+        calls.loss(address(loss, action.slot), action.micro_batch);
       break;
     case pipeline::Phase::kBackward:
     case pipeline::Phase::kBackwardInput:
-      receive(chunk.receive_backward, chunk, action.slot);
+      receive(chunk.receive_backward, action.slot);
       launch(phase(StagePhase::kBackward), action.slot);
-      send(chunk.send_backward, chunk, action.slot, kBackward);
+      send(chunk.send_backward, action.slot, kBackward);
       break;
     case pipeline::Phase::kBackwardWeight:
       launch(phase(StagePhase::kBackwardWeight), action.slot);

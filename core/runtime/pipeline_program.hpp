@@ -69,10 +69,7 @@ class PipelineProgram {
   };
   struct Chunk {
     std::array<Phase, 3> phases;
-    int64_t slot_bytes = 0, begin = 0;  // of each slot, of the first one
-    int32_t slots = 0;
     std::vector<Message> receive_forward, send_forward, receive_backward, send_backward;
-    std::vector<std::array<Ticket, 2>> pending;  // by slot: sends out of it, forward and backward
     std::vector<std::pair<std::string, graph::ValueId>> fields;
   };
   struct Shared {
@@ -87,11 +84,11 @@ class PipelineProgram {
   void prepare_shared(const Ranks& ranks);
   PreparedKernel message(std::string_view op, const std::string& group, int64_t offset, const TensorSpec& spec);
   [[nodiscard]] TensorSpec flat(graph::ValueId value) const;
-  [[nodiscard]] std::byte* address(graph::ValueId value, const Chunk& chunk, int32_t slot) const;
-  void bind_phase(Phase& phase, const Chunk& chunk);
+  [[nodiscard]] std::byte* address(graph::ValueId value, int32_t slot) const;
+  void bind_phase(Phase& phase);
   void feed(const Chunk& chunk, int32_t slot, int32_t micro_batch, const Calls& calls);
-  void receive(const std::vector<Message>& messages, const Chunk& chunk, int32_t slot);
-  void send(const std::vector<Message>& messages, Chunk& chunk, int32_t slot, size_t direction);
+  void receive(const std::vector<Message>& messages, int32_t slot);
+  void send(const std::vector<Message>& messages, int32_t slot, size_t direction);
   void launch(Phase& phase, int32_t slot);
   void act(const pipeline::Action& action, const Calls& calls);
 
@@ -101,6 +98,8 @@ class PipelineProgram {
   std::string forward_group_, backward_group_;
   int64_t rank_, ranks_;
   std::vector<Chunk> chunks_;
+  int64_t slot_bytes_ = 0;                      // the most that a chunk needs
+  std::vector<std::array<Ticket, 2>> pending_;  // by slot: sends out of it, forward and backward
   std::vector<Shared> shared_;
   Buffer scratch_;  // of sum_shared
   Bases bases_;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <set>
+#include <deque>
 #include <string>
 #include <utility>
 
@@ -84,20 +84,22 @@ Actions zero_bubble(const Shape& s, int32_t rank) {
   return out;
 }
 
-// The lowest free slot at each forward, whatever the chunk; free again behind the micro-batch's last phase there.
+// The slot that is free for longest at each forward, whatever the chunk; free again behind the micro-batch's last phase there. With several
+// chunks a slot rests while another is used: the gradient that left it last may be on its way, to a rank that waits for this forward.
 void assign_slots(Actions& actions, const Shape& s) {
-  std::set<int32_t> free;
+  const size_t resting = s.virtual_stages > 1 ? 1 : 0;
+  std::deque<int32_t> free;
   int32_t made = 0;
   std::vector<int32_t> held(static_cast<size_t>(s.virtual_stages * s.micro_batches), -1);
   for (Action& a : actions) {
     int32_t& slot = held[static_cast<size_t>(a.chunk * s.micro_batches + a.micro_batch)];
     if (a.phase == Phase::kForward) {
-      if (free.empty()) free.insert(made++);
-      slot = *free.begin();
-      free.erase(free.begin());
+      if (free.size() <= resting) free.push_front(made++);
+      slot = free.front();
+      free.pop_front();
     }
     a.slot = slot;
-    if (a.phase == Phase::kBackward || a.phase == Phase::kBackwardWeight) free.insert(slot);
+    if (a.phase == Phase::kBackward || a.phase == Phase::kBackwardWeight) free.push_back(slot);
   }
 }
 

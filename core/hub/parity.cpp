@@ -37,7 +37,7 @@ class Session {
     engine = std::make_unique<runtime::Engine>(setup, options);
     engine->allocate();
     (void)runtime::restore(reader, engine->state(), engine->device(), runtime::Restore::kParameters);
-    if (trains) optimizer = std::make_unique<runtime::Optimizer>(engine->device(), engine->state(), optimizer_of(golden));
+    if (trains) optimizer = std::make_unique<runtime::Optimizer>(engine->device(), engine->state(), optimizer_of(golden), engine->sync());
   }
 
   runtime::Program& run(Purpose purpose, const runtime::Batch& batch) {

@@ -129,11 +129,6 @@ TEST(Planner, layouts_that_cannot_work_are_refused_with_the_numbers) {
 }
 
 TEST(Planner, bad_choices_are_named) {
-  const Report wide =
-      planned("llama3_70b",
-              "trainer.devices=4 trainer.num_nodes=16 strategy.tensor_model_parallel_size=8 strategy.pipeline_model_parallel_size=4 "
-              "strategy.context_parallel_size=1 data.global_batch_size=128");
-  (void)wide;
   const Report across = planned(
       "llama3_70b",
       "strategy.tensor_model_parallel_size=8 strategy.pipeline_model_parallel_size=8 strategy.virtual_pipeline_model_parallel_size=1 "

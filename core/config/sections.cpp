@@ -135,6 +135,7 @@ const nemo_schema* checkpoint() {
       string("monitor", "\"val_loss\"", "the metric that says which is best"),
       choice("mode", "\"min\"", {{"min", "smaller is better"}, {"max", "larger is better"}}, "what is best"),
       boolean("save_last", "true", "keep the newest as well"),
+      boolean("async", "false", "write beside the training: it stops for the copy to host memory only, which must be large enough"),
       choice("resume", "\"if-exists\"",
              {{"if-exists", "from the run's newest checkpoint, else start"},
               {"never", "start anew"},

@@ -105,6 +105,13 @@ void exchange(Backward& b, std::string_view name) {
 void all_gather(Backward& b) { exchange(b, "reduce_scatter"); }
 void reduce_scatter(Backward& b) { exchange(b, "all_gather"); }
 
+void chunks(Backward& b, std::string_view name) {
+  const ValueId dy = b.dout(0), out = b.result_like(0, b.graph().value(dy).dtype);
+  b.give(0, b.emit({name, {dy}, b.op().attrs, {out}})[0]);
+}
+void take_chunks(Backward& b) { chunks(b, "put_chunks"); }
+void put_chunks(Backward& b) { chunks(b, "take_chunks"); }
+
 void slice(Backward& b) { b.give_slice(b.dout(0)); }
 
 // The loss over a sharded vocabulary is one function of three ops: what reaches the join's sums is the gradient of the loss itself (the
@@ -152,6 +159,8 @@ const std::unordered_map<std::string_view, GradientRule>& table() {
       {"all_gather", all_gather},
       {"reduce_scatter", reduce_scatter},
       {"slice", slice},
+      {"take_chunks", take_chunks},
+      {"put_chunks", put_chunks},
       {"cross_entropy_join", cross_entropy_join},
       {"cross_entropy_parts", cross_entropy_parts},
       {"row_max", nullptr},

@@ -8,6 +8,7 @@
 #include "core/passes/group.hpp"
 #include "core/passes/partition.hpp"
 #include "core/passes/schedule.hpp"
+#include "core/passes/share.hpp"
 
 namespace nemo::passes {
 
@@ -47,7 +48,8 @@ void drop_dropout(Graph& graph) {
 
 LayoutOptions layout_options(const Plan& plan) {
   if (plan.zero_stage() == 0) return {};
-  return {plan.group_size(plan.zero_axis()), plan.zero_stage() == 1 ? plan.bucket_elements : 1};
+  const bool per_block = plan.zero_stage() > 1;  // gathered and reduced while the program runs
+  return {plan.group_size(plan.zero_axis()), per_block ? 1 : plan.bucket_elements, per_block};
 }
 
 int64_t pipeline_rank(const CompileOptions& options) {
@@ -74,14 +76,15 @@ std::string_view to_string(Purpose purpose) {
 }
 
 const std::vector<std::string>& pass_names() {
-  static const std::vector<std::string> names{"build", "edit",          "type", "cache",    "partition", "stage",
-                                              "group", "differentiate", "fuse", "schedule", "memory"};
+  static const std::vector<std::string> names{"build",         "edit", "type",     "cache",    "partition", "stage", "group",
+                                              "differentiate", "fuse", "quantize", "schedule", "share",     "memory"};
   return names;
 }
 
 Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) {
   Compiled out;
   out.graph = std::move(forward);
+  out.sequence = sequence_part(options.plan, options.coordinates);
   Graph& g = out.graph;
   const auto pass = [&](const char* name, auto&& body) {
     const auto start = std::chrono::steady_clock::now();
@@ -106,10 +109,22 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   pass("differentiate", [&] {
     if (purpose == Purpose::kTrain) differentiate(g, options.recompute, &out.stages);
   });
-  pass("fuse", [&] { fuse(g, options.supports); });
+  const bool rewrites = options.precision.tf32 || options.precision.quantization.scaling != Quantization::Scaling::kNone;
+  pass("fuse", [&] { fuse(g, [&](std::string_view row) { return options.supports(row) && !(rewrites && hides_linear(row)); }); });
+  pass("quantize", [&] {
+    if (options.precision.tf32) allow_tf32(g);
+    Quantization rule = options.precision.quantization;
+    if (purpose != Purpose::kTrain && purpose != Purpose::kEvaluate) rule.scaling = Quantization::Scaling::kNone;
+    // Evaluation must not move the history of training.
+    if (purpose == Purpose::kEvaluate && rule.scaling == Quantization::Scaling::kDelayed) rule.scaling = Quantization::Scaling::kCurrent;
+    quantize(g, rule, options.supports);
+  });
   pass("schedule", [&] { schedule(g); });
-  pass("memory", [&] {
+  pass("share", [&] {
     out.layout = layout(g, layout_options(options.plan));
+    share(g, out.layout, options.plan);
+  });
+  pass("memory", [&] {
     if (out.stages.cut()) out.phases = find_phases(g, out.stages, options.plan.pipeline.schedule == "zb-h1");
     StateLayout own;
     out.memory = plan_memory(g, out.layout, options.state != nullptr ? *options.state : own, out.stages.cut() ? &out.phases : nullptr);

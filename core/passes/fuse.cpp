@@ -126,7 +126,7 @@ void fuse_linear_activation(Graph& graph, const Supports& supports) {
   }
 }
 
-// The gradient of a linear's input and the slope of the activation that made this input.
+// The gradient of a linear's input, the slope of the activation that made this input, and the gradient of the bias before that.
 void fuse_linear_dgrad_activation(Graph& graph, const Supports& supports) {
   if (!supports("linear_dgrad_activation")) return;
   Rewriter rewriter(graph);
@@ -137,29 +137,17 @@ void fuse_linear_dgrad_activation(Graph& graph, const Supports& supports) {
     size_t g = 0;
     const Op* dgrad = rewriter.producer(dy, &g);
     if (dgrad == nullptr || dgrad->name() != "linear_dgrad" || rewriter.readers(dy).size() != 1 || rewriter.is_output(dy)) continue;
-    Op op = fused(*dgrad, "linear_dgrad_activation", {dgrad->inputs[0], dgrad->inputs[1], slope.inputs[1]}, {slope.outputs[0]});
+    Op op = fused(*dgrad, "linear_dgrad_activation", {dgrad->inputs[0], dgrad->inputs[1], slope.inputs[1]}, {slope.outputs[0], 0});
     op.attrs["kind"] = slope.attrs.at("kind");
-    rewriter.replace(a, {std::move(op)}, {g, a});
-  }
-}
-
-// The gradients of a linear's weight and bias, where both go straight into their buffers.
-void fuse_linear_wgrad_bias(Graph& graph, const Supports& supports) {
-  if (!supports("linear_wgrad_bias")) return;
-  Rewriter rewriter(graph);
-  const auto is_buffer = [&](ValueId v) { return graph.value(v).kind == ValueKind::kGradient; };
-  for (size_t b = 0; b < graph.ops.size(); ++b) {
-    const Op& bias = graph.ops[b];
-    if (bias.name() != "bias_grad" || !is_buffer(bias.outputs[0])) continue;
-    for (const int32_t r : rewriter.readers(bias.inputs[0])) {
-      const Op& wgrad = graph.ops[r];
-      const auto w = static_cast<size_t>(r);
-      if (wgrad.name() != "linear_wgrad" || wgrad.inputs[0] != bias.inputs[0] || !is_buffer(wgrad.outputs[0]) || rewriter.taken(w)) continue;
-      if (w > b || graph.value(wgrad.outputs[0]).dtype != graph.value(bias.outputs[0]).dtype) continue;
-      Op op = fused(wgrad, "linear_wgrad_bias", wgrad.inputs, {wgrad.outputs[0], bias.outputs[0]});
-      rewriter.replace(b, {std::move(op)}, {w, b});
+    std::vector<size_t> removed{g, a};
+    for (const int32_t r : rewriter.readers(slope.outputs[0])) {
+      const Op& bias = graph.ops[r];
+      if (bias.name() != "bias_grad" || graph.value(bias.outputs[0]).kind != ValueKind::kGradient) continue;
+      op.outputs[1] = bias.outputs[0];
+      removed.push_back(static_cast<size_t>(r));
       break;
     }
+    rewriter.replace(a, {std::move(op)}, removed);
   }
 }
 
@@ -234,7 +222,6 @@ void fuse(Graph& graph, const Supports& supports) {
   fuse_loss(graph, supports);
   fuse_linear_activation(graph, supports);
   fuse_linear_dgrad_activation(graph, supports);
-  fuse_linear_wgrad_bias(graph, supports);
   prune(graph);
 }
 

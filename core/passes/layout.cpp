@@ -1,6 +1,7 @@
 #include "core/passes/layout.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <functional>
 #include <tuple>
 
@@ -31,13 +32,30 @@ std::vector<std::string> split_axes(const Parameter& p) {
   return axes;
 }
 
-std::vector<Cluster> clusters_of(const Graph& graph) {
+constexpr int32_t kTail = INT32_MAX;
+
+// By parameter: its block, or kTail for those outside blocks that no op reads before the blocks begin.
+std::vector<int32_t> blocks_of(const Graph& graph, bool tail_apart) {
+  std::vector<int32_t> blocks;
+  for (const Parameter& p : graph.parameters) blocks.push_back(tail_apart && p.block < 0 ? kTail : p.block);
+  for (const Op& op : graph.ops) {
+    if (op.block >= 0) break;
+    for (const ValueId v : op.inputs)
+      for (const uint32_t m : graph.value(v).members)
+        if (blocks[m] == kTail) blocks[m] = -1;
+  }
+  return blocks;
+}
+
+std::vector<Cluster> clusters_of(const Graph& graph, bool tail_apart) {
+  const std::vector<int32_t> blocks = blocks_of(graph, tail_apart);
   std::vector<int32_t> group(graph.parameters.size(), -1);
   std::vector<Cluster> clusters;
   const auto add = [&](std::vector<uint32_t> members) {
     const Parameter& p = graph.parameters[members[0]];
+    const int32_t block = blocks[members[0]];
     for (const uint32_t m : members) group[m] = static_cast<int32_t>(clusters.size());
-    clusters.push_back({std::move(members), p.block, p.trainable, p.decay, p.gradient_partial, split_axes(p), !p.counted_elsewhere});
+    clusters.push_back({std::move(members), block, p.trainable, p.decay, p.gradient_partial, split_axes(p), !p.counted_elsewhere});
   };
   for (const Value& v : graph.values)
     if (v.kind == ValueKind::kParameter && v.members.size() > 1) add(v.members);
@@ -56,7 +74,7 @@ class Layouter {
 
   FlatLayout run(const Graph& graph) {
     out_.offset.resize(graph.parameters.size());
-    const std::vector<Cluster> clusters = clusters_of(graph);
+    const std::vector<Cluster> clusters = clusters_of(graph, options_.tail_apart);
     for (size_t i = 0; i < clusters.size(); ++i) {
       const bool starts_block = i > 0 && (clusters[i].block != clusters[i - 1].block || clusters[i].trainable != clusters[i - 1].trainable);
       if (starts_block && (at_ - unit_ >= options_.unit_elements || clusters[i].trainable != clusters[i - 1].trainable)) close_unit();
@@ -80,7 +98,7 @@ class Layouter {
     if (last_ != nullptr && last_->key() == c.key() && out_.segments.back().end == begin)
       out_.segments.back().end = at_;
     else
-      out_.segments.push_back({begin, at_, c.decay, c.block, c.partial, c.split, c.counts});
+      out_.segments.push_back({begin, at_, c.decay, c.block == kTail ? -1 : c.block, c.partial, c.split, c.counts});
     last_ = &c;
   }
 

@@ -33,6 +33,7 @@ struct Unit {
 struct LayoutOptions {
   int64_t shards = 1;
   int64_t unit_elements = INT64_MAX;  // a unit takes whole blocks until it has this many
+  bool tail_apart = false;            // parameters outside blocks that are first read behind the blocks follow behind them
 };
 
 struct FlatLayout {

@@ -28,13 +28,19 @@ bool takes_strides(std::string_view op) {
                                                         "glu_grad",
                                                         "add",
                                                         "slice",
-                                                        "concat"};
+                                                        "concat",
+                                                        "amax",
+                                                        "quantize",
+                                                        "linear_fp8",
+                                                        "linear_dgrad_fp8",
+                                                        "glu_amax",
+                                                        "glu_grad_amax"};
   return ops.contains(op);
 }
 
 // Elementwise ops that may write over an input of the same size and dtype.
 bool works_in_place(std::string_view op) {
-  static const std::unordered_set<std::string_view> ops{"add", "mul", "scale", "activation_grad", "dropout", "softmax_grad"};
+  static const std::unordered_set<std::string_view> ops{"add", "mul", "scale", "activation_grad", "dropout", "softmax_grad", "all_reduce"};
   return ops.contains(op);
 }
 
@@ -60,8 +66,10 @@ class Planner {
     }
     for (size_t i = graph_.ops.size(); i-- > 0;)
       if (graph_.ops[i].name() == "concat") try_concat(i);
-    for (size_t i = 0; i < graph_.ops.size(); ++i)
+    for (size_t i = 0; i < graph_.ops.size(); ++i) {
       if (graph_.ops[i].name() == "slice") try_slice(i);
+      if (graph_.ops[i].name() == "copy_to") try_same(i);
+    }
     measure_lifetimes();
     if (phases_ != nullptr) find_slotted();
     allocate();
@@ -75,9 +83,12 @@ class Planner {
   void place_fixed(ValueId v) {
     const Value& value = graph_.value(v);
     Placement& p = plan_.placements[v];
-    if (value.kind == ValueKind::kParameter || value.kind == ValueKind::kGradient) {
+    if (value.home != 0) {
+      root_[v] = value.home;
+      shift_[v] = value.home_offset * size_of(value.dtype);
+    } else if (value.kind == ValueKind::kParameter || value.kind == ValueKind::kGradient) {
       p.region = value.kind == ValueKind::kParameter ? Region::kParameters : Region::kGradients;
-      p.offset = layout_.offset[value.members[0]] * size_of(value.dtype);
+      p.offset = (value.members.empty() ? value.home_offset : layout_.offset[value.members[0]]) * size_of(value.dtype);
     } else if (value.kind == ValueKind::kInput) {
       if (phases_ != nullptr && phases_->value_chunk[v] >= 0) return;  // in the slot
       p.region = Region::kInputs;
@@ -85,7 +96,7 @@ class Planner {
       plan_.input_bytes += (bytes(v) + 255) / 256 * 256;
     } else if (value.kind == ValueKind::kState) {
       p.region = Region::kState;
-      p.offset = state_.place(value.name, bytes(v)).offset;
+      p.offset = state_.place(value.name, bytes(v), value.dtype).offset;
     }
   }
 
@@ -142,6 +153,17 @@ class Planner {
     plan_.is_view[i] = true;
   }
 
+  // The output is the input under another name.
+  void try_same(size_t i) {
+    const ValueId out = graph_.ops[i].outputs[0], in = graph_.ops[i].inputs[0];
+    const auto& strides = plan_.placements[in].strides;
+    const bool contiguous = strides == contiguous_strides(graph_.value(in).dims);
+    if (root_[out] != out || is_output(out) || (!contiguous && !all_take_strides(uses_.readers[out]))) return;
+    plan_.placements[out].strides = strides;
+    root_[out] = in;
+    plan_.is_view[i] = true;
+  }
+
   [[nodiscard]] ValueId root(ValueId v) const {
     while (root_[v] != v) v = root_[v];
     return v;
@@ -163,6 +185,9 @@ class Planner {
       for (const ValueId v : graph_.ops[i].inputs) touch(v, runs_last(i) ? end : static_cast<int32_t>(i));
     }
     for (const auto& [name, v] : graph_.outputs) touch(v, end);
+    for (const Op& op : graph_.ops)
+      if (op.once_per_step)
+        for (const ValueId v : op.outputs) touch(v, 0), touch(v, end), first_[root(v)] = 0;
     if (phases_ == nullptr) return;
     for (ValueId v = 1; v < graph_.values.size(); ++v)  // filled before the micro-batch's first phase
       if (graph_.value(v).kind == ValueKind::kInput && phases_->value_chunk[v] >= 0) first_[v] = 0, last_[v] = end;
@@ -185,13 +210,19 @@ class Planner {
           seen = now;
         }
     for (const auto& [name, v] : graph_.outputs) slotted_[root(v)] = true;
+    for (const Op& op : graph_.ops)
+      if (op.once_per_step)
+        for (const ValueId v : op.outputs) slotted_[root(v)] = false;  // one for all micro-batches
     for (ValueId v = 1; v < graph_.values.size(); ++v)
       if (graph_.value(v).kind == ValueKind::kInput) slotted_[v] = phases_->value_chunk[v] >= 0;
   }
 
+  [[nodiscard]] bool is_temporary(ValueId v) const {
+    return graph_.value(v).kind == ValueKind::kResult || graph_.value(v).kind == ValueKind::kScratch;
+  }
   [[nodiscard]] bool slotted(ValueId r) const { return !slotted_.empty() && slotted_[r]; }
   [[nodiscard]] bool in_arena(ValueId r) const {
-    return first_[r] >= 0 && (graph_.value(r).kind == ValueKind::kResult || (slotted(r) && graph_.value(r).kind == ValueKind::kInput));
+    return first_[r] >= 0 && (is_temporary(r) || (slotted(r) && graph_.value(r).kind == ValueKind::kInput));
   }
 
   // An input of op i that dies here and has the output's size and no views: the output takes its memory over.
@@ -247,7 +278,7 @@ class Planner {
     for (ValueId v = 1; v < graph_.values.size(); ++v) {
       if (root_[v] != v || !in_arena(v) || over_[v] != 0 || first_[v] > at || last_[v] < at) continue;
       if (slotted(v)) continue;
-      const Op& op = graph_.ops[first_[v]];
+      const Op& op = graph_.ops[uses_.producer[v]];
       plan_.at_peak.push_back({op.scope, op.row->name, bytes(v)});
     }
     std::stable_sort(plan_.at_peak.begin(), plan_.at_peak.end(),
@@ -258,12 +289,12 @@ class Planner {
   void finish() {
     for (ValueId v = 1; v < graph_.values.size(); ++v) {
       if (graph_.value(v).kind == ValueKind::kInput && slotted(v)) plan_.placements[v].region = Region::kSlot;
-      if (graph_.value(v).kind != ValueKind::kResult) continue;
+      if (!is_temporary(v) && graph_.value(v).home == 0) continue;
       int64_t shift = 0;
       ValueId r = v;
       for (; root_[r] != r; r = root_[r]) shift += shift_[r];
       const Placement& base = plan_.placements[taken_over(r)];
-      plan_.placements[v].region = slotted(r) ? Region::kSlot : graph_.value(r).kind == ValueKind::kResult ? Region::kArena : base.region;
+      plan_.placements[v].region = slotted(r) ? Region::kSlot : is_temporary(r) ? Region::kArena : base.region;
       plan_.placements[v].offset = base.offset + shift;
     }
     for (ValueId v = 1; v < graph_.values.size(); ++v)  // takers-over of a buffer that was itself placed above
@@ -291,8 +322,8 @@ std::vector<int64_t> contiguous_strides(const Dims& dims) {
   return strides;
 }
 
-const StateLayout::Entry& StateLayout::place(const std::string& name, int64_t bytes_wanted) {
-  const auto [found, fresh] = entries.try_emplace(name, Entry{bytes, bytes_wanted});
+const StateLayout::Entry& StateLayout::place(const std::string& name, int64_t bytes_wanted, DType dtype) {
+  const auto [found, fresh] = entries.try_emplace(name, Entry{bytes, bytes_wanted, dtype});
   if (fresh) bytes += (bytes_wanted + 255) / 256 * 256;
   if (found->second.bytes != bytes_wanted)
     throw Error(Code::kInternal, "state '" + name + "' has " + std::to_string(bytes_wanted) + " bytes in one program and " +

@@ -40,7 +40,8 @@ class Finder {
  private:
   [[nodiscard]] bool own(ValueId v) const {
     const Value& value = graph_.value(v);
-    return v != 0 && (value.kind == ValueKind::kResult || (value.kind == ValueKind::kInput && value.name != "loss_scale"));
+    return v != 0 && (value.kind == ValueKind::kResult || value.kind == ValueKind::kScratch ||
+                      (value.kind == ValueKind::kInput && value.name != "loss_scale"));
   }
 
   ValueId root(ValueId v) {

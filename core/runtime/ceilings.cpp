@@ -35,7 +35,8 @@ class Bench {
         const graph::Attrs& attrs)
       : device_(device), begin_(device.make_mark()), end_(device.make_mark()) {
     std::vector<TensorSpec> inputs, outputs;
-    for (const Operand* o : in) inputs.push_back(o != nullptr ? o->spec : TensorSpec{}), in_.push_back(o != nullptr ? o->buffer.data() : nullptr);
+    for (const Operand* o : in)
+      inputs.push_back(o != nullptr ? o->spec : TensorSpec{}), in_.push_back(o != nullptr ? o->buffer.data() : nullptr);
     for (const Operand* o : out) outputs.push_back(o->spec), out_.push_back(o->buffer.data());
     prepared_ = device.prepare(op, "ceiling", inputs, outputs, attrs);
     workspace_ = device.allocate(prepared_.workspace_bytes, "ceiling workspace");
@@ -69,6 +70,23 @@ double best_of(Bench& bench, int rounds, int launches) {
 
 }  // namespace
 
+double measure_narrow_product(Device& device, graph::DType dtype) {
+  const int64_t n = device.is_cpu() ? 512 : 8192;
+  const Operand x = random_operand(device, dtype, {n, n}), y = random_operand(device, dtype, {n, n});
+  const auto empty = [&](graph::DType type, std::vector<int64_t> shape, int64_t elements) {
+    return Operand{device.allocate(elements * size_of(type), "ceiling"), {type, std::move(shape), {}}};
+  };
+  const Operand top = empty(graph::DType::kF32, {}, 1), factor = empty(graph::DType::kF32, {}, 1);
+  const Operand q = empty(graph::DType::kE4M3, {n, n}, n * n), qt = empty(graph::DType::kE4M3, {n, n}, n * n);
+  Bench(device, "amax", {&x}, {&top}, {}).run(1);
+  Bench(device, "quantize", {&x, &top}, {&q, &qt, &factor}, {{"dtype", std::string("e4m3")}}).run(1);
+  Bench product(device, "linear_fp8", {&q, &qt, &factor, &factor, nullptr}, {&y}, {{"dtype", std::string(to_string(dtype))}});
+  const double flops = 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n);
+  const int sustained = std::clamp(static_cast<int>(400 / best_of(product, 2, 1)), 1, 2000);
+  if (!device.is_cpu()) static_cast<void>(product.run(sustained));
+  return flops / product.run(device.is_cpu() ? 2 : sustained) * 1e3;
+}
+
 Ceilings measure_ceilings(Device& device, graph::DType dtype) {
   Ceilings c;
   {
@@ -79,7 +97,8 @@ Ceilings measure_ceilings(Device& device, graph::DType dtype) {
   }
   c.product_size = device.is_cpu() ? 1024 : 8192;
   const int64_t n = c.product_size;
-  const Operand x = random_operand(device, dtype, {n, n}), w = random_operand(device, dtype, {n, n}), y = random_operand(device, dtype, {n, n});
+  const Operand x = random_operand(device, dtype, {n, n}), w = random_operand(device, dtype, {n, n}),
+                y = random_operand(device, dtype, {n, n});
   Bench product(device, "linear", {&x, &w, nullptr}, {&y}, {});
   const double flops = 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n);
   const double shortest = best_of(product, 3, 1);

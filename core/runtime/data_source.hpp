@@ -64,15 +64,15 @@ class DataSource {
 
 // Where a batch goes: inputs by name (0: there is none), and their device addresses.
 struct FeedTarget {
-  const graph::Graph& graph;
+  const passes::Compiled& program;
   std::function<graph::ValueId(std::string_view name)> input;
   std::function<std::byte*(graph::ValueId)> address;
   int64_t vocabulary;  // ids must be below
 };
-void feed_fields(Device& device, const FeedTarget& target, const Batch& batch, int64_t seed, int64_t counter);
+void feed_fields(Device& device, const FeedTarget& target, const Batch& batch, int64_t seed, int64_t first_sample, double loss_scale);
 
 // Enqueues the copies of a batch into a program's inputs; positions default to 0..seq-1. Also feeds "loss_scale" = 1 and "rng" = (seed,
 // counter) where the program has them.
-void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t counter);
+void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t first_sample, double loss_scale = 1);
 
 }  // namespace nemo::runtime

@@ -57,6 +57,7 @@ class Engine {
   [[nodiscard]] PipelineProgram* pipeline(passes::Purpose purpose) { return programs_.at(purpose).pipeline.get(); }
   [[nodiscard]] const passes::Compiled& compiled(passes::Purpose purpose) const { return *programs_.at(purpose).compiled; }
   [[nodiscard]] const graph::BuildFacts& facts() const { return options_.facts; }
+  [[nodiscard]] const passes::Precision& precision() const { return precision_; }
   [[nodiscard]] const passes::Plan& plan() const { return plan_; }
   // Sum of a number over the ranks that read different samples; all ranks call it.
   [[nodiscard]] double sum_over_data(double mine);

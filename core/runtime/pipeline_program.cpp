@@ -49,10 +49,9 @@ void PipelineProgram::prepare_steps() {
     for (const ValueId v : op.outputs) outputs.push_back(tensor_spec(compiled_, op, v));
     PreparedKernel prepared = device_.prepare(op.name(), op.scope, inputs, outputs, op.attrs);
     workspace_bytes_ = std::max(workspace_bytes_, prepared.workspace_bytes);
-    const bool gradients =
-        std::any_of(op.outputs.begin(), op.outputs.end(), [&](ValueId v) { return g.value(v).kind == graph::ValueKind::kGradient; });
+    const bool gradients = std::any_of(op.outputs.begin(), op.outputs.end(), [&](ValueId v) { return writes_kept_gradient(g, v); });
     chunks_[static_cast<size_t>(compiled_.phases.chunk[i])].phases[static_cast<size_t>(compiled_.phases.phase[i])].steps.push_back(
-        {std::move(prepared), i, gradients});
+        {std::move(prepared), i, op.once_per_step, gradients});
   }
 }
 
@@ -175,7 +174,8 @@ void PipelineProgram::feed(const Chunk& chunk, int32_t slot, int32_t micro_batch
     return compiled_.phases.value_chunk.empty() || name != "loss_scale" ? 0 : compiled_.graph.find_input(name);
   };
   const auto to = [&](ValueId v) { return address(v, slot); };
-  feed_fields(device_, {compiled_.graph, find, to, vocabulary_}, calls.batch(micro_batch), calls.seed, calls.first_sample(micro_batch));
+  feed_fields(device_, {compiled_, find, to, vocabulary_}, calls.batch(micro_batch), calls.seed, calls.first_sample(micro_batch),
+              calls.loss_scale);
 }
 
 void PipelineProgram::receive(const std::vector<Message>& messages, int32_t slot) {
@@ -211,6 +211,7 @@ void PipelineProgram::launch(Phase& phase, int32_t slot) {
   phase.first = false;
   auto& launches = phase.launches[static_cast<size_t>(slot)];
   for (size_t i = 0; i < phase.steps.size(); ++i) {
+    if (flags != 0 && phase.steps[i].once_per_step) continue;
     launches[i].flags = phase.steps[i].writes_gradients ? flags : 0;
     device_.launch(phase.steps[i].prepared.kernel.get(), launches[i]);
   }

@@ -43,6 +43,7 @@ class PipelineProgram {
     // Behind the forward of the last stage: the device address of the micro-batch's summed loss.
     std::function<void(const std::byte* loss, int32_t micro_batch)> loss;
     int64_t seed = 0;
+    double loss_scale = 1;
     std::function<int64_t(int32_t micro_batch)> first_sample;
   };
   // All actions; returns when everything is sent.
@@ -54,6 +55,7 @@ class PipelineProgram {
   struct Step {
     PreparedKernel prepared;
     size_t op;
+    bool once_per_step;  // skipped but for the step's first micro-batch
     bool writes_gradients;
   };
   // One launch list: of a chunk's phase.

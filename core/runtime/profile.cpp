@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <map>
+#include <utility>
 
 #include "core/base/error.hpp"
 #include "core/ops/cost.hpp"
@@ -66,6 +67,7 @@ class Profiler {
   ProfileResult run() {
     Device& device = engine_->device();
     result_.ceilings = measure_ceilings(device, compute_type());
+    if (quantizes()) result_.ceilings.narrow = measure_narrow_product(device, compute_type());
     result_.planned_bytes = engine_->report().total();
     engine_->allocate();
     engine_->state().initialize(1);
@@ -83,11 +85,16 @@ class Profiler {
   }
 
  private:
-  // The arithmetic of most products: of the first linear.
+  [[nodiscard]] bool quantizes() const {
+    for (const graph::Op& op : engine_->compiled(Purpose::kTrain).graph.ops)
+      if (op.name() == "linear_fp8") return true;
+    return false;
+  }
+  // The arithmetic of most products: of the first linear; of its result where it is quantized.
   [[nodiscard]] graph::DType compute_type() const {
     const graph::Graph& g = engine_->compiled(Purpose::kTrain).graph;
     for (const graph::Op& op : g.ops)
-      if (op.name().starts_with("linear")) return g.value(op.inputs[0]).dtype;
+      if (op.name().starts_with("linear")) return g.value(op.name() == "linear_fp8" ? op.outputs[0] : op.inputs[0]).dtype;
     return graph::DType::kF32;
   }
 
@@ -108,7 +115,7 @@ class Profiler {
     const graph::Graph& g = program.compiled().graph;
     int64_t tokens = 0;
     for (int64_t m = 0; m < micro_batches_; ++m) {
-      const Batch& batch = source_->next();
+      const Batch& batch = ahead_ != nullptr ? *std::exchange(ahead_, nullptr) : source_->next();
       tokens += batch.unmasked_tokens;
       feed(engine_->device(), program, batch, 1, step * micro_batches_ + m);
       const Gradients order = m == 0 ? Gradients::kOverwrite : Gradients::kAccumulate;
@@ -116,6 +123,7 @@ class Profiler {
       optimizer_->add_loss(program.output("loss"), g.value(g.find_output("loss")).dtype, order);
     }
     optimizer_->enqueue({1e-5, step, static_cast<double>(tokens)});
+    ahead_ = &source_->next();  // while the device works, as a run does
     if (optimizer_->read().skipped) throw Error(Code::kInternal, "the gradient norm is not finite; profile needs a recipe that trains");
   }
 
@@ -173,7 +181,8 @@ class Profiler {
   // Attention has no ceiling but its own: no other product has its shape. Its fastest launch stands for it.
   [[nodiscard]] double ideal_of(const Launched& l, const std::map<std::string, double>& fastest) const {
     if (l.op.starts_with("attention")) return fastest.at(l.op);
-    return std::max(l.cost.flops / result_.ceilings.product, l.cost.bytes / result_.ceilings.copy) * 1e3;
+    const double rate = l.op.ends_with("_fp8") ? result_.ceilings.narrow : result_.ceilings.product;
+    return std::max(l.cost.flops / rate, l.cost.bytes / result_.ceilings.copy) * 1e3;
   }
 
   void add(const std::vector<Launched>& launches, int64_t times) {
@@ -215,7 +224,7 @@ class Profiler {
       if (!part->empty()) shift = part->back().begin + part->back().ms;
     }
     file << "\n]}\n";
-    if (!file.flush()) throw Error(Code::kInternal, "cannot write the trace " + options_.trace->string());
+    if (!file.flush()) throw Error(Code::kNotFound, "cannot write the trace " + options_.trace->string());
   }
 
   const ProfileOptions& options_;
@@ -224,6 +233,7 @@ class Profiler {
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<DataSource> source_;
+  const Batch* ahead_ = nullptr;
   int64_t micro_batches_ = 1;
   ProfileResult result_;
 };

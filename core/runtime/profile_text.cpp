@@ -27,7 +27,8 @@ std::string gaps(const ProfileResult& r) {
   std::sort(gap.rbegin(), gap.rend());
   std::string out = "largest gaps to the roofline:";
   for (size_t i = 0; i < std::min<size_t>(3, gap.size()); ++i)
-    out += text("%s %s %.3f ms (%.1f %% of the step)", i == 0 ? "" : ",", gap[i].second.c_str(), gap[i].first, 100 * gap[i].first / r.step_ms);
+    out +=
+        text("%s %s %.3f ms (%.1f %% of the step)", i == 0 ? "" : ",", gap[i].second.c_str(), gap[i].first, 100 * gap[i].first / r.step_ms);
   return out + "\n";
 }
 
@@ -38,6 +39,7 @@ std::string render(const ProfileResult& r) {
                          static_cast<long long>(r.micro_batches), r.tokens);
   out += text("ceilings of this run: copy %.0f GB/s; product of %lld^3 %.1f TFLOP/s sustained, %.1f short\n", r.ceilings.copy * 1e-9,
               static_cast<long long>(r.ceilings.product_size), r.ceilings.product * 1e-12, r.ceilings.product_short * 1e-12);
+  if (r.ceilings.narrow > 0) out += text("8-bit product %.1f TFLOP/s sustained\n", r.ceilings.narrow * 1e-12);
   out += text("%-28s %6s %10s %7s %10s %9s %8s\n", "op", "count", "ms", "share", "TFLOP/s", "GB/s", "ceiling");
   for (const ProfileRow& row : r.rows) out += row_text(row, r.kernel_ms());
   out += text("%-28s %6s %10.3f %7s %10s %9s %8.2f\n", "all kernels", "", r.kernel_ms(), "", "", "", r.ideal_ms() / r.kernel_ms());

@@ -30,9 +30,17 @@ TensorSpec tensor_spec(const passes::Compiled& compiled, const graph::Op& op, Va
 
 int64_t vocabulary_of(const graph::Graph& g) {
   int64_t rows = std::numeric_limits<int64_t>::max();
-  for (const graph::Op& op : g.ops)
-    if (op.name() == "embedding" && g.value(op.inputs[0]).name == "tokens") rows = std::min(rows, g.value(op.inputs[1]).dims[0].size);
+  for (const graph::Op& op : g.ops) {
+    if (op.name() != "embedding" || g.value(op.inputs[0]).name != "tokens") continue;
+    const graph::Value& table = g.value(op.inputs[1]);  // of this rank, or a copy of it
+    const graph::Dims& whole = table.members.empty() ? table.dims : g.parameters[table.members[0]].global_dims;
+    rows = std::min(rows, whole[0].size);
+  }
   return rows;
+}
+
+bool writes_kept_gradient(const graph::Graph& g, ValueId v) {
+  return g.value(v).kind == graph::ValueKind::kGradient && g.value(v).home == 0;
 }
 
 Program::Program(Device& device, const passes::Compiled& compiled) : device_(device), compiled_(compiled) {
@@ -46,8 +54,8 @@ Program::Program(Device& device, const passes::Compiled& compiled) : device_(dev
     for (const ValueId v : op.outputs) outputs.push_back(tensor_spec(compiled, op, v));
     PreparedKernel prepared = device.prepare(op.name(), op.scope, inputs, outputs, op.attrs);
     workspace_bytes_ = std::max(workspace_bytes_, prepared.workspace_bytes);
-    const auto is_gradient = [&](ValueId v) { return g.value(v).kind == graph::ValueKind::kGradient; };
-    steps_.push_back({std::move(prepared), i, pointers, std::any_of(op.outputs.begin(), op.outputs.end(), is_gradient)});
+    const auto is_gradient = [&](ValueId v) { return writes_kept_gradient(g, v); };
+    steps_.push_back({std::move(prepared), i, pointers, op.once_per_step, std::any_of(op.outputs.begin(), op.outputs.end(), is_gradient)});
     pointers += op.inputs.size() + op.outputs.size();
   }
   pointers_.resize(pointers, nullptr);
@@ -94,6 +102,7 @@ void Program::bind(const Bases& bases) {
 
 void Program::launch_all(uint32_t flags) {
   for (size_t i = 0; i < steps_.size(); ++i) {
+    if (flags != 0 && steps_[i].once_per_step) continue;
     launches_[i].flags = steps_[i].writes_gradients ? flags : 0;
     device_.launch(steps_[i].prepared.kernel.get(), launches_[i]);
   }
@@ -113,6 +122,7 @@ void Program::run(Gradients gradients) {
 void Program::run_observed(Gradients gradients, const std::function<void(const graph::Op&, const std::function<void()>&)>& each) {
   const uint32_t flags = gradients == Gradients::kAccumulate ? NEMO_LAUNCH_ACCUMULATE : 0;
   for (size_t i = 0; i < steps_.size(); ++i) {
+    if (flags != 0 && steps_[i].once_per_step) continue;
     launches_[i].flags = steps_[i].writes_gradients ? flags : 0;
     each(compiled_.graph.ops[steps_[i].op], [&] { device_.launch(steps_[i].prepared.kernel.get(), launches_[i]); });
   }

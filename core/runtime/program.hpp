@@ -22,8 +22,8 @@ struct Bases {
   std::byte* parameters = nullptr;
   std::byte* gradients = nullptr;
   std::byte* inputs = nullptr;
-  std::byte* state = nullptr;
   std::byte* workspace = nullptr;
+  std::byte* state = nullptr;
 };
 
 // Whether weight gradients overwrite (first micro-batch of a step) or add.
@@ -33,6 +33,9 @@ enum class Gradients { kOverwrite, kAccumulate };
 [[nodiscard]] TensorSpec tensor_spec(const passes::Compiled& compiled, const graph::Op& op, graph::ValueId value);
 // Rows of the smallest table that input "tokens" looks up; INT64_MAX if there is none.
 [[nodiscard]] int64_t vocabulary_of(const graph::Graph& graph);
+
+// Whether v is a gradient buffer that outlives the program.
+[[nodiscard]] bool writes_kept_gradient(const graph::Graph& graph, graph::ValueId v);
 
 class Program {
  public:
@@ -60,6 +63,7 @@ class Program {
     PreparedKernel prepared;
     size_t op;  // index in the graph
     size_t first_pointer;
+    bool once_per_step;     // skipped where gradients are added to: an earlier launch has done it
     bool writes_gradients;  // into the buffers that outlive the program: what it writes to the arena is never added to
   };
   // The recordings of one Gradients mode: the first run is eager, the second records, later ones replay.

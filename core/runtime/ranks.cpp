@@ -32,6 +32,16 @@ dist::MeshSizes Ranks::mesh() const {
   return sizes;
 }
 
+dist::Group Ranks::holders(const graph::Dims& dims, bool shared_out) const {
+  std::string same;
+  for (const std::string& axis : axes_) {
+    bool distinct = axis == plan_->pipeline.mesh || (shared_out && Plan::in_group(plan_->zero_axis(), axis));
+    for (const graph::Dim& d : dims) distinct = distinct || std::find(d.mesh.begin(), d.mesh.end(), axis) != d.mesh.end();
+    if (!distinct) same += (same.empty() ? "" : ",") + axis;
+  }
+  return dist::group_of(mesh(), rank_, same);
+}
+
 bool Ranks::counts(const std::vector<std::string>& distinct_axes) const {
   return std::all_of(axes_.begin(), axes_.end(), [&](const std::string& axis) {
     return coordinates_.at(axis) == 0 || std::find(distinct_axes.begin(), distinct_axes.end(), axis) != distinct_axes.end();

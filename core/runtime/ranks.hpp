@@ -32,6 +32,8 @@ class Ranks {
   [[nodiscard]] int64_t zero_shard() const { return zero_.index; }
   [[nodiscard]] int64_t zero_shards() const { return zero_.size; }
 
+  // The ranks that hold the same elements of a parameter with these dimensions (after partition); `shared_out`: of its shards.
+  [[nodiscard]] dist::Group holders(const graph::Dims& dims, bool shared_out) const;
   // Whether a sum over all ranks takes from this one: of what is the same along all axes but those given, the first rank's counts.
   [[nodiscard]] bool counts(const std::vector<std::string>& distinct_axes) const;
   [[nodiscard]] bool counts_tokens() const;

@@ -24,8 +24,9 @@ graph::DType dtype_of(Role role, const passes::Precision& precision) {
     case Role::kGradient:
       return precision.gradient;
     case Role::kExpAvg:
-    case Role::kExpAvgSq:
       return precision.moment;
+    case Role::kExpAvgSq:
+      return precision.second_moment != graph::DType::kNone ? precision.second_moment : precision.moment;
   }
   return graph::DType::kNone;
 }

@@ -62,6 +62,8 @@ class State {
     std::byte* address = nullptr;
   };
   [[nodiscard]] Part part(Role role, size_t parameter) const;
+  // First index of this rank's part in every dimension of the whole parameter.
+  [[nodiscard]] const std::vector<int64_t>& starts(size_t parameter) const { return starts_[parameter]; }
   // The same elements as runs of the whole parameter.
   [[nodiscard]] std::vector<Run> runs(size_t parameter, int64_t first, int64_t count) const;
 

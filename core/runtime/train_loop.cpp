@@ -105,6 +105,7 @@ TrainLoop::TrainLoop(const Setup& setup, RunContext context)
   check_batch();
   micro_batches_ = global_batch_size_ / (engine_->facts().micro_batch_size * engine_->ranks().data_shards());
   schedule_ = lr_schedule(setup.section("optim"), max_steps_);
+  scaler_ = std::make_unique<LossScaler>(engine_->precision().loss_scaling);
   directory_ = run_folder(setup);
   progress_.seed = setup.section("job").get_int("seed");
 }
@@ -140,15 +141,13 @@ Outcome TrainLoop::run() {
   const std::string where = engine_->ranks().size() == 1 ? "" : std::to_string(engine_->ranks().size()) + " ranks, each a ";
   context_.info("training " + setup_.model->id + ", " + std::to_string(parameter_count(engine_->compiled(Purpose::kTrain).graph)) +
                 " parameters, on " + where + engine_->device().name() + "; planned memory " + gib(engine_->report().total()));
-  const config::Section& backend = setup_.section("backend");
-  if (setup_.section("trainer").get_bool("deterministic") && backend.knows("deterministic") && !backend.get_bool("deterministic"))
-    context_.warn("trainer.deterministic is not kept by backend '" + setup_.backend->id +
-                  "' by default; backend.deterministic=true keeps it and costs speed");
   planned_bytes_ = engine_->report().total();
   engine_->allocate();
   optimizer_ =
       std::make_unique<Optimizer>(engine_->device(), engine_->state(), optimizer_settings(setup_.section("optim")), engine_->sync());
   for (Mark& mark : marks_) mark = engine_->device().make_mark();
+  saver_ = std::make_unique<Saver>(engine_->device(), engine_->ranks(),
+                                   setup_.section("checkpoint").get_bool("async") ? Saver::Mode::kBackground : Saver::Mode::kForeground);
   resume();
   start_loggers();
   bool saved = progress_.step >= max_steps_;
@@ -160,9 +159,12 @@ Outcome TrainLoop::run() {
     if (loggers_ && (due("trainer", "log_every_n_steps", n) || validates || n == max_steps_)) loggers_->metrics(n, metrics);
     saved = due("checkpoint", "every_n_steps", n) || n == max_steps_;
     if (saved) save_checkpoint(metrics);
+    tell_saved();
   }
   const bool interrupted = progress_.step < max_steps_;
   if (!saved) save_checkpoint({});
+  saver_->wait();
+  tell_saved();
   if (most_bytes_ > 0)
     context_.info("device memory: planned " + gib(planned_bytes_) + ", measured " +
                   gib(std::max(most_bytes_, engine_->device().used_bytes().value_or(0))));
@@ -197,8 +199,9 @@ void TrainLoop::resume() {
   const auto entry = store.latest_good();
   if (entry) {
     const int64_t seed = progress_.seed;
-    progress_ =
-        restore(checkpoint::Reader(entry->path, checkpoint::Verify::kSizes), engine_->state(), engine_->device(), Restore::kEverything);
+    progress_ = restore(checkpoint::Reader(entry->path, checkpoint::Verify::kSizes), engine_->state(), engine_->device(),
+                        Restore::kEverything, kept());
+    if (scaler_->active() && progress_.loss_scale) scaler_->restore(*progress_.loss_scale);
     if (progress_.seed != seed)
       throw config::fault_at(setup_.section("job"), "seed",
                              std::to_string(seed) + " is not that of the run so far, " + std::to_string(progress_.seed) + " (" +
@@ -243,7 +246,7 @@ int64_t TrainLoop::accumulate(StepTimes& times) {
     note("reading a batch");
     const Batch& batch = take_batch();
     tokens += batch.unmasked_tokens;
-    feed(engine_->device(), program, batch, progress_.seed, first_sample + m * engine_->facts().micro_batch_size);
+    feed(engine_->device(), program, batch, progress_.seed, first_sample + m * engine_->facts().micro_batch_size, scaler_->scale());
     if (m == 0) times.data = watch.lap(), engine_->device().record(marks_[0]);  // later ones: while the device works
     const Gradients order = m == 0 ? Gradients::kOverwrite : Gradients::kAccumulate;
     note("computing a micro-batch");
@@ -279,6 +282,7 @@ int64_t TrainLoop::accumulate_staged(PipelineProgram& program, StepTimes& times)
                      order = Gradients::kAccumulate;
                    },
                .seed = progress_.seed,
+               .loss_scale = scaler_->scale(),
                .first_sample = [&](int32_t m) { return first_sample + m * engine_->facts().micro_batch_size; }});
   program.sum_shared();
   engine_->device().record(marks_[1]);
@@ -289,17 +293,20 @@ Metrics TrainLoop::step(int64_t n) {
   Stopwatch whole;
   StepTimes times;
   const int64_t tokens = accumulate(times);
-  const double lr = schedule_.at(n - 1);
+  // Steps that overflowed have changed nothing: neither the schedule nor the optimizer counts them.
+  const int64_t updates = n - scaler_->state().skipped_steps;
+  const double lr = schedule_.at(updates - 1), loss_scale = scaler_->scale();
   note("updating");
-  optimizer_->enqueue({.lr = lr, .step = n, .tokens = static_cast<double>(tokens), .stop = context_.interrupted->load()});
+  optimizer_->enqueue({lr, updates, static_cast<double>(tokens), loss_scale, context_.interrupted->load()});
   engine_->device().record(marks_[2]);
   if (n < max_steps_) fetch_ahead();
   const Optimizer::Report report = optimizer_->read();
   stop_ = report.stop || (engine_->ranks().size() == 1 && context_.interrupted->load());
   const double mean = report.loss / std::max(report.tokens, 1.0);
-  if (report.skipped)
+  if (!scaler_->update(!report.skipped))
     throw Error(Code::kInternal,
                 "step " + std::to_string(n) + ": the gradient norm is not finite (loss " + std::to_string(mean) +
+                    (scaler_->active() ? ", loss scale " + std::to_string(loss_scale) : "") +
                     "); lower optim.lr, raise optim.schedule.warmup_steps, or check the data. Checkpoints saved so far are intact");
   times.compute = engine_->device().elapsed(marks_[0], marks_[1]);
   times.optimizer = engine_->device().elapsed(marks_[1], marks_[2]);
@@ -322,6 +329,11 @@ Metrics TrainLoop::step(int64_t n) {
                   {"memory_planned", static_cast<double>(planned_bytes_)}};
   if (engine_->ranks().size() > 1)
     metrics.emplace_back("tokens_per_s_per_device", processed / ms * 1e3 / static_cast<double>(engine_->ranks().size()));
+  if (report.skipped) std::erase_if(metrics, [](const auto& m) { return m.first == "grad_norm"; });  // not a number
+  if (scaler_->active()) {
+    metrics.emplace_back("loss_scale", loss_scale);
+    metrics.emplace_back("skipped", static_cast<double>(scaler_->state().skipped_steps));
+  }
   if (most_bytes_ > 0) metrics.emplace_back("memory_measured", static_cast<double>(most_bytes_));
   return metrics;
 }
@@ -343,11 +355,21 @@ void TrainLoop::save_checkpoint(const Metrics& metrics) {
   progress_.metrics.clear();
   for (const char* name : {"loss", "val_loss"})
     if (const double* value = find(metrics, name)) progress_.metrics[name] = *value;
+  if (scaler_->active()) progress_.loss_scale = scaler_->state();
+  note("saving a checkpoint");
   const checkpoint::Store store(directory_ / "checkpoints");
-  save(store.path_of(progress_.step), engine_->state(), progress_, setup_, tokenizer_.get(), engine_->device());
-  if (!is_chief()) return;
-  prune(store);
-  loggers_->text(progress_.step, "saved " + store.path_of(progress_.step).string());
+  tell_saved();
+  saver_->save(
+      take_snapshot(store.path_of(progress_.step), engine_->state(), engine_->ranks(), progress_, setup_, tokenizer_.get(), kept()));
+  if (!rule.get_bool("async")) tell_saved();
+}
+
+// Of a checkpoint that has become visible since the last call.
+void TrainLoop::tell_saved() {
+  const auto path = saver_->finished();
+  if (!path || !is_chief()) return;
+  prune(checkpoint::Store(directory_ / "checkpoints"));
+  loggers_->text(progress_.step, "saved " + path->string());
 }
 
 void TrainLoop::prune(const checkpoint::Store& store) const {

@@ -16,6 +16,7 @@
 #include "core/runtime/engine.hpp"
 #include "core/runtime/logger_set.hpp"
 #include "core/runtime/lr_schedule.hpp"
+#include "core/runtime/saver.hpp"
 #include "core/runtime/snapshot.hpp"
 
 namespace nemo::runtime {
@@ -64,7 +65,9 @@ class TrainLoop {
   void watch_memory();
   double validate();
   void save_checkpoint(const Metrics& metrics);
+  void tell_saved();
   void prune(const checkpoint::Store& store) const;
+  [[nodiscard]] KeptState kept() const { return {&engine_->state_layout(), engine_->kept_state()}; }
   [[nodiscard]] bool due(const char* section, const char* every, int64_t step) const;
 
   const Setup& setup_;
@@ -74,8 +77,10 @@ class TrainLoop {
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<DataSource> train_, validation_;
   std::unique_ptr<LoggerSet> loggers_;  // on rank 0 alone
+  std::unique_ptr<Saver> saver_;
   LrSchedule schedule_;
   Progress progress_;
+  std::unique_ptr<LossScaler> scaler_;
   const Batch* ahead_ = nullptr;                // read while the device worked
   std::exception_ptr ahead_failed_;             // that read's failure, told when its batch is due
   std::array<Mark, 3> marks_;                   // of a step: begin, gradients done, update done

@@ -28,11 +28,23 @@ std::vector<Layout> layouts() {
       {"ddp4", 4, {"strategy.plugin=ddp"}},
       {"zero1x2", 2, {"strategy.plugin=zero1"}},
       {"zero1x4 buckets", 4, {"strategy.plugin=zero1", "strategy.bucket_size=5000"}},
+      {"zero2x2", 2, {"strategy.plugin=fsdp", "strategy.sharding_strategy=shard_grad_op"}},
+      {"fsdp2", 2, {"strategy.plugin=fsdp"}},
+      {"fsdp4", 4, {"strategy.plugin=fsdp"}},
+      {"fsdp2 kept", 2, {"strategy.plugin=fsdp", "strategy.reshard_after_forward=false"}},
+      {"fsdp4 recompute", 4, {"strategy.plugin=fsdp", "trainer.recompute=full"}},
+      {"hybrid dp2 fsdp2", 4, {"strategy.plugin=fsdp", "strategy.num_replicas=2"}},
       {"tp2", 2, megatron({"tensor_model_parallel_size=2", "sequence_parallel=false"})},
       {"tp2+sp", 2, megatron({"tensor_model_parallel_size=2"})},
       {"tp4+sp", 4, megatron({"tensor_model_parallel_size=4"})},
       {"tp2+sp dp2 zero1", 4, megatron({"tensor_model_parallel_size=2"})},
+      {"tp2+sp fsdp2", 4, megatron({"tensor_model_parallel_size=2", "data_parallel_sharding_strategy=optim_grads_params"})},
       {"tp2+sp dp2", 4, megatron({"tensor_model_parallel_size=2", "use_distributed_optimizer=false"})},
+      {"cp2", 2, megatron({"context_parallel_size=2"})},
+      {"cp4", 4, megatron({"context_parallel_size=4"})},
+      {"tp2+sp cp2 dp2", 8, megatron({"tensor_model_parallel_size=2", "context_parallel_size=2"})},
+      {"cp2 fsdp2", 4, megatron({"context_parallel_size=2", "data_parallel_sharding_strategy=optim_grads_params"})},
+      {"tp2+sp dp4 zero1", 8, megatron({"tensor_model_parallel_size=2"})},
   };
 }
 
@@ -41,7 +53,7 @@ class Equality : public testing::TestWithParam<const char*> {};
 TEST_P(Equality, every_layout_trains_like_one_rank) {
   const Folder folder;
   const std::string model = GetParam();
-  const std::vector<Step> one = train(folder, model, "one", {"data.micro_batch_size=2"});
+  const std::vector<Step> one = train(folder, model, "one", {"data.micro_batch_size=4"});
   ASSERT_EQ(one.size(), 20U);
   EXPECT_LT(one.back().loss, one.front().loss);
   std::printf("%-22s %-20s %14s %14s\n", model.c_str(), "layout", "loss", "grad norm");

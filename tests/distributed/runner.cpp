@@ -25,8 +25,8 @@ std::string recipe(const std::string& model) {
   const std::string family = model == "gpt" ? "plugin = \"gpt\"\nhidden_dropout = 0.1\nembedding_dropout = 0.1\n"
                                             : "plugin = \"llama\"\nnum_query_groups = 4\nffn_hidden_size = 64\n";
   return "[model]\n" + family +
-         "num_layers = 4\nhidden_size = 32\nnum_attention_heads = 8\nvocab_size = 64\n"
-         "[data]\nplugin = \"mock\"\nvocab_size = 64\npattern = \"arithmetic\"\nseq_length = 16\nmicro_batch_size = 1\nglobal_batch_size = "
+         "num_layers = 2\nhidden_size = 32\nnum_attention_heads = 8\nvocab_size = 64\n"
+         "[data]\nplugin = \"mock\"\nvocab_size = 64\npattern = \"arithmetic\"\nseq_length = 16\nmicro_batch_size = 2\nglobal_batch_size = "
          "8\n"
          "[optim]\nlr = 1e-3\n[trainer]\naccelerator = \"cpu\"\nmax_steps = 20\n[backend]\nthreads = 1\n"
          "[log]\ndir = \".\"\nloggers = [\"jsonl\"]\n[checkpoint]\nkeep_top_k = 0\nsave_last = false\n";

@@ -11,9 +11,24 @@ namespace nemo::cuda {
 namespace {
 
 constexpr uint64_t kWorkspaceLimit = uint64_t{32} << 20;  // what cuBLASLt wants on Hopper
-constexpr int kCandidates = 16;
+constexpr int kCandidates = 32;
 
-cudaDataType_t cuda_type(nemo_dtype d) { return d == NEMO_DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
+cudaDataType_t cuda_type(nemo_dtype d) {
+  switch (d) {
+    case NEMO_DTYPE_BF16:
+      return CUDA_R_16BF;
+    case NEMO_DTYPE_F16:
+      return CUDA_R_16F;
+    case NEMO_DTYPE_E4M3:
+      return CUDA_R_8F_E4M3;
+    case NEMO_DTYPE_E5M2:
+      return CUDA_R_8F_E5M2;
+    default:
+      return CUDA_R_32F;
+  }
+}
+
+bool is_8_bit(const Product& p) { return size_of(p.ab) == 1; }
 
 struct EpilogueTraits {
   const char* name;
@@ -21,15 +36,12 @@ struct EpilogueTraits {
   bool bias, aux, bias_grad;
 };
 const EpilogueTraits& traits_of(Epilogue e) {
-  static constexpr EpilogueTraits all[] = {{"", CUBLASLT_EPILOGUE_DEFAULT, false, false, false},
-                                           {"bias", CUBLASLT_EPILOGUE_BIAS, true, false, false},
-                                           {"gelu", CUBLASLT_EPILOGUE_GELU, false, false, false},
-                                           {"gelu_bias", CUBLASLT_EPILOGUE_GELU_BIAS, true, false, false},
-                                           {"gelu_aux", CUBLASLT_EPILOGUE_GELU_AUX, false, true, false},
-                                           {"gelu_aux_bias", CUBLASLT_EPILOGUE_GELU_AUX_BIAS, true, true, false},
-                                           {"dgelu", CUBLASLT_EPILOGUE_DGELU, false, true, false},
-                                           {"dgelu_bias_grad", CUBLASLT_EPILOGUE_DGELU_BGRAD, false, true, true},
-                                           {"bias_grad", CUBLASLT_EPILOGUE_BGRADB, false, false, true}};
+  static constexpr EpilogueTraits all[] = {
+      {"", CUBLASLT_EPILOGUE_DEFAULT, false, false, false},         {"bias", CUBLASLT_EPILOGUE_BIAS, true, false, false},
+      {"gelu", CUBLASLT_EPILOGUE_GELU, false, false, false},        {"gelu_bias", CUBLASLT_EPILOGUE_GELU_BIAS, true, false, false},
+      {"gelu_aux", CUBLASLT_EPILOGUE_GELU_AUX, false, true, false}, {"gelu_aux_bias", CUBLASLT_EPILOGUE_GELU_AUX_BIAS, true, true, false},
+      {"dgelu", CUBLASLT_EPILOGUE_DGELU, false, true, false},       {"dgelu_bias_grad", CUBLASLT_EPILOGUE_DGELU_BGRAD, false, true, true},
+      {"bias_grad", CUBLASLT_EPILOGUE_BGRADB, false, false, true}};
   return all[static_cast<size_t>(e)];
 }
 
@@ -41,13 +53,15 @@ std::string key_of(const Product& p, uint32_t alignment) {
   if (p.write == Write::accumulate) s += "-add";
   if (p.epilogue != Epilogue::none) s += "-" + std::string(traits_of(p.epilogue).name);
   if (p.ld_aux != 0) s += "-" + std::to_string(p.ld_aux);
+  if (p.b != 0 && p.b != p.ab) s += "-" + std::string(name_of(p.b));
+  if (p.arithmetic != Arithmetic::plain) s += p.arithmetic == Arithmetic::tf32 ? "-tf32" : "-fast";
   return s + "-a" + std::to_string(alignment);
 }
 
 // The largest power of two up to 16 that divides the row pitch of every operand: what 16-byte aligned bases give.
 uint32_t natural_alignment(const Product& p) {
   uint32_t a = 16;
-  for (int64_t pitch : {p.lda * size_of(p.ab), p.ldb * size_of(p.ab), p.ldc * size_of(p.c)})
+  for (int64_t pitch : {p.lda * size_of(p.ab), p.ldb * size_of(p.b_type()), p.ldc * size_of(p.c)})
     while (pitch % a != 0) a /= 2;
   return a;
 }
@@ -62,7 +76,9 @@ void set(const CublasLt& lt, cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttrib
 // Row-major C = op(A) op(B) is column-major C' = op(B)' op(A)': cuBLASLt's A is our B.
 GemmPlan::GemmPlan(const CublasLt& lt, cublasLtHandle_t handle, const Product& p, uint32_t alignment)
     : lt_(lt), handle_(handle), product_(p), alignment_(alignment) {
-  check(lt.cublasLtMatmulDescCreate(&desc_, CUBLAS_COMPUTE_32F, CUDA_R_32F), "matmul descriptor");
+  const cublasComputeType_t compute = p.arithmetic == Arithmetic::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+  check(lt.cublasLtMatmulDescCreate(&desc_, compute, CUDA_R_32F), "matmul descriptor");
+  if (p.arithmetic == Arithmetic::fast) set(lt, desc_, CUBLASLT_MATMUL_DESC_FAST_ACCUM, int8_t{1});
   const cublasOperation_t op_a = p.tb == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N,
                           op_b = p.ta == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N;
   set(lt, desc_, CUBLASLT_MATMUL_DESC_TRANSA, op_a);
@@ -74,7 +90,7 @@ GemmPlan::GemmPlan(const CublasLt& lt, cublasLtHandle_t handle, const Product& p
     set(lt, desc_, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, cuda_type(p.c));
     set(lt, desc_, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.ld_aux);
   }
-  lay_out(&a_, p.ab, p.tb == Transpose::yes ? p.k : p.n, p.tb == Transpose::yes ? p.n : p.k, p.ldb);
+  lay_out(&a_, p.b_type(), p.tb == Transpose::yes ? p.k : p.n, p.tb == Transpose::yes ? p.n : p.k, p.ldb);
   lay_out(&b_, p.ab, p.ta == Transpose::yes ? p.m : p.k, p.ta == Transpose::yes ? p.k : p.m, p.lda);
   lay_out(&c_, p.c, p.n, p.m, p.ldc);
 }
@@ -97,6 +113,10 @@ cublasStatus_t GemmPlan::enqueue(const Operands& o, const cublasLtMatmulAlgo_t& 
   if (epilogue.bias) set(lt_, desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, o.bias);
   if (epilogue.bias_grad) set(lt_, desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, o.bias_grad);
   if (epilogue.aux) set(lt_, desc_, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, o.aux);
+  if (is_8_bit(product_)) {
+    set(lt_, desc_, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, o.b_scale);
+    set(lt_, desc_, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, o.a_scale);
+  }
   return lt_.cublasLtMatmul(handle_, desc_, &one, o.b, a_, o.a, b_, &beta, o.c, c_, o.c, c_, &algo, workspace, bytes, stream);
 }
 
@@ -106,7 +126,8 @@ void GemmPlan::run(const Operands& o, void* workspace, cudaStream_t stream) cons
 
 bool GemmPlan::takes(const Operands& o) const {
   uintptr_t all = 0;
-  for (const void* p : {o.a, o.b, static_cast<const void*>(o.c), o.bias, static_cast<const void*>(o.aux), static_cast<const void*>(o.bias_grad)})
+  for (const void* p :
+       {o.a, o.b, static_cast<const void*>(o.c), o.bias, static_cast<const void*>(o.aux), static_cast<const void*>(o.bias_grad)})
     all |= reinterpret_cast<uintptr_t>(p);
   return all % alignment_ == 0;
 }
@@ -138,7 +159,7 @@ GemmPlans Gemm::plan(const Product& p) {
   const uint32_t alignment = natural_alignment(p);
   const uint32_t least = static_cast<uint32_t>(size_of(p.ab));
   GemmPlans plans{make(p, alignment, autotune_), nullptr};
-  if (alignment > least) plans.any = make(p, least, Autotune::off);
+  if (alignment > least && !is_8_bit(p)) plans.any = make(p, least, Autotune::off);
   return plans;
 }
 
@@ -216,7 +237,7 @@ void Gemm::choose(GemmPlan& plan, const std::string& key, Autotune autotune) {
     return plan.enqueue(o, algo, workspace, kWorkspaceLimit, stream_);
   };
   if (autotune == Autotune::on && recall(plan, key)) {
-    fastest(plan.product_, {plan.algo_}, run, kWorkspaceLimit, stream_);
+    if (const auto timed = fastest(plan.product_, {plan.algo_}, run, kWorkspaceLimit, stream_)) plan.milliseconds_ = timed->milliseconds;
     return;
   }
   const auto found = proposals(plan, key, autotune == Autotune::on ? kCandidates : 1);
@@ -225,9 +246,11 @@ void Gemm::choose(GemmPlan& plan, const std::string& key, Autotune autotune) {
     const auto start = std::chrono::steady_clock::now();
     std::vector<cublasLtMatmulAlgo_t> algorithms;
     for (const auto& f : found) algorithms.push_back(f.algo);
-    const std::optional<size_t> measured = fastest(plan.product_, algorithms, run, kWorkspaceLimit, stream_);
-    best = measured.value_or(0);
-    if (measured) cache_.add(key, algorithms[best]);
+    if (const auto measured = fastest(plan.product_, algorithms, run, kWorkspaceLimit, stream_)) {
+      best = measured->index;
+      plan.milliseconds_ = measured->milliseconds;
+      cache_.add(key, algorithms[best]);
+    }
     searched_.add(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   plan.algo_ = found[best].algo;

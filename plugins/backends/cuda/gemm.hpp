@@ -1,4 +1,4 @@
-// Matrix products C = op(A) op(B) (+ C) with an epilogue, by cuBLASLt: row-major matrices, f32 accumulation, TF32 off. The algorithm is
+// Matrix products C = op(A) op(B) (+ C) with an epilogue, by cuBLASLt: row-major matrices, f32 accumulation. The algorithm is
 // searched when the product is prepared (autotune) and remembered on disk.
 #pragma once
 
@@ -15,6 +15,9 @@
 namespace nemo::cuda {
 
 enum class Transpose { no, yes };
+// plain: f32 operands are multiplied as they are, partial sums of 8-bit operands are added in f32 every few steps. tf32: f32 operands are
+// rounded to 10 bits of mantissa. fast: partial sums of 8-bit operands stay in the tensor core's own, narrower accumulator.
+enum class Arithmetic { plain, tf32, fast };
 // What is done with a product before it is stored, at no pass of its own. GELU is the tanh approximation.
 //   bias           + bias[n]
 //   gelu, gelu_bias            gelu(product (+ bias))
@@ -24,8 +27,8 @@ enum class Transpose { no, yes };
 //   bias_grad      the sums of op(A) over k go to bias_grad[m]: A = dy transposed gives the gradient of a bias
 enum class Epilogue { none, bias, gelu, gelu_bias, gelu_aux, gelu_aux_bias, dgelu, dgelu_bias_grad, bias_grad };
 
-// op(A) is [m k], op(B) is [k n], C is [m n]; leading dimensions in elements. A and B have one dtype (f32 or bf16); C has it too, or is
-// f32.
+// op(A) is [m k], op(B) is [k n], C is [m n]; leading dimensions in elements. A and B have one dtype (f32, bf16 or f16); C has it too, or
+// is f32. 8-bit operands (e4m3 and e5m2, not both e5m2): ta = no, tb = yes, pitches and k multiples of 16, C is bf16, f16 or f32.
 struct Product {
   int64_t m, n, k;
   Transpose ta, tb;
@@ -34,6 +37,10 @@ struct Product {
   Write write = Write::overwrite;
   Epilogue epilogue = Epilogue::none;
   int64_t ld_aux = 0;
+  nemo_dtype b = 0;  // of B where it is not that of A
+  Arithmetic arithmetic = Arithmetic::plain;
+
+  nemo_dtype b_type() const { return b != 0 ? b : ab; }
 };
 
 struct Operands {
@@ -43,6 +50,9 @@ struct Operands {
   const void* bias = nullptr;  // n values of C's dtype
   void* aux = nullptr;         // dtype of C; read by dgelu
   void* bias_grad = nullptr;   // overwritten, dtype of C
+  // Factors of A and B in device memory, for 8-bit operands; nullptr: 1.
+  const float* a_scale = nullptr;
+  const float* b_scale = nullptr;
 };
 
 // A product with its algorithm. run only enqueues.
@@ -56,6 +66,8 @@ class GemmPlan {
   void run(const Operands& o, void* workspace, cudaStream_t stream) const;
   uint32_t alignment() const { return alignment_; }
   bool takes(const Operands& o) const;
+  // Of one run with a cold L2, as measured when the algorithm was chosen; 0: not measured.
+  float milliseconds() const { return milliseconds_; }
 
  private:
   friend class Gemm;
@@ -68,6 +80,7 @@ class GemmPlan {
   Product product_;
   uint32_t alignment_;
   uint64_t workspace_ = 0;
+  float milliseconds_ = 0;
   cublasLtMatmulDesc_t desc_ = nullptr;
   cublasLtMatrixLayout_t a_ = nullptr, b_ = nullptr, c_ = nullptr;
   cublasLtMatmulAlgo_t algo_{};

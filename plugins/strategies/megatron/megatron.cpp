@@ -27,7 +27,14 @@ const Schema schema{{
     boolean("account_for_loss_in_pipeline_split", "false", "so does the output layer with the loss"),
     list("pipeline_layers", NEMO_FIELD_INT, "[]", "layers of every stage in model order; empty: dealt out evenly").min(0),
     integer("context_parallel_size", "1", "ranks that share every sequence").min(1),
-    boolean("use_distributed_optimizer", "true", "data ranks share the optimizer state out (ZeRO-1)"),
+    integer("expert_model_parallel_size", "1", "ranks that share the experts of a mixture").min(1),
+    boolean("use_distributed_optimizer", "true", "data ranks share state out, as data_parallel_sharding_strategy says"),
+    choice("data_parallel_sharding_strategy", "\"optim\"",
+           {{"no_shard", "nothing"},
+            {"optim", "optimizer state (ZeRO-1)"},
+            {"optim_grads", "gradients as well (ZeRO-2)"},
+            {"optim_grads_params", "parameters as well (ZeRO-3)"}},
+           "what data ranks share out"),
     integer("bucket_size", "40000000", "parameters that one collective moves, at least; whole blocks are taken together").min(1),
 }};
 
@@ -44,6 +51,9 @@ Sizes sizes_of(const Config& c, const nemo_topology& topology) {
                                                    std::to_string(model) + " ranks do not divide the run's " +
                                                    std::to_string(topology.world_size) + " (trainer.num_nodes x trainer.devices)");
   s.data = topology.world_size / model;
+  if (c.integer("expert_model_parallel_size") > 1)
+    config_fault("expert_model_parallel_size", "expert_model_parallel_size = " + std::to_string(c.integer("expert_model_parallel_size")) +
+                                                   ": experts cannot be split over ranks yet; set it to 1");
   if (s.pipeline == 1 && c.integer("virtual_pipeline_model_parallel_size") > 1)
     config_fault("virtual_pipeline_model_parallel_size", "virtual stages need pipeline_model_parallel_size of 2 or more");
   return s;
@@ -66,6 +76,15 @@ void cut(const Config& c, const nemo_plan_api& api, nemo_plan* plan) {
   check(api.pipeline(plan, &p));
 }
 
+void share_out(const Config& c, const Sizes& s, const nemo_plan_api& api, nemo_plan* plan) {
+  const std::string what = c.boolean("use_distributed_optimizer") ? c.string("data_parallel_sharding_strategy") : "no_shard";
+  const nemo_str ranks = s.context > 1 ? NEMO_STR("dp,cp") : NEMO_STR("dp");
+  check(api.bucket(plan, c.integer("bucket_size")));
+  if (what == "optim") check(api.shard_optimizer(plan, ranks));
+  if (what == "optim_grads") check(api.shard_gradients(plan, ranks));
+  if (what == "optim_grads_params") check(api.shard_parameters(plan, ranks));
+}
+
 // Tensor ranks are neighbours, so that they share a node; pipeline ranks are farthest apart, since they exchange least.
 nemo_error* plan(nemo_host*, const nemo_config* config, const nemo_topology* topology, const nemo_plan_api* api, nemo_plan* plan) {
   return guard([&] {
@@ -81,7 +100,7 @@ nemo_error* plan(nemo_host*, const nemo_config* config, const nemo_topology* top
     rule("seq", "cp");
     if (c.boolean("sequence_parallel")) rule("seq", "tp");
     if (s.pipeline > 1) cut(c, *api, plan);
-    if (c.boolean("use_distributed_optimizer")) check(api->shard_optimizer(plan, s.context > 1 ? NEMO_STR("dp,cp") : NEMO_STR("dp")));
+    share_out(c, s, *api, plan);
   });
 }
 

@@ -107,8 +107,7 @@ NEMO_CPU_KERNEL(dropout) {
         drop<T>(args, l.in<int64_t>(1), run, run.element + begin, run.element + end, l.in<T>(0), l.out<T>(0));
       };
       const auto n = static_cast<int64_t>(runs.size());
-      if (n == 1)
-        return pool.split(runs[0].length, kGrain / 4, [&](int64_t begin, int64_t end, int) { part(runs[0], begin, end); });
+      if (n == 1) return pool.split(runs[0].length, kGrain / 4, [&](int64_t begin, int64_t end, int) { part(runs[0], begin, end); });
       pool.split(n, row_grain(runs[0].length), [&](int64_t begin, int64_t end, int) {
         for (int64_t r = begin; r < end; ++r) part(runs[static_cast<size_t>(r)], 0, runs[static_cast<size_t>(r)].length);
       });

@@ -1,5 +1,5 @@
-// linear with what stands before or behind it: bias and activation forward, the activation's slope in the gradient of the input, the
-// gradient of the bias beside that of the weight. A product, then one pass over its rows.
+// linear with what stands before or behind it: bias and activation forward, the activation's slope and the bias gradient in the gradient of
+// the input. A product, then one pass over its rows.
 #include "kernels/arch.hpp"
 
 #include "kernels/activations.hpp"
@@ -52,54 +52,36 @@ NEMO_CPU_KERNEL(linear_activation) {
 NEMO_CPU_KERNEL(linear_dgrad_activation) {
   const Matrix dy = split_at(node, node.in(0), 'a'), w = split_at(node, node.in(1), 'n'), pre = split_at(node, node.in(2), 'a'),
                dx = split_at(node, node.out(0), 'a');
-  const nemo_dtype d = node.compute();
+  node.need_contiguous(node.out(1));
+  const nemo_dtype d = node.compute(), bias_type = node.out(1).dtype;
   const Product p{node.size('a'), node.size('k'), node.size('n'), Transpose::no, Transpose::no, d, d, d, dy.ld, w.ld, dx.ld};
   Device held = device;
   return with_activation(node, [&](auto act) {
     return with_type(d, [&](auto tag) {
       using T = decltype(tag);
+      using C = compute_t<T>;
+      const ColumnSums sums(device.pool, dx.rows, dx.cols);
       return make_kernel(
           [=](const Launch& l) {
             multiply(held, p, l.in(0), l.in(1), l.out(0), Write::overwrite, nullptr, l.workspace<char>());
-            each_row(held.pool, dx.rows, dx.cols, [&](int64_t r) {
-              const T* x = l.in<T>(2) + r * pre.ld;
-              T* to = l.out<T>(0) + r * dx.ld;
+            C* partial = l.workspace<C>();
+            held.pool.split(dx.rows, row_grain(dx.cols), [&](int64_t begin, int64_t end, int part) {
+              C* sum = sums.partial(partial, part);
+              if (bias_type != 0) std::fill(sum, sum + dx.cols, C(0));
+              for (int64_t r = begin; r < end; ++r) {
+                const T* x = l.in<T>(2) + r * pre.ld;
+                T* to = l.out<T>(0) + r * dx.ld;
 #pragma omp simd
-              for (int64_t i = 0; i < dx.cols; ++i) to[i] = narrow<T>(widen(to[i]) * decltype(act)::slope(widen(x[i])));
+                for (int64_t i = 0; i < dx.cols; ++i) to[i] = narrow<T>(widen(to[i]) * decltype(act)::slope(widen(x[i])));
+                if (bias_type == 0) continue;
+#pragma omp simd
+                for (int64_t i = 0; i < dx.cols; ++i) sum[i] += widen(to[i]);
+              }
             });
+            if (bias_type != 0) sums.finish(held.pool, partial, bias_type, l.out(1), l.write());
           },
-          product_workspace(p, device));
+          std::max(product_workspace(p, device), sums.bytes<C>()));
     });
-  });
-}
-
-NEMO_CPU_KERNEL(linear_wgrad_bias) {
-  const Matrix dy = split_at(node, node.in(0), 'a'), x = split_at(node, node.in(1), 'a'), dw = split_at(node, node.out(0), 'n');
-  node.need_contiguous(node.out(1));
-  const nemo_dtype d = node.compute(), bias_type = node.out(1).dtype;
-  const Product p{node.size('n'),    node.size('k'), node.size('a'), Transpose::yes, Transpose::no, d, d,
-                  node.out(0).dtype, dy.ld,          x.ld,           dw.ld};
-  Device held = device;
-  return with_type(d, [&](auto tag) {
-    using T = decltype(tag);
-    using C = compute_t<T>;
-    const ColumnSums sums(device.pool, dy.rows, dy.cols);
-    return make_kernel(
-        [=](const Launch& l) {
-          multiply(held, p, l.in(0), l.in(1), l.out(0), l.write(), nullptr, l.workspace<char>());
-          C* partial = l.workspace<C>();
-          held.pool.split(dy.rows, row_grain(dy.cols), [&](int64_t begin, int64_t end, int part) {
-            C* to = sums.partial(partial, part);
-            std::fill(to, to + dy.cols, C(0));
-            for (int64_t r = begin; r < end; ++r) {
-              const T* row = l.in<T>(0) + r * dy.ld;
-#pragma omp simd
-              for (int64_t i = 0; i < dy.cols; ++i) to[i] += widen(row[i]);
-            }
-          });
-          sums.finish(held.pool, partial, bias_type, l.out(1), l.write());
-        },
-        std::max(product_workspace(p, device), sums.bytes<C>()));
   });
 }
 

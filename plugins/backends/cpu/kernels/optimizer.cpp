@@ -22,9 +22,9 @@ Types checked(const Node& node) {
   if (node.in(1).size() != 8) node.refuse("hyper must be f64[8]");
   if (node.has_attribute("momentum") == false) t.out3 = node.out(3).dtype;
   for (nemo_dtype d : {t.grad, t.param})
-    if (!is_floating(d)) node.refuse("gradient and parameter must be f32, f64 or bf16");
+    if (!is_floating(d)) node.refuse("gradient and parameter must be f32, f64, bf16 or f16");
   for (nemo_dtype d : {t.master, t.out2, t.out3})
-    if (d != 0 && !is_floating(d)) node.refuse("master weights and moments must be f32, f64 or bf16");
+    if (d != 0 && !is_floating(d)) node.refuse("master weights and moments must be f32, f64, bf16 or f16");
   return t;
 }
 

@@ -117,7 +117,7 @@ NEMO_CPU_KERNEL(broadcast) {
 }
 
 NEMO_CPU_KERNEL(sum_squares) {
-  if (!is_floating(node.in(0).dtype)) node.refuse("sums f32, f64 and bf16 only");
+  if (!is_floating(node.in(0).dtype)) node.refuse("sums f32, f64, bf16 and f16 only");
   node.need_contiguous(node.in(0));
   const int64_t n = node.in(0).size();
   return with_type(node.in(0).dtype, [&](auto tag) {

@@ -57,6 +57,9 @@ __global__ void __launch_bounds__(32 * kFinishCols) finish_kernel(const ColumnSu
   if (one.dtype == NEMO_DTYPE_BF16) {
     bf16* to = static_cast<bf16*>(one.out) + at;
     *to = narrow<bf16>(add ? widen(*to) + total : total);
+  } else if (one.dtype == NEMO_DTYPE_F16) {
+    f16* to = static_cast<f16*>(one.out) + at;
+    *to = narrow<f16>(add ? widen(*to) + total : total);
   } else {
     float* to = static_cast<float*>(one.out) + at;
     *to = add ? *to + total : total;

@@ -1,5 +1,5 @@
-// linear with what stands before or behind it: bias and activation forward, the activation's slope in the gradient of the input, the
-// gradient of the bias beside that of the weight. By cuBLASLt's epilogues where it has one for the case (bf16, tanh GELU), else a product
+// linear with what stands before or behind it: bias and activation forward, the activation's slope and the bias gradient in the gradient of
+// the input. By cuBLASLt's epilogues where it has one for the case (bf16, tanh GELU), else a product
 // and an elementwise kernel, as without the fusion.
 #include "gemm.hpp"
 #include "kernels/activations.cuh"
@@ -79,67 +79,57 @@ NEMO_CUDA_KERNEL(linear_activation) {
   });
 }
 
+namespace {
+
+// The gradient of the bias comes from the epilogue where that was measured to be faster than a pass of its own over dx.
+bool bias_pays(const GemmPlan* with, const GemmPlan* without, const Matrix& dx, nemo_dtype d) {
+  constexpr double kBandwidth = 2.7e12;
+  if (with == nullptr || without == nullptr || with->milliseconds() <= 0 || without->milliseconds() <= 0) return false;
+  const double pass = static_cast<double>(dx.rows * dx.cols * size_of(d)) / kBandwidth * 1e3;
+  return with->milliseconds() < without->milliseconds() + pass;
+}
+
+}  // namespace
+
+// cuBLASLt overwrites the bias gradient, in the products' dtype, so it goes through the workspace.
 NEMO_CUDA_KERNEL(linear_dgrad_activation) {
   const Matrix dy = split_at(node, node.in(0), 'a'), w = split_at(node, node.in(1), 'n'), pre = split_at(node, node.in(2), 'a'),
                dx = split_at(node, node.out(0), 'a');
-  const nemo_dtype d = node.compute();
+  node.need_contiguous(node.out(1));
+  const nemo_dtype d = node.compute(), bias_type = node.out(1).dtype;
   Product p{node.size('a'), node.size('k'), node.size('n'), Transpose::no, Transpose::no, d, d, dy.ld, w.ld, dx.ld};
   const GemmPlans plain = device.gemm->plan(p);
   p.epilogue = Epilogue::dgelu;
   p.ld_aux = pre.ld;
   const auto fused = epilogue_plan(node, device, p);
+  p.epilogue = Epilogue::dgelu_bias_grad;
+  auto whole = bias_type != 0 ? epilogue_plan(node, device, p) : nullptr;
+  if (!bias_pays(whole.get(), fused.get(), dx, d)) whole = nullptr;
+  const RowSums sums(d, dx, device.multiprocessors), one_row(d, {1, dx.cols, dx.cols}, 1);
+  const uint64_t products = align_up(std::max({plain.workspace(), workspace_of(fused), workspace_of(whole)}));
+  const uint64_t row_bytes = align_up(static_cast<uint64_t>(partial_pitch(dx.cols)) * sizeof(float));
   return with_activation(node, [&](auto act) {
     return with_type(d, [&](auto tag) {
       using T = decltype(tag);
       return make_kernel(
           [=](const Launch& l) {
-            const Operands o{l.in(0), l.in(1), l.out(0), nullptr, const_cast<void*>(l.in(2))};
-            if (fused != nullptr && fused->takes(o)) return fused->run(o, l.workspace<char>(), l.stream());
-            plain.run({l.in(0), l.in(1), l.out(0)}, l.workspace<char>(), l.stream());
-            map_matrices<T, 2>({l.out(0), l.in(2)}, {dx.ld, pre.ld}, l.out(0), dx, TimesSlope<decltype(act)>{}, l.stream());
+            float* partial = l.workspace<float>(products);
+            const Operands o{l.in(0), l.in(1), l.out(0), nullptr, const_cast<void*>(l.in(2)), partial};
+            if (whole != nullptr && whole->takes(o)) {
+              whole->run(o, l.workspace<char>(), l.stream());
+              return one_row.run(partial, bias_type, l.out(1), l.workspace<float>(products + row_bytes), l);
+            }
+            if (fused != nullptr && fused->takes(o)) {
+              fused->run(o, l.workspace<char>(), l.stream());
+            } else {
+              plain.run({l.in(0), l.in(1), l.out(0)}, l.workspace<char>(), l.stream());
+              map_matrices<T, 2>({l.out(0), l.in(2)}, {dx.ld, pre.ld}, l.out(0), dx, TimesSlope<decltype(act)>{}, l.stream());
+            }
+            if (bias_type != 0) sums.run(l.out(0), bias_type, l.out(1), partial, l);
           },
-          std::max(plain.workspace(), workspace_of(fused)));
+          products + std::max(sums.workspace(), 2 * row_bytes));
     });
   });
-}
-
-// cuBLASLt overwrites the bias gradient also where it adds to that of the weight, so it goes through the workspace.
-NEMO_CUDA_KERNEL(linear_wgrad_bias) {
-  const Matrix dy = split_at(node, node.in(0), 'a'), x = split_at(node, node.in(1), 'a'), dw = split_at(node, node.out(0), 'n');
-  node.need_contiguous(node.out(1));
-  const nemo_dtype d = node.compute(), bias_type = node.out(1).dtype;
-  if (node.out(0).dtype != d && node.out(0).dtype != NEMO_DTYPE_F32) node.refuse("f32 products have f32 gradients");
-  Product p{node.size('n'), node.size('k'), node.size('a'), Transpose::yes, Transpose::no, d, node.out(0).dtype, dy.ld, x.ld, dw.ld};
-  const GemmPlans overwrite = device.gemm->plan(p);
-  p.write = Write::accumulate;
-  const GemmPlans add = device.gemm->plan(p);
-  const RowSums sums(d, dy, device.multiprocessors);
-  // f32 sums only: a bf16 one would be rounded before it is added.
-  std::shared_ptr<const GemmPlan> fused_add, fused_overwrite;
-  if (d != NEMO_DTYPE_F32 && p.c == NEMO_DTYPE_F32) {
-    p.epilogue = Epilogue::bias_grad;
-    fused_add = device.gemm->plan_fused(p);
-    p.write = Write::overwrite;
-    fused_overwrite = device.gemm->plan_fused(p);
-  }
-  const uint64_t products = align_up(std::max({overwrite.workspace(), add.workspace(), workspace_of(fused_add), workspace_of(fused_overwrite)}));
-  const uint64_t bias_bytes = align_up(static_cast<uint64_t>(partial_pitch(dy.cols)) * sizeof(float));
-  return make_kernel(
-      [=](const Launch& l) {
-        const bool adds = l.write() == Write::accumulate;
-        const auto& fused = adds ? fused_add : fused_overwrite;
-        float* partial = l.workspace<float>(products);
-        const Operands o{l.in(0), l.in(1), l.out(0), nullptr, nullptr, partial};
-        if (fused != nullptr && fused->takes(o)) {
-          fused->run(o, l.workspace<char>(), l.stream());
-          ColumnSums one{1, dy.cols, {}, 0};
-          one.add(partial, bias_type, l.out(1));
-          return finish_column_sums(one, l);
-        }
-        (adds ? add : overwrite).run({l.in(0), l.in(1), l.out(0)}, l.workspace<char>(), l.stream());
-        sums.run(l.in(0), bias_type, l.out(1), partial, l);
-      },
-      products + std::max(bias_bytes, sums.workspace()));
 }
 
 }  // namespace nemo::cuda

@@ -46,7 +46,7 @@ __global__ void total_kernel(const double* partial, R* out, bool add) {
 
 template <class R, class F>
 Prepared sum_of(const Node& node, F f) {
-  if (!is_floating(node.in(0).dtype)) node.refuse("sums f32 and bf16 only");
+  if (!is_floating(node.in(0).dtype)) node.refuse("sums f32, bf16 and f16 only");
   node.need_contiguous(node.in(0));
   const int64_t n = node.in(0).size();
   const bool can_add = node.has_attribute("accumulate");

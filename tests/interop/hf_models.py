@@ -15,6 +15,10 @@ import transformers as tf
 from safetensors.torch import save_file
 
 torch.set_num_threads(1)
+if tuple(int(n) for n in torch.__version__.split(".")[:2]) < (2, 1):  # LayerNorm without bias came later; transformers passes the argument
+    layer_norm_init = torch.nn.LayerNorm.__init__
+    torch.nn.LayerNorm.__init__ = lambda self, shape, eps=1e-5, affine=True, bias=True, device=None, dtype=None: layer_norm_init(
+        self, shape, eps, affine, device, dtype)
 COMMON = dict(vocab_size=150, hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=3,
               max_position_embeddings=96, pad_token_id=0, bos_token_id=1, eos_token_id=2)
 
@@ -45,7 +49,7 @@ CASES = {
     "starcoder2": [(tf.Starcoder2Config, sized(sliding_window=6)),
                    (tf.Starcoder2Config, sized(sliding_window=None, use_bias=False, tie_word_embeddings=False))],
     "glm": [(tf.GlmConfig, sized(head_dim=8, attention_bias=True)),
-            (tf.GlmConfig, sized(head_dim=16, attention_bias=False, num_key_value_heads=1, tie_word_embeddings=True))],
+            (tf.GlmConfig, sized(head_dim=16, num_attention_heads=3, num_key_value_heads=1, attention_bias=False, tie_word_embeddings=True))],
     "chatglm": [(tf.GlmConfig, sized(head_dim=8, attention_bias=True))],
     "baichuan2": [(tf.LlamaConfig, sized(num_key_value_heads=6, rms_norm_eps=1e-6))],
 }
@@ -61,10 +65,10 @@ def random_model(config, seed):
     return model
 
 
-def chatglm(model, folder):
-    """The same model under ChatGLM's names."""
-    c, out = model.config, {}
-    for name, t in model.state_dict().items():
+def chatglm(c, tensors):
+    """The same model, or its gradients, under ChatGLM's names."""
+    out = {}
+    for name, t in tensors.items():
         for ours, theirs in (("model.embed_tokens", "embedding.word_embeddings"), ("model.norm", "encoder.final_layernorm"), ("lm_head", "output_layer"),
                              ("model.layers.", "encoder.layers."), ("self_attn.o_proj", "self_attention.dense"), ("mlp.gate_up_proj", "mlp.dense_h_to_4h"),
                              ("mlp.down_proj", "mlp.dense_4h_to_h")):
@@ -82,13 +86,12 @@ def chatglm(model, folder):
     return out, config
 
 
-def baichuan2(model, folder):
-    """The same model with one tensor for q, k and v, and with an output layer of normalized rows (see normalized below)."""
-    out = {name: t.clone() for name, t in model.state_dict().items()}
-    for i in range(model.config.num_hidden_layers):
+def baichuan2(c, tensors):
+    """The same model with one tensor for q, k and v, and with an output layer of normalized rows (see Normalized below)."""
+    out = {name: t.clone() for name, t in tensors.items()}
+    for i in range(c.num_hidden_layers):
         at = f"model.layers.{i}.self_attn."
         out[at + "W_pack.weight"] = torch.cat([out.pop(f"{at}{p}_proj.weight") for p in "qkv"])
-    c = model.config
     config = dict(architectures=["BaichuanForCausalLM"], model_type="baichuan", hidden_act="silu", hidden_size=c.hidden_size,
                   intermediate_size=c.intermediate_size, num_hidden_layers=c.num_hidden_layers, num_attention_heads=c.num_attention_heads,
                   vocab_size=c.vocab_size, max_position_embeddings=c.max_position_embeddings, model_max_length=c.max_position_embeddings,
@@ -112,7 +115,7 @@ def logits_of(model, ids):
     return model(input_ids=ids, use_cache=False).logits
 
 
-def golden(model, folder, seed, with_gradients):
+def golden(model, folder, seed, family):
     g = torch.Generator().manual_seed(seed)
     vocab, rows, seq = model.config.vocab_size, 2, 19
     ids, labels = (torch.randint(3, vocab, (rows, seq), generator=g) for _ in range(2))
@@ -121,14 +124,15 @@ def golden(model, folder, seed, with_gradients):
     loss = torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, vocab), labels[:, 1:].reshape(-1))
     tensors = {"input_ids": ids, "labels": labels, "logits": logits.detach().contiguous()}
     facts = {"loss": loss.item()}
-    if with_gradients:
-        model.zero_grad()
-        loss.backward()
-        grads = {n: p.grad.detach().contiguous() for n, p in model.named_parameters()}
-        norms = {n: t.double().norm().item() for n, t in grads.items()}
-        tiny = [n for n, v in norms.items() if v < 1e-6]
-        tensors.update({"grad." + n: t for n, t in grads.items()})
-        facts.update(grad_norms=norms, grad_norm=sum(v * v for v in norms.values())**0.5, noise_float32_vs_float64={"near_zero_gradients": tiny})
+    model.zero_grad()
+    loss.backward()
+    grads = {n: p.grad.detach().contiguous() for n, p in model.named_parameters()}
+    if family in RENAMED:
+        grads = RENAMED[family](model.config, grads)[0]
+    norms = {n: t.double().norm().item() for n, t in grads.items()}
+    tiny = [n for n, v in norms.items() if v < 1e-6]
+    tensors.update({"grad." + n: t for n, t in grads.items()})
+    facts.update(grad_norms=norms, grad_norm=sum(v * v for v in norms.values())**0.5, noise_float32_vs_float64={"near_zero_gradients": tiny})
     out, margins = ids[:1, :6].clone(), []
     with torch.no_grad():
         for _ in range(10):
@@ -148,7 +152,7 @@ def save(family, model, folder):
     if family not in RENAMED:
         model.save_pretrained(folder, safe_serialization=True)
         return
-    tensors, config = RENAMED[family](model, folder)
+    tensors, config = RENAMED[family](model.config, model.state_dict())
     save_file({n: t.contiguous() for n, t in tensors.items()}, f"{folder}/model.safetensors", metadata={"format": "pt"})
     with open(f"{folder}/config.json", "w") as f:
         json.dump(config, f)
@@ -166,7 +170,7 @@ def check(host, family, case, work):
     save(family, model, folder)
     if family == "baichuan2":
         model.lm_head = Normalized(model.lm_head)
-    ids = golden(model, folder, 23, family not in RENAMED)
+    ids = golden(model, folder, 23, family)
     code, text = run(host, "parity", folder, "--work", work)
     if code != 0:
         return text

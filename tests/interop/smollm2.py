@@ -12,12 +12,13 @@ import subprocess
 import sys
 import tempfile
 
+import gguf
 import torch
 import transformers as tf
 
 PROMPTS = ["The capital of France is", "Once upon a time", "def fibonacci(n):", "Water boils at", "The three primary colours are", "In 1969,",
            "My favourite animal is the", "To bake bread you need", "2 + 2 =", "Dear Sir or Madam,"]
-NEW = 24
+NEW = 16
 
 
 def gguf_file():
@@ -33,6 +34,9 @@ def make_folder(folder):
     print(f"reading {path}", flush=True)
     where, name = os.path.split(path)
     model = tf.AutoModelForCausalLM.from_pretrained(where, gguf_file=name, torch_dtype=torch.float32)
+    if not any(t.name == "output.weight" for t in gguf.GGUFReader(path).tensors):  # the reader of transformers leaves such an output random
+        model.config.tie_word_embeddings = True
+        model.tie_weights()
     tf.AutoTokenizer.from_pretrained(where, gguf_file=name).save_pretrained(folder)
     model.save_pretrained(folder, safe_serialization=True)
 

@@ -20,7 +20,7 @@ std::vector<std::string> Assembler::order() const {
   return names;
 }
 
-const Assembler::Loaded& Assembler::load(size_t parameter, nemo_dtype dtype) {
+Assembler::Loaded& Assembler::load(size_t parameter, nemo_dtype dtype) {
   Loaded& l = loaded_[parameter];
   if (l.dtype != dtype) {
     l.dtype = dtype;
@@ -30,29 +30,37 @@ const Assembler::Loaded& Assembler::load(size_t parameter, nemo_dtype dtype) {
   return l;
 }
 
+// The parameter that is the tensor, element for element, and serves nothing else; SIZE_MAX where there is none.
+size_t Assembler::whole(const TheirTensor& tensor, uint64_t count) const {
+  const Piece& piece = map_.pieces()[tensor.pieces[0]];
+  const bool same = tensor.pieces.size() == 1 && piece.box.is_run() && piece.count() == count && elements_[piece.parameter] == count;
+  return same && open_[piece.parameter] == 1 ? piece.parameter : SIZE_MAX;
+}
+
 const std::vector<std::byte>& Assembler::tensor(const std::string& theirs, nemo_dtype dtype) {
   const size_t element = element_bytes(word_of(dtype));
   const TheirTensor& wanted = map_.tensors().at(theirs);
   uint64_t count = 1;
   for (const int64_t size : wanted.shape) count *= static_cast<uint64_t>(size);
+  out_ = {};  // before anything is read: two large tensors are never held at once
+  if (const size_t p = whole(wanted, count); p != SIZE_MAX) {
+    out_ = std::move(load(p, dtype).bytes);
+    loaded_.erase(p);
+    --open_[p];
+    return out_;
+  }
   out_.resize(count * element);
   for (const size_t i : wanted.pieces) {
     const Piece& piece = map_.pieces()[i];
-    const Loaded& from = load(piece.parameter, dtype);
-    const std::byte* dense = from.bytes.data() + piece.first * element;
+    const std::byte* dense = load(piece.parameter, dtype).bytes.data() + piece.first * element;
     if (piece.outer != 1) {
       dense_.resize(piece.count() * element);
       for (uint64_t o = 0; o < piece.outer; ++o)
         std::memcpy(&dense_[o * piece.run * element], dense + o * piece.step * element, piece.run * element);
       dense = dense_.data();
     }
-    const bool whole = piece.box.is_run() && piece.count() == count && from.bytes.size() == out_.size();
-    if (--open_[piece.parameter] == 0 && whole) {
-      out_ = std::move(loaded_.at(piece.parameter).bytes);  // the parameter is the tensor
-    } else {
-      scatter(dense, piece.box, element, out_.data());
-    }
-    if (open_[piece.parameter] == 0) loaded_.erase(piece.parameter);
+    scatter(dense, piece.box, element, out_.data());
+    if (--open_[piece.parameter] == 0) loaded_.erase(piece.parameter);
   }
   return out_;
 }

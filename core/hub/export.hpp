@@ -32,7 +32,8 @@ class Assembler {
     std::vector<std::byte> bytes;
     nemo_dtype dtype = 0;
   };
-  const Loaded& load(size_t parameter, nemo_dtype dtype);
+  Loaded& load(size_t parameter, nemo_dtype dtype);
+  [[nodiscard]] size_t whole(const TheirTensor& tensor, uint64_t count) const;
   const TensorMap& map_;
   std::vector<uint64_t> elements_;
   Read read_;

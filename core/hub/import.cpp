@@ -168,7 +168,8 @@ class Filler {
     const nemo_dtype type = dtype(p);
     std::vector<int64_t> shape;
     for (const graph::Dim& d : parameter.dims) shape.push_back(d.size);
-    const std::byte* data = direct(p);
+    const std::byte* data = direct(p, checkpoint::element_count(shape));
+    if (data != nullptr) buffer_ = {}, dense_ = {};  // memory holds one parameter
     if (data == nullptr) data = assembled(p, checkpoint::element_count(shape), type);
     writer.write(checkpoint::kParameters, {parameter.name, type, shape, data});
     for (const size_t i : map_.pieces_of(p))
@@ -183,11 +184,11 @@ class Filler {
 
  private:
   // The mapped bytes themselves, where they are the parameter as it is.
-  [[nodiscard]] const std::byte* direct(size_t p) const {
+  [[nodiscard]] const std::byte* direct(size_t p, uint64_t count) const {
     if (map_.pieces_of(p).size() != 1) return nullptr;
     const Piece& piece = map_.pieces()[map_.pieces_of(p)[0]];
     const ModelFiles::Entry* entry = source_.find(piece.theirs);
-    if (entry == nullptr || piece.outer != 1 || piece.padded || !piece.box.is_run()) return nullptr;
+    if (entry == nullptr || piece.count() != count || !piece.box.is_run()) return nullptr;
     return entry->data() + piece.box.offset() * element_bytes(entry->tensor->dtype);
   }
 
@@ -203,6 +204,7 @@ class Filler {
         gather(entry->data(), piece.box, element, &buffer_[piece.first * element]);
       else
         gather_runs(*entry, piece, element);
+      if (entry != nullptr) entry->release();
     }
     return buffer_.data();
   }

@@ -42,6 +42,7 @@ void hf_config(HfConfig& c) {
   hf_unused_dropout(c, {"attention_dropout", "embd_pdrop"});  // transformers reads embd_pdrop and does not use it
   c.expect("attention_bias", false);
   Json& j = c.json();
+  (void)j.has("original_max_position_embeddings");  // of scaled positions, which hf_rope reads
   if (c.importing()) return c.put("window_size", j.integer("sliding_window", 0));
   if (c.integer_of("window_size") > 0)
     j.set("sliding_window", c.integer_of("window_size"));

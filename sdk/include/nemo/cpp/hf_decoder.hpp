@@ -25,7 +25,8 @@ inline void hf_decoder_sizes(HfConfig& c, const HfDecoder& d = {}) {
     c.integer("ffn_hidden_size", "intermediate_size");
     c.integer("num_attention_heads", "num_attention_heads");
     c.put("num_query_groups", j.integer("num_key_value_heads", c.integer_of("num_attention_heads")));
-    if (j.has("head_dim")) c.integer("kv_channels", "head_dim");
+    if (j.has("head_dim") && j.integer("head_dim") * c.integer_of("num_attention_heads") != c.integer_of("hidden_size"))
+      c.integer("kv_channels", "head_dim");
     c.integer("vocab_size", "vocab_size");
   } else {
     const DecoderSizes s(c.config());

@@ -23,6 +23,9 @@ commands
   pretrain    train from random weights, or go on from the run's newest checkpoint
   validate    measure the loss of a checkpoint on the validation split
   generate    continue a prompt with a checkpoint
+  import      make a checkpoint of a Hugging Face model folder
+  export      make a Hugging Face model folder of a checkpoint
+  parity      compare a Hugging Face model folder with golden outputs
   plugins     list | inspect ID: what can be named in a recipe, and its settings
   recipes     list | show NAME: the shipped recipes
 
@@ -35,9 +38,12 @@ exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 130 interr
 int dispatch(nemo::host::Program& program, const std::string& command, const std::vector<std::string>& rest) {
   if (command == "pretrain" || command == "validate") return run(program, command, rest);
   if (command == "generate") return generate(program, rest);
+  if (command == "import") return import(program, rest);
+  if (command == "export") return export_checkpoint(program, rest);
+  if (command == "parity") return parity(program, rest);
   if (command == "plugins") return plugins(program, rest);
   if (command == "recipes") return recipes(program, rest);
-  const std::vector<std::string> known{"pretrain", "validate", "generate", "plugins", "recipes"};
+  const std::vector<std::string> known{"pretrain", "validate", "generate", "import", "export", "parity", "plugins", "recipes"};
   const std::string near = nemo::nearest_name(command, known);
   throw nemo::Error(nemo::Code::kConfig, "unknown command '" + command + "'" + (near.empty() ? "" : "; did you mean '" + near + "'?") +
                                              " (see nemo-host --help)");

@@ -43,5 +43,11 @@ int run(Program& program, const std::string& task, const std::vector<std::string
 int generate(Program& program, const std::vector<std::string>& arguments);
 int plugins(Program& program, const std::vector<std::string>& arguments);
 int recipes(Program& program, const std::vector<std::string>& arguments);
+int import(Program& program, const std::vector<std::string>& arguments);
+int export_checkpoint(Program& program, const std::vector<std::string>& arguments);
+int parity(Program& program, const std::vector<std::string>& arguments);
+
+// The sections beside [model] of an imported checkpoint's recipe.
+inline constexpr const char* kImportedRecipe = "[data]\nplugin = \"mock\"\n";
 
 }  // namespace nemo::host

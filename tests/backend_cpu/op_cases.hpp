@@ -10,7 +10,7 @@
 namespace nemo::backend_cpu {
 
 // dense: like compute, but never laid out with strides.
-enum class Role { compute, dense, positive, acc, positive_acc, grad, ids, rng, hyper, state, total, absent };
+enum class Role { compute, dense, positive, acc, positive_acc, grad, ids, permutation, rng, hyper, state, total, absent };
 
 struct Operand {
   Role role = Role::absent;

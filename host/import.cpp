@@ -11,7 +11,7 @@ namespace nemo::host {
 
 namespace po = boost::program_options;
 
-int import(Program& program, const std::vector<std::string>& arguments) {
+int import_folder(Program& program, const std::vector<std::string>& arguments) {
   const std::string usage = "nemo-host import --from HF_DIR --to CHECKPOINT [section.key=value ...]";
   po::options_description options("options");
   options.add_options()("from", po::value<std::string>(), "folder with config.json and safetensors")(

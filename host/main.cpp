@@ -38,7 +38,7 @@ exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 130 interr
 int dispatch(nemo::host::Program& program, const std::string& command, const std::vector<std::string>& rest) {
   if (command == "pretrain" || command == "validate") return run(program, command, rest);
   if (command == "generate") return generate(program, rest);
-  if (command == "import") return import(program, rest);
+  if (command == "import") return import_folder(program, rest);
   if (command == "export") return export_checkpoint(program, rest);
   if (command == "parity") return parity(program, rest);
   if (command == "plugins") return plugins(program, rest);

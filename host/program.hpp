@@ -43,7 +43,7 @@ int run(Program& program, const std::string& task, const std::vector<std::string
 int generate(Program& program, const std::vector<std::string>& arguments);
 int plugins(Program& program, const std::vector<std::string>& arguments);
 int recipes(Program& program, const std::vector<std::string>& arguments);
-int import(Program& program, const std::vector<std::string>& arguments);
+int import_folder(Program& program, const std::vector<std::string>& arguments);
 int export_checkpoint(Program& program, const std::vector<std::string>& arguments);
 int parity(Program& program, const std::vector<std::string>& arguments);
 

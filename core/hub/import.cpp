@@ -242,7 +242,10 @@ void keep_files(checkpoint::Writer& writer, const fs::path& folder, const Json& 
 ImportResult import_model(const ImportOptions& options, plugin::Registry& registry, const Say& warn) {
   const FolderConfig folder = read_config(options.from, registry, warn);
   const std::string recipe = "[model]\n" + folder.settings + options.recipe;
-  const config::Document document = config::Document::parse(recipe, (options.from / "recipe.toml").string(), options.overrides);
+  std::vector<std::string> overrides = options.overrides;
+  if (folder.max_position_embeddings > 0)
+    overrides.insert(overrides.begin(), "data.seq_length=" + std::to_string(std::min<int64_t>(folder.max_position_embeddings, 2048)));
+  const config::Document document = config::Document::parse(recipe, (options.from / "recipe.toml").string(), overrides);
   const runtime::Setup setup = runtime::make_setup(document, registry, warn);
   const graph::Graph graph = runtime::placed(setup.section("model"), [&] {
     return passes::build(*setup.model, &setup.section("model"), {1, 1, 0, {}});

@@ -11,6 +11,10 @@ void route(Backward& b) {
 void load(Backward& b) { give_one(b, 0, "moe_load_grad", {b.dout(0), b.in(0)}, b.op().attrs); }
 void balance(Backward& b) { give_one(b, 0, "moe_balance_grad", {b.dout(0), b.in(1)}); }
 void z_loss(Backward& b) { give_one(b, 0, "moe_z_loss_grad", {b.dout(0), b.in(0)}); }
+void add_loss(Backward& b) {
+  if (b.needs(0)) b.give(0, b.dout(0));
+  give_one(b, 1, "add_loss_grad", {b.dout(0), b.in(2)}, attrs_of(b.op(), {"coefficient", "ignore_index"}));
+}
 void dispatch(Backward& b) { give_one(b, 0, "moe_dispatch_grad", {b.dout(0), b.out(2)}); }
 void combine(Backward& b) { give_many(b, "moe_combine_grad", {b.dout(0), b.in(0), b.in(1), b.in(2)}, {}, {0, 2}); }
 
@@ -35,7 +39,7 @@ void clamped_glu(Backward& b) { give_many(b, "clamped_glu_grad", {b.dout(0), b.i
 }  // namespace
 
 GradientFamily mixture_rules() {
-  return {{"moe_route", route},       {"moe_load", load},           {"moe_balance", balance},           {"moe_z_loss", z_loss},
+  return {{"moe_route", route},       {"moe_load", load},           {"moe_balance", balance},           {"moe_z_loss", z_loss},  {"add_loss", add_loss},
           {"moe_dispatch", dispatch}, {"moe_combine", combine},     {"grouped_linear", grouped_linear}, {"row_scale", row_scale},
           {"clamped_glu", clamped_glu}};
 }

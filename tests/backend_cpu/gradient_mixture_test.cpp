@@ -57,6 +57,19 @@ Differentiable z_loss() {
           }};
 }
 
+Differentiable added_loss() {
+  const Array labels(I32, {4}, {1, -100, 5, 0});
+  const Attrs attrs{{"coefficient", 0.3}};
+  return {"add_loss",
+          {random({}, 1), random({}, 2)},
+          [=](const Arrays& v) {
+            return op("add_loss", {v[0], v[1], labels}, {zeros({})}, attrs);
+          },
+          [=](const Arrays&, const Arrays& d) {
+            return Arrays{d[0], op("add_loss_grad", {d[0], labels}, {zeros({})}, attrs)[0]};
+          }};
+}
+
 // Tokens to rows, an expert's linear, and back.
 Differentiable experts(int shard_offset) {
   const Shape x{2, 5, 4}, rows{2, 5, 2, 4}, y{2, 5, 2, 3}, out{2, 5, 3}, k{2, 5, 2}, w{4, 3, 4}, bias{4, 3};
@@ -105,12 +118,12 @@ std::vector<Differentiable> rows() {
                  return op("clamped_glu_grad", {d[0], v[0], v[1]}, {zeros(a), zeros(a)}, limit);
                }});
   f.push_back({"head_concat",
-               {random({2, 3, 4, 5}, 1), random({2, 3, 2}, 2)},
+               {random({2, 3, 4, 5}, 1), random({2, 3, 1, 2}, 2)},
                [](const Arrays& v) {
                  return op("head_concat", v, {zeros({2, 3, 4, 7})}, {{"f", 7}});
                },
                [](const Arrays&, const Arrays& d) {
-                 return op("head_concat_grad", d, {zeros({2, 3, 4, 5}), zeros({2, 3, 2})}, {{"d", 5}, {"r", 2}});
+                 return op("head_concat_grad", d, {zeros({2, 3, 4, 5}), zeros({2, 3, 1, 2})}, {{"d", 5}, {"m", 1}, {"r", 2}});
                }});
   f.push_back({"take_token",
                {random({2, 3, 4}, 1)},
@@ -141,6 +154,7 @@ TEST(Gradient, of_router_losses_matches_central_difference) {
   for (const char* score : {"softmax", "sigmoid"})
     for (const int axes : {0, 1}) expect_gradient(balance(score, axes));
   expect_gradient(z_loss());
+  expect_gradient(added_loss());
 }
 TEST(Gradient, of_experts_matches_central_difference) {
   for (const int shard_offset : {0, 1}) expect_gradient(experts(shard_offset));

@@ -31,6 +31,8 @@ void add_routing(std::vector<OpCase>& c) {
   c.push_back({"moe_load_grad", "moe_load_grad", {acc({4, 12}), acc({4, 75, 12})}, {acc({4, 75, 12})}, {{"axes", 1}}, false, false});
   c.push_back({"moe_balance", "moe_balance", {acc({4, 12}), {Role::positive_acc, {4, 12}, 0, 1}}, {acc({})}, {}, false, false});
   c.push_back({"moe_balance_grad", "moe_balance_grad", {acc({}), {Role::positive_acc, {4, 12}, 0, 1}}, {acc({4, 12})}, {}, false, false});
+  c.push_back({"add_loss", "add_loss", {acc({}), acc({}), ids({3, 5}, 7)}, {acc({})}, {{"coefficient", 0.3}, {"ignore_index", 2}}, false, false});
+  c.push_back({"add_loss_grad", "add_loss_grad", {acc({}), none()}, {acc({})}, {{"coefficient", 0.3}}, false, false});
   c.push_back({"moe_z_loss", "moe_z_loss", {acc(logits)}, {acc({})}, {}, false, false});
   c.push_back({"moe_z_loss_grad", "moe_z_loss_grad", {acc({}), acc(logits)}, {acc(logits)}, {}, false, false});
 }
@@ -98,8 +100,8 @@ void add_attention_inputs(std::vector<OpCase>& c) {
                true});
   c.push_back({"relative_bias", "relative_bias", {dense({16, 4})}, {acc({4, 30, 40})}, {{"s", 30}, {"t", 40}, {"max_distance", 20}}, false, false});
   c.push_back({"relative_bias_grad", "relative_bias_grad", {acc({4, 30, 40}, 0.1)}, {grad({16, 4})}, {{"v", 16}, {"bidirectional", 0}}, true, false});
-  c.push_back({"head_concat", "head_concat", {x({2, 9, 3, 10}), x({2, 9, 6})}, {x({2, 9, 3, 16})}, {{"f", 16}}, false, true});
-  c.push_back({"head_concat_grad", "head_concat_grad", {x({2, 9, 3, 16})}, {x({2, 9, 3, 10}), x({2, 9, 6})}, {{"d", 10}, {"r", 6}}, false, true});
+  c.push_back({"head_concat", "head_concat", {x({2, 9, 4, 10}), x({2, 9, 2, 6})}, {x({2, 9, 4, 16})}, {{"f", 16}}, false, true});
+  c.push_back({"head_concat_grad", "head_concat_grad", {x({2, 9, 4, 16})}, {x({2, 9, 4, 10}), x({2, 9, 2, 6})}, {{"d", 10}, {"m", 2}, {"r", 6}}, false, true});
   c.push_back({"take_token", "take_token", {x({3, 9, 20})}, {x({3, 20})}, {{"index", 2}}, false, true});
   c.push_back({"take_token_grad", "take_token_grad", {x({3, 20})}, {x({3, 9, 20})}, {{"index", 2}, {"s", 9}}, false, true});
   c.push_back({"rope_offset",

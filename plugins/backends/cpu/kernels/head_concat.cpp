@@ -45,15 +45,15 @@ Buckets buckets_of(const Node& node) {
 
 NEMO_CPU_KERNEL(head_concat) {
   const Tensor x = node.in(0), shared = node.in(1), y = node.out(0);
-  const int64_t b = node.size('b'), s = node.size('s'), h = node.size('h'), d = node.size('d'), r = node.size('r');
-  if (node.size('f') != d + r) node.refuse("f must be d + r");
+  const int64_t b = node.size('b'), s = node.size('s'), h = node.size('h'), m = node.size('m'), d = node.size('d'), r = node.size('r');
+  if (node.size('f') != d + r || m == 0 || h % m != 0) node.refuse("f must be d + r, and h a multiple of m");
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     return make_kernel([=, &pool = device.pool](const Launch& l) {
       pool.split(b * s, row_grain(h * (d + r)), [&](int64_t begin, int64_t end, int) {
         for (int64_t t = begin; t < end; ++t) {
-          const T* common = l.in<T>(1) + offset(shared, t / s, t % s);
           for (int64_t head = 0; head < h; ++head) {
+            const T* common = l.in<T>(1) + offset(shared, t / s, t % s, head * m / h);
             const T* own = l.in<T>(0) + offset(x, t / s, t % s, head);
             std::copy(common, common + r, std::copy(own, own + d, l.out<T>(0) + offset(y, t / s, t % s, head)));
           }
@@ -65,8 +65,8 @@ NEMO_CPU_KERNEL(head_concat) {
 
 NEMO_CPU_KERNEL(head_concat_grad) {
   const Tensor dy = node.in(0), dx = node.out(0), dshared = node.out(1);
-  const int64_t b = node.size('b'), s = node.size('s'), h = node.size('h'), d = node.size('d'), r = node.size('r');
-  if (node.size('f') != d + r) node.refuse("f must be d + r");
+  const int64_t b = node.size('b'), s = node.size('s'), h = node.size('h'), m = node.size('m'), d = node.size('d'), r = node.size('r');
+  if (node.size('f') != d + r || m == 0 || h % m != 0) node.refuse("f must be d + r, and h a multiple of m");
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     using C = compute_t<T>;
@@ -78,15 +78,15 @@ NEMO_CPU_KERNEL(head_concat_grad) {
             const T* up = l.in<T>(0) + offset(dy, t / s, t % s, head);
             std::copy(up, up + d, l.out<T>(0) + offset(dx, t / s, t % s, head));
           }
-          for (int64_t i = 0; i < r; i += kBlock) {
-            const int64_t n = std::min(kBlock, r - i);
+          for (int64_t i = 0; i < m * r; i += std::min(kBlock, r - i % r)) {
+            const int64_t n = std::min(kBlock, r - i % r), group = i / r, per_group = h / m;
             std::fill(sum, sum + n, C(0));
-            for (int64_t head = 0; head < h; ++head) {
-              const T* up = l.in<T>(0) + offset(dy, t / s, t % s, head) + d + i;
+            for (int64_t head = group * per_group; head < (group + 1) * per_group; ++head) {
+              const T* up = l.in<T>(0) + offset(dy, t / s, t % s, head) + d + i % r;
 #pragma omp simd
               for (int64_t c = 0; c < n; ++c) sum[c] += widen(up[c]);
             }
-            store(sum, n, l.out<T>(1) + offset(dshared, t / s, t % s) + i, Write::overwrite);
+            store(sum, n, l.out<T>(1) + offset(dshared, t / s, t % s, group) + i % r, Write::overwrite);
           }
         }
       });

@@ -212,14 +212,5 @@ inline void hf_router_loss(HfConfig& c) {
   c.expect_number("router_jitter_noise", 0);
 }
 
-// Weights that are stored in a quantised form.
-inline void hf_refuse_quantized(HfConfig& c) {
-  if (!c.importing() || !c.json().has("quantization_config")) return;
-  throw Error(NEMO_CODE_UNSUPPORTED, "config.json: the weights are quantised (quantization_config.quant_method = \"" +
-                                         c.json().string("quantization_config.quant_method", "?") +
-                                         "\"); import a bf16 form of the checkpoint (transformers: dequantize, then save_pretrained)")
-      .with("key", "quantization_config");
-}
-
 }  // namespace v1
 }  // namespace nemo::sdk

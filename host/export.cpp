@@ -53,7 +53,9 @@ int export_checkpoint(Program& program, const std::vector<std::string>& argument
   for (const char* needed : {"from", "to"})
     if (!parsed.values.count(needed)) throw Error(Code::kConfig, std::string("--") + needed + " is missing\nusage: " + usage);
   if (!parsed.positional.empty()) throw Error(Code::kConfig, "'" + parsed.positional[0] + "' is no option\nusage: " + usage);
-  hub::ExportOptions out{parsed.values["from"].as<std::string>(), parsed.values["to"].as<std::string>()};
+  hub::ExportOptions out;
+  out.from = parsed.values["from"].as<std::string>();
+  out.to = parsed.values["to"].as<std::string>();
   if (parsed.values.count("dtype")) out.dtype = hub::dtype_of_name(parsed.values["dtype"].as<std::string>());
   if (parsed.values.count("like")) out.like = parsed.values["like"].as<std::string>();
   out.max_shard_bytes = bytes_of(parsed.values["max-shard-size"].as<std::string>());

@@ -37,21 +37,31 @@ void read_as(hid_t set, nemo_dtype dtype, void* into, const std::string& path) {
   checked(H5Dread(set, storage_type(dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, into), "read " + path);
 }
 
-void read_converted(hid_t set, const TensorSlot& slot, const std::string& path) {
+// HDF5 converts between its float types itself; bf16 is not one of them.
+void read_converted(hid_t set, nemo_dtype from, const TensorSlot& slot, const std::string& path) {
   const uint64_t count = element_count(slot.shape);
-  if (slot.dtype == NEMO_DTYPE_F32) {
+  if (from == NEMO_DTYPE_BF16) {
     std::vector<uint16_t> stored(count);
     read_as(set, NEMO_DTYPE_BF16, stored.data(), path);
-    for (uint64_t i = 0; i < count; ++i) static_cast<float*>(slot.data)[i] = float_of_bf16(stored[i]);
-  } else {
+    for (uint64_t i = 0; i < count; ++i) {
+      const float value = float_of_bf16(stored[i]);
+      if (slot.dtype == NEMO_DTYPE_F64)
+        static_cast<double*>(slot.data)[i] = value;
+      else
+        static_cast<float*>(slot.data)[i] = value;
+    }
+  } else if (slot.dtype == NEMO_DTYPE_BF16) {
     std::vector<float> stored(count);
     read_as(set, NEMO_DTYPE_F32, stored.data(), path);
     for (uint64_t i = 0; i < count; ++i) static_cast<uint16_t*>(slot.data)[i] = bf16_of_float(stored[i]);
+  } else {
+    read_as(set, slot.dtype, slot.data, path);
   }
 }
 
 bool converts(nemo_dtype from, nemo_dtype to) {
-  return (from == NEMO_DTYPE_BF16 && to == NEMO_DTYPE_F32) || (from == NEMO_DTYPE_F32 && to == NEMO_DTYPE_BF16);
+  const bool small = from == NEMO_DTYPE_BF16 || from == NEMO_DTYPE_F16 || from == NEMO_DTYPE_F32;
+  return small && (to == NEMO_DTYPE_F32 || to == NEMO_DTYPE_BF16 || to == NEMO_DTYPE_F64);
 }
 
 herr_t add_dataset_name(hid_t group, const char* name, const H5L_info_t*, void* out) {
@@ -147,7 +157,7 @@ void Reader::read(const std::string& group, const TensorSlot& slot) const {
     if (stored == slot.dtype)
       read_as(set, stored, slot.data, path);
     else
-      read_converted(set, slot, path);
+      read_converted(set, stored, slot, path);
   });
 }
 

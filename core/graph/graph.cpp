@@ -66,6 +66,11 @@ ValueId Graph::add_input(std::string name, DType dtype, Dims dims) {
   return add_value({ValueKind::kInput, std::move(name), dtype, std::move(dims), {}});
 }
 
+ValueId Graph::add_state(std::string name, DType dtype, Dims dims) {
+  if (find_state(name) != 0) throw Error(Code::kInternal, "state '" + name + "' is declared twice");
+  return add_value({ValueKind::kState, std::move(name), dtype, std::move(dims), {}});
+}
+
 ValueId Graph::add_parameter(Parameter parameter) {
   for (const Parameter& p : parameters)
     if (p.name == parameter.name) throw Error(Code::kInvalidArgument, "parameter '" + p.name + "' is declared twice");
@@ -88,6 +93,12 @@ ValueId Graph::gradient_of(ValueId parameter) {
 ValueId Graph::find_input(std::string_view name) const {
   for (size_t i = 1; i < values.size(); ++i)
     if (values[i].kind == ValueKind::kInput && values[i].name == name) return static_cast<ValueId>(i);
+  return 0;
+}
+
+ValueId Graph::find_state(std::string_view name) const {
+  for (size_t i = 1; i < values.size(); ++i)
+    if (values[i].kind == ValueKind::kState && values[i].name == name) return static_cast<ValueId>(i);
   return 0;
 }
 

@@ -104,10 +104,14 @@ class Graph {
 
   ValueId add_value(Value value);
   ValueId add_input(std::string name, DType dtype, Dims dims);
+  // Memory that outlives the program; programs of one engine that use the same name share it, so sizes must agree. What starts with
+  // "cache." is not part of checkpoints.
+  ValueId add_state(std::string name, DType dtype, Dims dims);
   ValueId add_parameter(Parameter parameter);
   // The gradient buffer of a kParameter value; made on first use.
   ValueId gradient_of(ValueId parameter);
   [[nodiscard]] ValueId find_input(std::string_view name) const;  // 0 if there is none
+  [[nodiscard]] ValueId find_state(std::string_view name) const;
   [[nodiscard]] ValueId find_output(std::string_view name) const;
 
   [[nodiscard]] const Value& value(ValueId id) const { return values.at(id); }

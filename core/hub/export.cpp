@@ -10,6 +10,7 @@
 #include "core/hub/safetensors_writer.hpp"
 #include "core/passes/build.hpp"
 #include "core/plugin/error.hpp"
+#include "core/text/tokenizer.hpp"
 
 namespace nemo::hub {
 namespace fs = std::filesystem;

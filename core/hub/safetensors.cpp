@@ -134,7 +134,10 @@ void SafetensorsFile::release(const StoredTensor& tensor) const {
 
 ModelFiles::ModelFiles(const fs::path& folder) {
   const fs::path single = folder / "model.safetensors", index = folder / kIndexFile;
-  if (fs::exists(single)) return add(single);
+  if (fs::exists(single)) {
+    add(single);
+    return;
+  }
   if (!fs::exists(index))
     throw Error(Code::kNotFound, "'" + folder.string() + "' has neither model.safetensors nor " + kIndexFile +
                                      (fs::exists(folder / "pytorch_model.bin") || fs::exists(folder / "pytorch_model.bin.index.json")

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "core/base/error.hpp"
 #include "core/passes/arena.hpp"
 
 namespace nemo::passes {
@@ -26,8 +27,13 @@ bool works_in_place(std::string_view op) {
 
 class Planner {
  public:
-  Planner(const Graph& graph, const FlatLayout& layout)
-      : graph_(graph), layout_(layout), uses_(analyse_uses(graph)), root_(graph.values.size()), shift_(graph.values.size(), 0) {
+  Planner(const Graph& graph, const FlatLayout& layout, StateLayout& state)
+      : graph_(graph),
+        layout_(layout),
+        state_(state),
+        uses_(analyse_uses(graph)),
+        root_(graph.values.size()),
+        shift_(graph.values.size(), 0) {
     plan_.placements.resize(graph.values.size());
     plan_.is_view.resize(graph.ops.size(), false);
     for (size_t v = 0; v < root_.size(); ++v) root_[v] = static_cast<ValueId>(v);
@@ -63,6 +69,7 @@ class Planner {
       plan_.input_bytes += (bytes(v) + 255) / 256 * 256;
     } else if (value.kind == ValueKind::kState) {
       p.region = Region::kState;
+      p.offset = state_.place(value.name, bytes(v)).offset;
     }
   }
 
@@ -210,6 +217,7 @@ class Planner {
 
   const Graph& graph_;
   const FlatLayout& layout_;
+  StateLayout& state_;
   const Uses uses_;
   std::vector<ValueId> root_;   // the value whose memory this one is part of; itself if it has its own
   std::vector<int64_t> shift_;  // bytes into that value
@@ -226,6 +234,15 @@ std::vector<int64_t> contiguous_strides(const Dims& dims) {
   return strides;
 }
 
-MemoryPlan plan_memory(const Graph& graph, const FlatLayout& layout) { return Planner(graph, layout).run(); }
+const StateLayout::Entry& StateLayout::place(const std::string& name, int64_t bytes_wanted) {
+  const auto [found, fresh] = entries.try_emplace(name, Entry{bytes, bytes_wanted});
+  if (fresh) bytes += (bytes_wanted + 255) / 256 * 256;
+  if (found->second.bytes != bytes_wanted)
+    throw Error(Code::kInternal, "state '" + name + "' has " + std::to_string(bytes_wanted) + " bytes in one program and " +
+                                     std::to_string(found->second.bytes) + " in another");
+  return found->second;
+}
+
+MemoryPlan plan_memory(const Graph& graph, const FlatLayout& layout, StateLayout& state) { return Planner(graph, layout, state).run(); }
 
 }  // namespace nemo::passes

@@ -61,6 +61,7 @@ std::byte* Program::address(ValueId value) const {
     case Region::kInputs:
       return bases_.inputs + p.offset;
     case Region::kState:
+      return bases_.state + p.offset;
     case Region::kNone:
       break;
   }

@@ -21,6 +21,7 @@ struct Bases {
   std::byte* parameters = nullptr;
   std::byte* gradients = nullptr;
   std::byte* inputs = nullptr;
+  std::byte* state = nullptr;
   std::byte* workspace = nullptr;
 };
 

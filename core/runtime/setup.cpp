@@ -2,6 +2,7 @@
 
 #include "core/config/resolver.hpp"
 #include "core/config/sections.hpp"
+#include "core/runtime/variant.hpp"
 
 namespace nemo::runtime {
 namespace {
@@ -70,9 +71,10 @@ std::vector<const plugin::Component*> Setup::components() const {
   return all;
 }
 
-Setup make_setup(const config::Document& document, plugin::Registry& registry, const std::function<void(const std::string&)>& warn) {
+Setup make_setup(const config::Document& recipe, plugin::Registry& registry, const std::function<void(const std::string&)>& warn) {
   Setup setup;
-  setup.model = &registry.find(NEMO_KIND_MODEL, plugin_of(document, "model"));
+  setup.model = &registry.find(NEMO_KIND_MODEL, plugin_of(recipe, "model"));
+  const config::Document document = with_variant(recipe, *setup.model);
   setup.data = &registry.find(NEMO_KIND_DATA, plugin_of(document, "data"));
   setup.strategy = &registry.find(NEMO_KIND_STRATEGY, plugin_of(document, "strategy"));
   setup.precision = &registry.find(NEMO_KIND_PRECISION, plugin_of(document, "precision"));

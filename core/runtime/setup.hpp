@@ -34,7 +34,7 @@ struct Setup {
 // Finds every component that the recipe names and resolves all sections against the schemas of core and components. Where accelerator is
 // "auto", a device of any other backend than the CPU's is preferred; `warn` gets a line where such a backend has none. Throws
 // nemo::Error(kConfig) with all faults.
-[[nodiscard]] Setup make_setup(const config::Document& document, plugin::Registry& registry,
+[[nodiscard]] Setup make_setup(const config::Document& recipe, plugin::Registry& registry,
                                const std::function<void(const std::string&)>& warn);
 
 // Runs `body`; a plugin's error that names a setting (fact "path") becomes a fault of the recipe with its file:line:column.

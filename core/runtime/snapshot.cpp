@@ -74,11 +74,14 @@ Progress restore(const checkpoint::Reader& reader, State& state, Device& device,
   for (const graph::Parameter& p : state.parameters()) names.push_back(p.name);
   const std::string mismatch = checkpoint::name_mismatch(names, reader.names(checkpoint::kParameters), reader.directory().string());
   if (!mismatch.empty()) throw Error(Code::kConfig, mismatch);
+  // An imported checkpoint has parameters alone: its moments are zero, as the state is already, and masters are the parameters.
+  const bool imported = reader.attribute_int("step") == 0 && reader.names(checkpoint::kExpAvg).empty();
   std::vector<std::byte> host;
   for_each_tensor(state, [&](const Group& g, size_t p) {
     if (what == Restore::kParameters && g.role != Role::kParameter) return;
+    if (imported && g.role != Role::kParameter && g.role != Role::kMaster) return;
     host.resize(static_cast<size_t>(state.bytes(g.role, p)));
-    reader.read(g.name,
+    reader.read(imported ? checkpoint::kParameters : g.name,
                 {state.parameters()[p].name, static_cast<nemo_dtype>(state.dtype(g.role)), shape_of(state.parameters()[p]), host.data()});
     device.copy_in(state.address(g.role, p), host.data(), static_cast<int64_t>(host.size()));
   });

@@ -74,6 +74,9 @@ void add_attention(std::vector<OpCase>& c) {
   const Shape q{2, 150, 6, 12}, kv{2, 150, 2, 12}, wide{2, 150, 2, 20}, o{2, 150, 6, 20}, lse{2, 6, 150};
   c.push_back({"attention", "attention", {x(q), x(kv), x(wide), none()}, {x(o), acc(lse)}, plain, false, true});
   c.push_back({"attention_segments", "attention", {x(q), x(kv), x(wide), ids({2, 150}, 3)}, {x(o), acc(lse)}, special, false, true});
+  const Shape few{2, 3, 6, 12}, kv_few{2, 3, 2, 12};
+  c.push_back({"attention_cached", "attention_cached", {x(few), x(kv), x(wide), ids({2}, 140)}, {x({2, 3, 6, 20})}, special, false, true});
+  c.push_back({"cache_write", "cache_write", {x(kv_few), ids({2}, 140)}, {x(kv)}, {}, false, true});
   c.push_back({"attention_grad",
                "attention_grad",
                {x(o, 0.1), x(q), x(kv), x(wide), x(o, 0.1), scale(lse), none()},

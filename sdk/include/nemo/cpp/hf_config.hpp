@@ -129,11 +129,12 @@ class HfConfig {
   // The one value that the plugin computes: import refuses others, export writes it where the key is absent.
   void expect(std::string_view key, std::string_view value) {
     if (importing() ? json_.has(key) && json_.string(key) != value : false) refuse(key, "\"" + json_.string(key) + "\"");
-    if (!importing() && !json_.has(key)) json_.set(key, value);
+    if (!importing() && json_.type(key) == NEMO_JSON_ABSENT) json_.set(key, value);
   }
+  void expect(std::string_view key, const char* value) { expect(key, std::string_view(value)); }
   void expect(std::string_view key, bool value) {
     if (importing() && json_.boolean(key, value) != value) refuse(key, value ? "false" : "true");
-    if (!importing() && !json_.has(key)) json_.set(key, value);
+    if (!importing() && json_.type(key) == NEMO_JSON_ABSENT) json_.set(key, value);
   }
   // Absent, null or this number; export leaves the key as it is.
   void expect_number(std::string_view key, double value) {

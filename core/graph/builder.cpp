@@ -9,17 +9,24 @@ Builder::Builder(Graph& graph, BuildFacts facts) : graph_(graph), facts_(std::mo
 int64_t Builder::axis_size(std::string_view axis) const {
   if (axis == "batch") return facts_.micro_batch_size;
   if (axis == "seq") return facts_.seq_length;
-  throw Error(Code::kInvalidArgument, "axis '" + std::string(axis) + "' has no run-wide size; 'batch' and 'seq' have");
+  if (axis == "encoder_seq") return facts_.encoder_seq_length != 0 ? facts_.encoder_seq_length : facts_.seq_length;
+  throw Error(Code::kInvalidArgument, "axis '" + std::string(axis) + "' has no run-wide size; 'batch', 'seq' and 'encoder_seq' have");
 }
 
 ValueId Builder::input(std::string_view name) {
   if (const ValueId known = graph_.find_input(name)) return known;
   if (name == "rng") return graph_.add_input("rng", DType::kI64, {{2, "", {}}});
   const Dims dims{{facts_.micro_batch_size, "batch", {}}, {facts_.seq_length, "seq", {}}};
-  if (name == "tokens" || name == "labels" || name == "positions") return graph_.add_input(std::string(name), DType::kI32, dims);
+  if (name == "tokens" || name == "labels" || name == "positions" || name == "token_types")
+    return graph_.add_input(std::string(name), DType::kI32, dims);
+  if (name == "encoder_tokens") return graph_.add_input("encoder_tokens", DType::kI32, {dims[0], {axis_size("encoder_seq"), "seq", {}}});
+  if (name == "lengths" || name == "encoder_lengths" || name == "next_sentence_labels")
+    return graph_.add_input(std::string(name), DType::kI32, {dims[0]});
   if (name == "segments") return facts_.batch_fields.contains("segments") ? graph_.add_input("segments", DType::kI32, dims) : 0;
   throw Error(Code::kInvalidArgument,
-              "model input '" + std::string(name) + "' is not a batch field; known: tokens, labels, positions, segments, rng");
+              "model input '" + std::string(name) +
+                  "' is not a batch field; known: tokens, labels, positions, segments, token_types, lengths, encoder_tokens, "
+                  "encoder_lengths, next_sentence_labels, rng");
 }
 
 ValueId Builder::parameter(const nemo_parameter& p) {

@@ -16,6 +16,7 @@ struct BuildFacts {
   int64_t seq_length = 1;
   int64_t vocab_size = 0;                // of the tokenizer; 0 = none
   std::set<std::string> batch_fields{};  // beyond tokens and labels, that the data has: "segments"
+  int64_t encoder_seq_length = 0;        // of an encoder beside a decoder; 0 = seq_length
 };
 
 // Receives the calls through the table in core/passes/build.cpp; its handle is `handle()`. Calls after an error of an earlier one are the

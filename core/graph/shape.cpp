@@ -29,8 +29,7 @@ class Binder {
     if (op.row->attribute("contract")) length_["k"] = op.int_attr("contract");
     if (op.row->attribute("axes")) length_["n"] = op.int_attr("axes");
     for (const AttrRow& attribute : op.row->attributes)
-      if (attribute.type == AttrRow::Type::kInt && is_output_letter(*op.row, attribute.name))
-        bind_attribute(attribute.name);
+      if (attribute.type == AttrRow::Type::kInt && is_output_letter(*op.row, attribute.name)) bind_attribute(attribute.name);
   }
 
   Factors run() {

@@ -32,7 +32,7 @@ class Session {
     const bool trains = purposes.contains(Purpose::kTrain);
     runtime::EngineOptions options;
     options.purposes = std::move(purposes);
-    options.facts = {shape[0], shape[1], 0, {}};
+    options.facts = {shape[0], shape[1], 0, {}, golden.has("input_ids") ? golden.shape("input_ids").at(1) : 0};
     options.keep = trains ? runtime::Keep::kTwoMoments : runtime::Keep::kParametersOnly;
     engine = std::make_unique<runtime::Engine>(setup, options);
     engine->allocate();

@@ -21,8 +21,8 @@ using GradientFamily = std::vector<std::pair<std::string_view, GradientRule>>;
 // Emits a one-output gradient op for input i, straight into the gradient buffer where input i is a parameter.
 void give_one(Backward& b, size_t i, std::string_view name, std::vector<graph::ValueId> inputs, graph::Attrs attrs = {});
 
-// Emits a gradient op of which output j is the gradient of input `of[j]`, into the gradient buffers of those that are parameters. An output is left
-// out where its row allows that and the input does not need it.
+// Emits a gradient op of which output j is the gradient of input `of[j]`, into the gradient buffers of those that are parameters. An output
+// is left out where its row allows that and the input does not need it.
 void give_many(Backward& b, std::string_view name, std::vector<graph::ValueId> inputs, graph::Attrs attrs, const std::vector<size_t>& of);
 
 // Size of dimension d of input i.

@@ -17,7 +17,8 @@ void relative_bias(Backward& b) {
 }
 
 void head_concat(Backward& b) {
-  give_many(b, "head_concat_grad", {b.dout(0)}, {{"d", size_of_input(b, 0, 3)}, {"m", size_of_input(b, 1, 2)}, {"r", size_of_input(b, 1, 3)}}, {0, 1});
+  give_many(b, "head_concat_grad", {b.dout(0)},
+            {{"d", size_of_input(b, 0, 3)}, {"m", size_of_input(b, 1, 2)}, {"r", size_of_input(b, 1, 3)}}, {0, 1});
 }
 
 void take_token(Backward& b) {

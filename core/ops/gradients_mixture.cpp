@@ -39,9 +39,9 @@ void clamped_glu(Backward& b) { give_many(b, "clamped_glu_grad", {b.dout(0), b.i
 }  // namespace
 
 GradientFamily mixture_rules() {
-  return {{"moe_route", route},       {"moe_load", load},           {"moe_balance", balance},           {"moe_z_loss", z_loss},  {"add_loss", add_loss},
-          {"moe_dispatch", dispatch}, {"moe_combine", combine},     {"grouped_linear", grouped_linear}, {"row_scale", row_scale},
-          {"clamped_glu", clamped_glu}};
+  return {{"moe_route", route},     {"moe_load", load},          {"moe_balance", balance}, {"moe_z_loss", z_loss},
+          {"add_loss", add_loss},   {"moe_dispatch", dispatch},  {"moe_combine", combine}, {"grouped_linear", grouped_linear},
+          {"row_scale", row_scale}, {"clamped_glu", clamped_glu}};
 }
 
 }  // namespace nemo::ops

@@ -15,12 +15,18 @@ class Route : public ::testing::TestWithParam<RouteCase> {};
 TEST_P(Route, weights_experts_and_gradient_equal_the_golden_file) {
   const RouteCase& p = GetParam();
   const Golden g(std::string("moe/") + p.name);
-  const Attrs forward{{"k", 2},           {"score", p.score},           {"renormalize", p.renormalize}, {"scaling", p.scaling},
-                      {"groups", p.groups}, {"group_topk", p.group_topk}, {"group_top", p.group_top}};
+  const Attrs forward{{"k", 2},
+                      {"score", p.score},
+                      {"renormalize", p.renormalize},
+                      {"scaling", p.scaling},
+                      {"groups", p.groups},
+                      {"group_topk", p.group_topk},
+                      {"group_top", p.group_top}};
   const Attrs backward{{"score", p.score}, {"renormalize", p.renormalize}, {"scaling", p.scaling}};
   for (const nemo_dtype d : {F32, F64}) {
     const Array logits = g.get("in.logits", d), bias = g.has("const.bias") ? g.get("const.bias", d) : Array();
-    const Arrays y = device().apply("moe_route", {logits, bias}, {Array(d, g.shape("out.weights")), Array(I32, g.shape("out.idx"))}, forward);
+    const Arrays y =
+        device().apply("moe_route", {logits, bias}, {Array(d, g.shape("out.weights")), Array(I32, g.shape("out.idx"))}, forward);
     expect_close(y[0], g.get("out.weights", d), kReduction, "weights");
     EXPECT_EQ(y[1].values(), g.get("out.idx", I32).values());
     const Arrays grad = device().apply("moe_route_grad", {g.get("dout.weights", d), logits, y[1]}, {Array(d, logits.shape())}, backward);
@@ -37,8 +43,8 @@ INSTANTIATE_TEST_SUITE_P(golden, Route,
                          [](const auto& info) { return std::string(info.param.name); });
 
 // The op sums over tokens, the files hold means: `weight` turns one into the other.
-void expect_balance(const Golden& g, const std::string& loss, const Attrs& attrs, const Array& logits, const Array& chosen, const Shape& each,
-                    double weight) {
+void expect_balance(const Golden& g, const std::string& loss, const Attrs& attrs, const Array& logits, const Array& chosen,
+                    const Shape& each, double weight) {
   const Arrays load = device().apply("moe_load", {logits, chosen}, {Array(F64, each), Array(F64, each)}, attrs);
   const double sum = device().apply("moe_balance", load, {Array(F64, {})})[0].get(0);
   EXPECT_NEAR(sum * weight, g.get("out." + loss, F64).get(0), 1e-5);
@@ -93,7 +99,8 @@ TEST(MixtureLayer, output_and_gradients_equal_the_golden_file) {
     const Array logits = op("linear", {in("x"), in("router")}, {make({t, e})})[0];
     const Arrays route = op("moe_route", {logits, Array()}, {make({t, k}), Array(I32, {t, k})}, {{"k", 2}});
     EXPECT_EQ(route[1].values(), g.get("out.idx", I32).values());
-    const Arrays rows = op("moe_dispatch", {in("x"), route[1]}, {make({t, k, h}), Array(I32, {t, k}), Array(I32, {t, k})}, {{"experts", 8}});
+    const Arrays rows =
+        op("moe_dispatch", {in("x"), route[1]}, {make({t, k, h}), Array(I32, {t, k}), Array(I32, {t, k})}, {{"experts", 8}});
     const Array gate = op("grouped_linear", {rows[0], rows[1], in("w1")}, {make({t, k, f})})[0];
     const Array up = op("grouped_linear", {rows[0], rows[1], in("w3")}, {make({t, k, f})})[0];
     const Array act = op("glu", {gate, up}, {make({t, k, f})})[0];
@@ -113,9 +120,12 @@ TEST(MixtureLayer, output_and_gradients_equal_the_golden_file) {
     const Array dx = op("add", {op("moe_dispatch_grad", {drows, rows[2]}, {make({t, h})})[0], from_router}, {make({t, h})})[0];
     expect_close(dx, g.get("din.x", d), kReduction, "dx");
     expect_close(op("linear_wgrad", {dlogits, in("x")}, {make({e, h})})[0], g.get("din.router", d), kReduction, "drouter");
-    expect_close(op("grouped_linear_wgrad", {glu[0], rows[1], rows[0]}, {make({e, f, h})}, sized)[0], g.get("din.w1", d), kReduction, "dw1");
-    expect_close(op("grouped_linear_wgrad", {combine[0], rows[1], act}, {make({e, h, f})}, sized)[0], g.get("din.w2", d), kReduction, "dw2");
-    expect_close(op("grouped_linear_wgrad", {glu[1], rows[1], rows[0]}, {make({e, f, h})}, sized)[0], g.get("din.w3", d), kReduction, "dw3");
+    expect_close(op("grouped_linear_wgrad", {glu[0], rows[1], rows[0]}, {make({e, f, h})}, sized)[0], g.get("din.w1", d), kReduction,
+                 "dw1");
+    expect_close(op("grouped_linear_wgrad", {combine[0], rows[1], act}, {make({e, h, f})}, sized)[0], g.get("din.w2", d), kReduction,
+                 "dw2");
+    expect_close(op("grouped_linear_wgrad", {glu[1], rows[1], rows[0]}, {make({e, f, h})}, sized)[0], g.get("din.w3", d), kReduction,
+                 "dw3");
   }
 }
 
@@ -124,10 +134,10 @@ TEST(RelativeBias, buckets_equal_the_golden_file) {
   const std::vector<double> distance = g.get("relative_position", I32).values();
   for (const int bidirectional : {0, 1})
     for (const auto& [buckets, farthest] : {std::pair<int64_t, int64_t>{16, 20}, {32, 128}}) {
-      const std::vector<double> want = g.get("bucket_bidirectional" + std::to_string(bidirectional) + "_n" + std::to_string(buckets) + "_d" +
-                                                 std::to_string(farthest),
-                                             I32)
-                                           .values();
+      const std::vector<double> want =
+          g.get("bucket_bidirectional" + std::to_string(bidirectional) + "_n" + std::to_string(buckets) + "_d" + std::to_string(farthest),
+                I32)
+              .values();
       Array table(F32, {buckets, 1});
       for (int64_t i = 0; i < buckets; ++i) table.set(i, static_cast<double>(i));
       const int64_t n = 400;

@@ -12,7 +12,8 @@ TEST(CausalConv1d, output_and_gradients_equal_the_golden_file) {
   for (const nemo_dtype d : {F32, F64}) {
     const Array x = g.get("in.x", d), w = g.get("in.w", d), b = g.get("in.b", d);
     expect_close(op("causal_conv1d", {x, w, b}, {Array(d, x.shape())})[0], g.get("out.y", d), kReduction, "y");
-    const Arrays grad = op("causal_conv1d_grad", {g.get("dout.y", d), x, w, b}, {Array(d, x.shape()), Array(d, w.shape()), Array(d, b.shape())});
+    const Arrays grad =
+        op("causal_conv1d_grad", {g.get("dout.y", d), x, w, b}, {Array(d, x.shape()), Array(d, w.shape()), Array(d, b.shape())});
     expect_close(grad[0], g.get("din.x", d), kReduction, "dx");
     expect_close(grad[1], g.get("din.w", d), kReduction, "dw");
     expect_close(grad[2], g.get("din.b", d), kReduction, "db");
@@ -69,14 +70,16 @@ TEST(Mamba2Mixer, output_equals_the_golden_file) {
     auto convolve = [&](const Array& x, int64_t first, int64_t count) {
       Shape w(x.shape().begin() + 2, x.shape().end()), bias = w;
       w.push_back(4);
-      return op("causal_conv1d", {x, rows(in("conv_w"), first, count, w), rows(in("conv_b"), first, count, bias)}, {Array(d, x.shape())})[0];
+      return op("causal_conv1d", {x, rows(in("conv_w"), first, count, w), rows(in("conv_b"), first, count, bias)},
+                {Array(d, x.shape())})[0];
     };
     const Array z = project(0, {h, p});
     const Array x = convolve(project(inner, {h, p}), 0, inner);
     const Array bm = convolve(project(2 * inner, {groups, n}), inner, shared);
     const Array c = convolve(project(2 * inner + shared, {groups, n}), inner + shared, shared);
     const Array dt = project(2 * inner + 2 * shared, {h});
-    const Array y = op("ssd_scan", {x, dt, in("A_log"), bm, c, in("D"), in("dt_bias")}, {Array(d, {b, s, h, p}), Array(d, {b, h, p, n})})[0];
+    const Array y =
+        op("ssd_scan", {x, dt, in("A_log"), bm, c, in("D"), in("dt_bias")}, {Array(d, {b, s, h, p}), Array(d, {b, h, p, n})})[0];
     const Array norm = op("gated_rms_norm", {y, z, rows(in("norm_w"), 0, inner, {h, p})}, {Array(d, {b, s, h, p}), Array(d, {b, s, 1})},
                           {{"axes", 2}, {"g", 1}, {"eps", 1e-5}})[0];
     const Array w = rows(in("out_proj"), 0, e, {e, h, p});
@@ -97,15 +100,17 @@ TEST_P(AttentionInputs, output_lse_and_gradients_equal_the_golden_file) {
   const Attrs attrs{{"scale", p.scale}, {"causal", p.causal}, {"window", p.window}};
   for (const nemo_dtype d : {F32, F64}) {
     const Array q = g.get("in.q", d), k = g.get("in.k", d), v = g.get("in.v", d);
-    const Array sinks = g.has("in.sinks") ? g.get("in.sinks", d) : Array(), lengths = g.has("const.key_lens") ? g.get("const.key_lens", I32) : Array();
+    const Array sinks = g.has("in.sinks") ? g.get("in.sinks", d) : Array(),
+                lengths = g.has("const.key_lens") ? g.get("const.key_lens", I32) : Array();
     Array bias;
     if (g.has("in.bias")) bias = Array(d, {q.shape()[2], q.shape()[1], k.shape()[1]}, g.get("in.bias", d).values());
-    const Arrays y = op("attention", {q, k, v, Array(), sinks, bias, lengths}, {Array(d, g.shape("out.o")), Array(d, g.shape("out.lse"))}, attrs);
+    const Arrays y =
+        op("attention", {q, k, v, Array(), sinks, bias, lengths}, {Array(d, g.shape("out.o")), Array(d, g.shape("out.lse"))}, attrs);
     expect_close(y[0], g.get("out.o", d), kReduction, "o");
     expect_close(y[1], g.get("out.lse", d), kReduction, "lse");
     const Arrays grad = op("attention_grad", {g.get("dout.o", d), q, k, v, y[0], y[1], Array(), sinks, bias, lengths},
-                           {Array(d, q.shape()), Array(d, k.shape()), Array(d, v.shape()), sinks.present() ? Array(d, sinks.shape()) : Array(),
-                            bias.present() ? Array(d, bias.shape()) : Array()},
+                           {Array(d, q.shape()), Array(d, k.shape()), Array(d, v.shape()),
+                            sinks.present() ? Array(d, sinks.shape()) : Array(), bias.present() ? Array(d, bias.shape()) : Array()},
                            attrs);
     expect_close(grad[0], g.get("din.q", d), kReduction, "dq");
     expect_close(grad[1], g.get("din.k", d), kReduction, "dk");

@@ -12,12 +12,15 @@ Arrays op(const std::string& name, const Arrays& in, Arrays out, const Attrs& at
 Differentiable route(const char* score, int renormalize, bool grouped) {
   const Shape logits{11, 8}, chosen{11, 3};
   const Array bias = grouped ? random({8}, 7, 0.1) : Array();
-  const Attrs forward{{"k", 3},      {"score", score},           {"renormalize", renormalize},     {"scaling", 1.5},
-                      {"groups", 4}, {"group_topk", grouped ? 2 : 4}, {"group_top", grouped ? 2 : 1}};
+  const Attrs forward{{"k", 3},
+                      {"score", score},
+                      {"renormalize", renormalize},
+                      {"scaling", 1.5},
+                      {"groups", 4},
+                      {"group_topk", grouped ? 2 : 4},
+                      {"group_top", grouped ? 2 : 1}};
   const Attrs backward{{"score", score}, {"renormalize", renormalize}, {"scaling", 1.5}};
-  auto run = [=](const Arrays& v) {
-    return op("moe_route", {v[0], bias}, {zeros(chosen), Array(I32, chosen)}, forward);
-  };
+  auto run = [=](const Arrays& v) { return op("moe_route", {v[0], bias}, {zeros(chosen), Array(I32, chosen)}, forward); };
   return {std::string("moe_route ") + score,
           {random(logits, 1)},
           [=](const Arrays& v) { return Arrays{run(v)[0]}; },
@@ -36,9 +39,7 @@ Differentiable balance(const char* score, int axes) {
   const Shape logits{3, 5, 6}, each = axes == 1 ? Shape{3, 6} : Shape{6};
   const Array chosen = choices({3, 5, 2}, 6);
   const Attrs attrs{{"score", score}, {"axes", axes}};
-  auto load = [=](const Arrays& v) {
-    return op("moe_load", {v[0], chosen}, {zeros(each), zeros(each)}, attrs);
-  };
+  auto load = [=](const Arrays& v) { return op("moe_load", {v[0], chosen}, {zeros(each), zeros(each)}, attrs); };
   return {std::string("moe_balance ") + score,
           {random(logits, 1)},
           [=](const Arrays& v) { return op("moe_balance", load(v), {zeros({})}); },
@@ -169,7 +170,8 @@ TEST(Route, a_router_that_gives_no_numbers_is_an_error) {
 }
 TEST(Dispatch, rows_are_sorted_by_expert_and_keep_the_order_of_tokens) {
   const Array x(F32, {3, 1}, {10, 20, 30}), chosen(I32, {3, 2}, {2, 0, 1, 2, 0, 1});
-  const Arrays y = device().apply("moe_dispatch", {x, chosen}, {Array(F32, {3, 2, 1}), Array(I32, {3, 2}), Array(I32, {3, 2})}, {{"experts", 4}});
+  const Arrays y =
+      device().apply("moe_dispatch", {x, chosen}, {Array(F32, {3, 2, 1}), Array(I32, {3, 2}), Array(I32, {3, 2})}, {{"experts", 4}});
   EXPECT_EQ(y[0].values(), (std::vector<double>{10, 30, 20, 30, 10, 20}));
   EXPECT_EQ(y[1].values(), (std::vector<double>{0, 0, 1, 1, 2, 2}));
   EXPECT_EQ(y[2].values(), (std::vector<double>{4, 0, 2, 5, 1, 3}));

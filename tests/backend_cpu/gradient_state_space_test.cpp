@@ -25,8 +25,7 @@ Differentiable convolution(const char* kind) {
 // Results are y and the last state.
 Differentiable scan(const std::string& name, Arrays variables, const Shape& state, const Attrs& attrs) {
   const Shape y = variables[0].shape();
-  return {name,
-          std::move(variables),
+  return {name, std::move(variables),
           [=](const Arrays& v) {
             return device().apply(name, v, {zeros(y), zeros(state)}, attrs);
           },
@@ -48,10 +47,10 @@ Differentiable ssd(const Attrs& attrs) {
 
 Differentiable selective() {
   const Shape x{2, 7, 19}, shared{2, 7, 3}, a{19, 3}, state{2, 19, 3}, h{19};
-  return scan("selective_scan",
-              {random(x, 1), random(x, 2), random(a, 3, 0.5), random(shared, 4), random(shared, 5), random(h, 6), random(h, 7),
-               random(state, 8)},
-              state, {});
+  return scan(
+      "selective_scan",
+      {random(x, 1), random(x, 2), random(a, 3, 0.5), random(shared, 4), random(shared, 5), random(h, 6), random(h, 7), random(state, 8)},
+      state, {});
 }
 
 Differentiable gated_norm(int64_t parts) {
@@ -82,14 +81,13 @@ Differentiable attention(const Extra& e) {
     return Arrays{x[0], x[1], x[2], Array(), e.sinks ? x[3] : Array(), e.bias ? x.back() : Array(), lengths};
   };
   auto run = [=](const Arrays& x) { return device().apply("attention", inputs(x), {zeros(o), zeros(lse)}, attrs); };
-  return {"attention",
-          variables,
-          [=](const Arrays& x) { return Arrays{run(x)[0]}; },
+  return {"attention", variables, [=](const Arrays& x) { return Arrays{run(x)[0]}; },
           [=](const Arrays& x, const Arrays& d) {
             const Arrays y = run(x), in = inputs(x);
             Arrays all{d[0], in[0], in[1], in[2], y[0], y[1], in[3], in[4], in[5], in[6]};
-            const Arrays g = device().apply("attention_grad", all,
-                                            {zeros(q), zeros(k), zeros(v), e.sinks ? zeros({4}) : Array(), e.bias ? zeros(bias) : Array()}, attrs);
+            const Arrays g =
+                device().apply("attention_grad", all,
+                               {zeros(q), zeros(k), zeros(v), e.sinks ? zeros({4}) : Array(), e.bias ? zeros(bias) : Array()}, attrs);
             Arrays gradients{g[0], g[1], g[2]};
             if (e.sinks) gradients.push_back(g[3]);
             if (e.bias) gradients.push_back(g[4]);
@@ -109,7 +107,8 @@ TEST(Gradient, of_gated_norm_matches_central_difference) {
   for (const int64_t parts : {1, 3}) expect_gradient(gated_norm(parts));
 }
 TEST(Gradient, of_attention_with_sinks_bias_and_key_lengths_matches_central_difference) {
-  for (const Extra& e : {Extra{true, false, false, 1}, Extra{false, true, false, 0}, Extra{false, false, true, 0}, Extra{true, true, true, 1}})
+  for (const Extra& e :
+       {Extra{true, false, false, 1}, Extra{false, true, false, 0}, Extra{false, false, true, 0}, Extra{true, true, true, 1}})
     expect_gradient(attention(e));
 }
 

@@ -31,7 +31,8 @@ void add_routing(std::vector<OpCase>& c) {
   c.push_back({"moe_load_grad", "moe_load_grad", {acc({4, 12}), acc({4, 75, 12})}, {acc({4, 75, 12})}, {{"axes", 1}}, false, false});
   c.push_back({"moe_balance", "moe_balance", {acc({4, 12}), {Role::positive_acc, {4, 12}, 0, 1}}, {acc({})}, {}, false, false});
   c.push_back({"moe_balance_grad", "moe_balance_grad", {acc({}), {Role::positive_acc, {4, 12}, 0, 1}}, {acc({4, 12})}, {}, false, false});
-  c.push_back({"add_loss", "add_loss", {acc({}), acc({}), ids({3, 5}, 7)}, {acc({})}, {{"coefficient", 0.3}, {"ignore_index", 2}}, false, false});
+  c.push_back(
+      {"add_loss", "add_loss", {acc({}), acc({}), ids({3, 5}, 7)}, {acc({})}, {{"coefficient", 0.3}, {"ignore_index", 2}}, false, false});
   c.push_back({"add_loss_grad", "add_loss_grad", {acc({}), none()}, {acc({})}, {{"coefficient", 0.3}}, false, false});
   c.push_back({"moe_z_loss", "moe_z_loss", {acc(logits)}, {acc({})}, {}, false, false});
   c.push_back({"moe_z_loss_grad", "moe_z_loss_grad", {acc({}), acc(logits)}, {acc(logits)}, {}, false, false});
@@ -48,8 +49,13 @@ void add_experts(std::vector<OpCase>& c) {
                true});
   c.push_back({"moe_dispatch_grad", "moe_dispatch_grad", {x(rows), slots(choices)}, {x(tokens)}, {}, false, true});
   c.push_back({"moe_combine", "moe_combine", {x(rows), slots(choices), acc(choices)}, {x(tokens)}, {}, false, true});
-  c.push_back(
-      {"moe_combine_grad", "moe_combine_grad", {x(tokens), x(rows), slots(choices), acc(choices)}, {x(rows), acc(choices)}, {}, false, true});
+  c.push_back({"moe_combine_grad",
+               "moe_combine_grad",
+               {x(tokens), x(rows), slots(choices), acc(choices)},
+               {x(rows), acc(choices)},
+               {},
+               false,
+               true});
   const Attrs shard{{"shard_offset", 1}};
   c.push_back({"grouped_linear",
                "grouped_linear",
@@ -76,7 +82,8 @@ void add_experts(std::vector<OpCase>& c) {
   c.push_back({"row_scale", "row_scale", {x(tokens), dense({70})}, {x(tokens)}, {}, false, true});
   c.push_back({"row_scale_grad", "row_scale_grad", {x(tokens), x(tokens), dense({70})}, {x(tokens), dense({70})}, {}, false, true});
   c.push_back({"clamped_glu", "clamped_glu", {x(tokens), x(tokens)}, {x(tokens)}, {{"limit", 1.5}}, false, true});
-  c.push_back({"clamped_glu_grad", "clamped_glu_grad", {x(tokens), x(tokens), x(tokens)}, {x(tokens), x(tokens)}, {{"limit", 1.5}}, false, true});
+  c.push_back(
+      {"clamped_glu_grad", "clamped_glu_grad", {x(tokens), x(tokens), x(tokens)}, {x(tokens), x(tokens)}, {{"limit", 1.5}}, false, true});
 }
 
 void add_attention_inputs(std::vector<OpCase>& c) {
@@ -84,13 +91,8 @@ void add_attention_inputs(std::vector<OpCase>& c) {
   const Operand lengths = ids({2}, 150);
   const Attrs attrs{{"scale", 0.3}, {"causal", 0}};
   static const std::vector<double> frequencies{1, 0.3, 0.1};
-  c.push_back({"attention_extras",
-               "attention",
-               {x(q), x(kv), x(kv), none(), acc({4}), acc(bias), lengths},
-               {x(q), acc(lse)},
-               attrs,
-               false,
-               true});
+  c.push_back(
+      {"attention_extras", "attention", {x(q), x(kv), x(kv), none(), acc({4}), acc(bias), lengths}, {x(q), acc(lse)}, attrs, false, true});
   c.push_back({"attention_grad_extras",
                "attention_grad",
                {x(q, 0.1), x(q), x(kv), x(kv), x(q, 0.1), {Role::positive_acc, lse, 0, 1}, none(), acc({4}), acc(bias), lengths},
@@ -98,10 +100,23 @@ void add_attention_inputs(std::vector<OpCase>& c) {
                attrs,
                true,
                true});
-  c.push_back({"relative_bias", "relative_bias", {dense({16, 4})}, {acc({4, 30, 40})}, {{"s", 30}, {"t", 40}, {"max_distance", 20}}, false, false});
-  c.push_back({"relative_bias_grad", "relative_bias_grad", {acc({4, 30, 40}, 0.1)}, {grad({16, 4})}, {{"v", 16}, {"bidirectional", 0}}, true, false});
+  c.push_back(
+      {"relative_bias", "relative_bias", {dense({16, 4})}, {acc({4, 30, 40})}, {{"s", 30}, {"t", 40}, {"max_distance", 20}}, false, false});
+  c.push_back({"relative_bias_grad",
+               "relative_bias_grad",
+               {acc({4, 30, 40}, 0.1)},
+               {grad({16, 4})},
+               {{"v", 16}, {"bidirectional", 0}},
+               true,
+               false});
   c.push_back({"head_concat", "head_concat", {x({2, 9, 4, 10}), x({2, 9, 2, 6})}, {x({2, 9, 4, 16})}, {{"f", 16}}, false, true});
-  c.push_back({"head_concat_grad", "head_concat_grad", {x({2, 9, 4, 16})}, {x({2, 9, 4, 10}), x({2, 9, 2, 6})}, {{"d", 10}, {"m", 2}, {"r", 6}}, false, true});
+  c.push_back({"head_concat_grad",
+               "head_concat_grad",
+               {x({2, 9, 4, 16})},
+               {x({2, 9, 4, 10}), x({2, 9, 2, 6})},
+               {{"d", 10}, {"m", 2}, {"r", 6}},
+               false,
+               true});
   c.push_back({"take_token", "take_token", {x({3, 9, 20})}, {x({3, 20})}, {{"index", 2}}, false, true});
   c.push_back({"take_token_grad", "take_token_grad", {x({3, 20})}, {x({3, 9, 20})}, {{"index", 2}, {"s", 9}}, false, true});
   c.push_back({"rope_offset",
@@ -150,7 +165,8 @@ void add_state_space(std::vector<OpCase>& c) {
                {},
                true,
                true});
-  c.push_back({"gated_rms_norm", "gated_rms_norm", {x({70, 24}), x({70, 24}), dense({24})}, {x({70, 24}), acc({70, 3})}, {{"g", 3}}, false, true});
+  c.push_back(
+      {"gated_rms_norm", "gated_rms_norm", {x({70, 24}), x({70, 24}), dense({24})}, {x({70, 24}), acc({70, 3})}, {{"g", 3}}, false, true});
   c.push_back({"gated_rms_norm_grad",
                "gated_rms_norm_grad",
                {x({70, 24}, 0.3), x({70, 24}), x({70, 24}), dense({24}), {Role::positive_acc, {70, 3}, 0, 1}},

@@ -12,7 +12,9 @@ const Schema schema{join({
     rope_fields(),
     mamba_fields("64", "1"),
     {
-        list("attention_layers", NEMO_FIELD_INT, "[]", "layers with attention; the others have a Mamba-2 mixer").min(0).changes_checkpoint(),
+        list("attention_layers", NEMO_FIELD_INT, "[]", "layers with attention; the others have a Mamba-2 mixer")
+            .min(0)
+            .changes_checkpoint(),
         boolean("attention_bias", "false", "biases of q, k, v and o").changes_checkpoint(),
         boolean("mlp_bias", "false", "biases of gate, up and down").changes_checkpoint(),
     },
@@ -21,9 +23,13 @@ const Schema schema{join({
 class Bamba : public Decoder {
  public:
   Bamba(Graph& graph, const DecoderSpec& spec, const Config& c)
-      : Decoder(graph, spec), attends(c.integers("attention_layers")), mamba(c, s.size.hidden, s.epsilon, s.in, s.out), mixer(graph, mamba) {
+      : Decoder(graph, spec),
+        attends(c.integers("attention_layers")),
+        mamba(c, s.size.hidden, s.epsilon, s.in, s.out),
+        mixer(graph, mamba) {
     for (const int64_t i : attends)
-      if (i >= s.size.layers) config_fault("attention_layers", "attention_layers names layer " + std::to_string(i) + " of " + std::to_string(s.size.layers));
+      if (i >= s.size.layers)
+        config_fault("attention_layers", "attention_layers names layer " + std::to_string(i) + " of " + std::to_string(s.size.layers));
   }
 
  private:
@@ -45,7 +51,9 @@ void build(Graph& g, const Config& c) {
   Bamba(g, s, c).build();
 }
 
-MambaSpec mamba_spec(const Config& c) { return MambaSpec(c, c.integer("hidden_size"), c.number("layernorm_epsilon"), Init::constant(0), Init::constant(0)); }
+MambaSpec mamba_spec(const Config& c) {
+  return MambaSpec(c, c.integer("hidden_size"), c.number("layernorm_epsilon"), Init::constant(0), Init::constant(0));
+}
 
 void hf_config(HfConfig& c) {
   Json& j = c.json();
@@ -88,7 +96,8 @@ void hf_map(HfMap& m, const Config& c) {
 
 constexpr nemo_variant variants[] = {
     variant("bamba_9b", "Bamba 9B",
-            "num_layers = 32\nhidden_size = 4096\nffn_hidden_size = 14336\nnum_attention_heads = 32\nnum_query_groups = 8\nvocab_size = 128256\n"
+            "num_layers = 32\nhidden_size = 4096\nffn_hidden_size = 14336\nnum_attention_heads = 32\nnum_query_groups = 8\nvocab_size = "
+            "128256\n"
             "attention_layers = [9, 18, 27]\nrotary_percent = 0.5\nmamba_num_heads = 128\nmamba_state_dim = 128\n"),
 };
 constexpr nemo_hf_architecture kinds[] = {hf_kind("BambaForCausalLM", "bamba")};

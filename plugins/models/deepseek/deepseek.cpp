@@ -1,5 +1,5 @@
-// DeepSeek V2, V2-Lite and V3: latent attention (keys and values from one narrow vector per token, positions in a part of the heads of their own),
-// and mixtures of many small experts beside shared ones. DeepSeek-AI 2024, "DeepSeek-V2" and "DeepSeek-V3 Technical Report".
+// DeepSeek V2, V2-Lite and V3: latent attention (keys and values from one narrow vector per token, positions in a part of the heads of
+// their own), and mixtures of many small experts beside shared ones. DeepSeek-AI 2024, "DeepSeek-V2" and "DeepSeek-V3 Technical Report".
 #include "nemo/cpp/hf_decoder.hpp"
 #include "nemo/cpp/mixture.hpp"
 #include "nemo/cpp/plugin.hpp"
@@ -72,7 +72,8 @@ class DeepSeek : public Decoder {
   }
   Value turn(Value x, int64_t offset) {
     const RopeFrequencies& f = s.ropes[0];
-    return g.rope({x, g.input("positions")}, {{"inv_freq", f.inverse}, {"scale", f.scale}, {"interleaved", s.interleaved}, {"offset", offset}});
+    return g.rope({x, g.input("positions")},
+                  {{"inv_freq", f.inverse}, {"scale", f.scale}, {"interleaved", s.interleaved}, {"offset", offset}});
   }
   Value mlp(int64_t layer, const std::string& name, Value x) override {
     return sparse[size_t(layer)] ? mixture.build(name, x) : Decoder::mlp(layer, name, x);
@@ -108,7 +109,8 @@ void hf_routing(HfConfig& c, bool three) {
   c.put("moe_router_enable_expert_bias", three);
   c.put("moe_router_group_top", int64_t{three ? 2 : 1});
   c.expect("scoring_func", three ? "sigmoid" : "softmax");
-  const bool grouped = c.importing() ? three || j.string("topk_method", "greedy") == "group_limited_greedy" : c.integer_of("moe_router_num_groups") > 1;
+  const bool grouped =
+      c.importing() ? three || j.string("topk_method", "greedy") == "group_limited_greedy" : c.integer_of("moe_router_num_groups") > 1;
   if (three) {
     c.expect("topk_method", "noaux_tc");
     c.boolean("moe_router_renormalize", "norm_topk_prob", true);
@@ -134,7 +136,9 @@ void hf_experts(HfConfig& c) {
   if (c.importing()) return c.put("moe_shared_expert_intermediate_size", j.integer("n_shared_experts", 0) * width);
   const int64_t shared = c.integer_of("moe_shared_expert_intermediate_size");
   if (shared % width != 0 || c.integer_of("moe_layer_step") != 1 || !c.config().integers("moe_dense_layers").empty())
-    throw Error(NEMO_CODE_UNSUPPORTED, "DeepSeek's config.json means shared experts of a whole multiple of an expert's width, and experts in all layers behind the first")
+    throw Error(
+        NEMO_CODE_UNSUPPORTED,
+        "DeepSeek's config.json means shared experts of a whole multiple of an expert's width, and experts in all layers behind the first")
         .with("path", "moe_shared_expert_intermediate_size");
   j.set("n_shared_experts", shared / width);
 }
@@ -173,7 +177,8 @@ void hf_config(HfConfig& c) {
   else
     c.put("rotary_interleaved", true);
   if (c.importing() && j.integer("num_nextn_predict_layers", 0) > 0)
-    log(NEMO_LOG_WARNING, "", "config.json: the layers that predict further tokens (num_nextn_predict_layers) are left out, as transformers does");
+    log(NEMO_LOG_WARNING, "",
+        "config.json: the layers that predict further tokens (num_nextn_predict_layers) are left out, as transformers does");
   hf_routing(c, three);
   hf_experts(c);
 }
@@ -189,7 +194,8 @@ void hf_map(HfMap& m, const Config& c) {
   m.tensor(theirs + "q_a_proj.weight").to(ours + "q_a.weight");
   m.tensor(theirs + "q_a_layernorm.weight").to(ours + "q_a_norm.weight");
   m.tensor(theirs + "q_b_proj.weight", {s.heads * l.query(), l.q_rank}).to(ours + "q_b.weight");
-  const HfMap::Shape latent{l.kv_rank + l.turning, s.hidden}, heads{s.heads * (l.plain + s.head), l.kv_rank}, by_head{s.heads, l.plain + s.head, l.kv_rank};
+  const HfMap::Shape latent{l.kv_rank + l.turning, s.hidden}, heads{s.heads * (l.plain + s.head), l.kv_rank},
+      by_head{s.heads, l.plain + s.head, l.kv_rank};
   m.tensor(theirs + "kv_a_proj_with_mqa.weight", latent).rows(0, l.kv_rank).to(ours + "kv_a.weight");
   m.tensor(theirs + "kv_a_proj_with_mqa.weight", latent).rows(l.kv_rank, l.turning).to(ours + "k_rope.weight");
   m.tensor(theirs + "kv_a_layernorm.weight").to(ours + "kv_a_norm.weight");
@@ -199,28 +205,31 @@ void hf_map(HfMap& m, const Config& c) {
   m.ignore("model.layers." + std::to_string(s.layers) + ".**");  // layers that predict further tokens
 }
 
-#define SIZES(layers, hidden, ffn, heads)                                                                                       \
-  "num_layers = " #layers "\nhidden_size = " #hidden "\nffn_hidden_size = " #ffn "\nnum_attention_heads = " #heads             \
-  "\nkv_channels = 128\nkv_lora_rank = 512\nqk_head_dim = 128\nqk_pos_emb_head_dim = 64\ninit_method_std = 0.006\n"           \
-  "rope_scaling.type = \"yarn\"\nrope_scaling.factor = 40\nrope_scaling.original_max_position_embeddings = 4096\n"            \
+#define SIZES(layers, hidden, ffn, heads)                                                                           \
+  "num_layers = " #layers "\nhidden_size = " #hidden "\nffn_hidden_size = " #ffn "\nnum_attention_heads = " #heads  \
+  "\nkv_channels = 128\nkv_lora_rank = 512\nqk_head_dim = 128\nqk_pos_emb_head_dim = 64\ninit_method_std = 0.006\n" \
+  "rope_scaling.type = \"yarn\"\nrope_scaling.factor = 40\nrope_scaling.original_max_position_embeddings = 4096\n"  \
   "max_position_embeddings = 163840\nmoe_router_load_balancing_type = \"seq_aux_loss\"\n"
 #define MSCALE(m) "rope_scaling.mscale = " #m "\nrope_scaling.mscale_all_dim = " #m "\n"
 constexpr nemo_variant variants[] = {
     variant("deepseek_v2_lite", "DeepSeek V2 Lite, 16B",
-            SIZES(27, 2048, 10944, 16) MSCALE(0.707) "vocab_size = 102400\nnum_moe_experts = 64\nmoe_router_topk = 6\nmoe_ffn_hidden_size = 1408\n"
-                                                     "moe_shared_expert_intermediate_size = 2816\nmoe_first_dense_layers = 1\nmoe_router_renormalize = false\n"
-                                                     "moe_aux_loss_coeff = 0.001\n"),
+            SIZES(27, 2048, 10944, 16)
+                MSCALE(0.707) "vocab_size = 102400\nnum_moe_experts = 64\nmoe_router_topk = 6\nmoe_ffn_hidden_size = 1408\n"
+                              "moe_shared_expert_intermediate_size = 2816\nmoe_first_dense_layers = 1\nmoe_router_renormalize = false\n"
+                              "moe_aux_loss_coeff = 0.001\n"),
     variant("deepseek_v2", "DeepSeek V2, 236B",
-            SIZES(60, 5120, 12288, 128) MSCALE(0.707) "q_lora_rank = 1536\nvocab_size = 102400\nnum_moe_experts = 160\nmoe_router_topk = 6\n"
-                                                      "moe_ffn_hidden_size = 1536\nmoe_shared_expert_intermediate_size = 3072\nmoe_first_dense_layers = 1\n"
-                                                      "moe_router_renormalize = false\nmoe_router_num_groups = 8\nmoe_router_group_topk = 3\n"
-                                                      "moe_router_topk_scaling_factor = 16\nmoe_aux_loss_coeff = 0.001\n"),
+            SIZES(60, 5120, 12288, 128)
+                MSCALE(0.707) "q_lora_rank = 1536\nvocab_size = 102400\nnum_moe_experts = 160\nmoe_router_topk = 6\n"
+                              "moe_ffn_hidden_size = 1536\nmoe_shared_expert_intermediate_size = 3072\nmoe_first_dense_layers = 1\n"
+                              "moe_router_renormalize = false\nmoe_router_num_groups = 8\nmoe_router_group_topk = 3\n"
+                              "moe_router_topk_scaling_factor = 16\nmoe_aux_loss_coeff = 0.001\n"),
     variant("deepseek_v3", "DeepSeek V3, 671B",
-            SIZES(61, 7168, 18432, 128) MSCALE(1) "q_lora_rank = 1536\nvocab_size = 129280\nnum_moe_experts = 256\nmoe_router_topk = 8\n"
-                                                  "moe_ffn_hidden_size = 2048\nmoe_shared_expert_intermediate_size = 2048\nmoe_first_dense_layers = 3\n"
-                                                  "moe_router_score_function = \"sigmoid\"\nmoe_router_enable_expert_bias = true\n"
-                                                  "moe_router_num_groups = 8\nmoe_router_group_topk = 4\nmoe_router_group_top = 2\n"
-                                                  "moe_router_topk_scaling_factor = 2.5\nmoe_aux_loss_coeff = 0.0001\n"),
+            SIZES(61, 7168, 18432, 128)
+                MSCALE(1) "q_lora_rank = 1536\nvocab_size = 129280\nnum_moe_experts = 256\nmoe_router_topk = 8\n"
+                          "moe_ffn_hidden_size = 2048\nmoe_shared_expert_intermediate_size = 2048\nmoe_first_dense_layers = 3\n"
+                          "moe_router_score_function = \"sigmoid\"\nmoe_router_enable_expert_bias = true\n"
+                          "moe_router_num_groups = 8\nmoe_router_group_topk = 4\nmoe_router_group_top = 2\n"
+                          "moe_router_topk_scaling_factor = 2.5\nmoe_aux_loss_coeff = 0.0001\n"),
 };
 constexpr nemo_hf_architecture kinds[] = {hf_kind("DeepseekV2ForCausalLM", "deepseek_v2"), hf_kind("DeepseekV3ForCausalLM", "deepseek_v3")};
 constexpr nemo_model_api api = hf_model_api<build, hf_config, hf_map>(kinds, variants);

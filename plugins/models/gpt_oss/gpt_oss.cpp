@@ -83,26 +83,34 @@ void hf_map(HfMap& m, const Config& c) {
   m.tensor(theirs + "router.weight").to(ours + "router.weight");
   m.tensor(theirs + "router.bias").to(ours + "router.bias");
   // gate and up alternate in the columns of one tensor.
-  const int64_t experts = c.integer("num_moe_experts"), ffn = c.integer("moe_ffn_hidden_size") != 0 ? c.integer("moe_ffn_hidden_size") : s.ffn;
+  const int64_t experts = c.integer("num_moe_experts"),
+                ffn = c.integer("moe_ffn_hidden_size") != 0 ? c.integer("moe_ffn_hidden_size") : s.ffn;
   const char* parts[] = {"gate", "up"};
   for (int64_t i = 0; i < 2; ++i) {
     const std::string to = ours + "experts." + parts[i];
-    m.tensor(theirs + "experts.gate_up_proj", {experts, s.hidden, 2 * ffn}).view({experts, s.hidden, ffn, 2}).part(3, i, 1).permute({0, 2, 1, 3}).to(to + ".weight");
+    m.tensor(theirs + "experts.gate_up_proj", {experts, s.hidden, 2 * ffn})
+        .view({experts, s.hidden, ffn, 2})
+        .part(3, i, 1)
+        .permute({0, 2, 1, 3})
+        .to(to + ".weight");
     m.tensor(theirs + "experts.gate_up_proj_bias", {experts, 2 * ffn}).view({experts, ffn, 2}).part(2, i, 1).to(to + ".bias");
   }
   m.tensor(theirs + "experts.down_proj", {experts, ffn, s.hidden}).permute({0, 2, 1}).to(ours + "experts.down.weight");
   m.tensor(theirs + "experts.down_proj_bias").to(ours + "experts.down.bias");
 }
 
-#define GPT_OSS(layers, experts)                                                                                                   \
-  "num_layers = " #layers "\nhidden_size = 2880\nffn_hidden_size = 2880\nnum_attention_heads = 64\nnum_query_groups = 8\n"          \
-  "kv_channels = 64\nvocab_size = 201088\nmax_position_embeddings = 131072\nwindow_size = 128\nfull_attention_every = 2\n"         \
-  "rope_scaling.type = \"yarn\"\nrope_scaling.factor = 32\nrope_scaling.original_max_position_embeddings = 4096\n"                 \
+#define GPT_OSS(layers, experts)                                                                                           \
+  "num_layers = " #layers                                                                                                  \
+  "\nhidden_size = 2880\nffn_hidden_size = 2880\nnum_attention_heads = 64\nnum_query_groups = 8\n"                         \
+  "kv_channels = 64\nvocab_size = 201088\nmax_position_embeddings = 131072\nwindow_size = 128\nfull_attention_every = 2\n" \
+  "rope_scaling.type = \"yarn\"\nrope_scaling.factor = 32\nrope_scaling.original_max_position_embeddings = 4096\n"         \
   "rope_scaling.truncate = false\nmoe_router_topk = 4\nnum_moe_experts = " #experts "\n"
-constexpr nemo_variant variants[] = {variant("gpt_oss_20b", "GPT-OSS 20B", GPT_OSS(24, 32)), variant("gpt_oss_120b", "GPT-OSS 120B", GPT_OSS(36, 128))};
+constexpr nemo_variant variants[] = {variant("gpt_oss_20b", "GPT-OSS 20B", GPT_OSS(24, 32)),
+                                     variant("gpt_oss_120b", "GPT-OSS 120B", GPT_OSS(36, 128))};
 constexpr nemo_hf_architecture kinds[] = {hf_kind("GptOssForCausalLM", "gpt_oss")};
 constexpr nemo_model_api api = hf_model_api<build, hf_config, hf_map>(kinds, variants);
 
 }  // namespace
 
-NEMO_PLUGIN("model:gpt_oss\0", component(NEMO_KIND_MODEL, "gpt_oss", "1.0.0", "GPT-OSS: sinks, windows, mixture of experts", &api, schema.get()))
+NEMO_PLUGIN("model:gpt_oss\0",
+            component(NEMO_KIND_MODEL, "gpt_oss", "1.0.0", "GPT-OSS: sinks, windows, mixture of experts", &api, schema.get()))

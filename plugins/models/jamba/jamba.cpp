@@ -71,10 +71,12 @@ class Jamba : public Decoder {
     };
     const Value z = linear("z", x, inner, embed());
     const Value conv_bias = mixer.conv_bias ? g.vector(name + ".conv.bias", {inner}, Init::uniform(-reach, reach)) : kNone;
-    const Value u = g.causal_conv1d(
-        {linear("x", x, inner, embed()), g.weight(name + ".conv.weight", {inner, {mixer.kernel, ""}}, Init::uniform(-reach, reach)), conv_bias});
+    const Value u =
+        g.causal_conv1d({linear("x", x, inner, embed()),
+                         g.weight(name + ".conv.weight", {inner, {mixer.kernel, ""}}, Init::uniform(-reach, reach)), conv_bias});
     const Value dt = linear("dt", small_norm("dt_norm", linear("dt_low", u, rank, inner), rank), inner, rank);
-    const Value b = small_norm("b_norm", linear("b", u, state, inner), state), c = small_norm("c_norm", linear("c", u, state, inner), state);
+    const Value b = small_norm("b_norm", linear("b", u, state, inner), state),
+                c = small_norm("c_norm", linear("c", u, state, inner), state);
     const Value a_log = g.vector(name + ".A_log", {inner, state}, Init::uniform(0, std::log(double(mixer.state))));
     const Value skip = g.vector(name + ".D", {inner}, Init::constant(1));
     const Value dt_bias = g.vector(name + ".dt.bias", {inner}, Init::uniform(std::log(std::expm1(0.001)), std::log(std::expm1(0.1))));
@@ -154,13 +156,15 @@ void hf_map(HfMap& m, const Config& c) {
 }
 
 constexpr nemo_variant variants[] = {
-    variant("jamba_v0p1", "Jamba v0.1, 52B",
-            "num_layers = 32\nhidden_size = 4096\nffn_hidden_size = 14336\nnum_attention_heads = 32\nnum_query_groups = 8\nvocab_size = 65536\n"
-            "num_moe_experts = 16\nmoe_aux_loss_coeff = 0.001\nmamba_dt_rank = 256\n"),
+    variant(
+        "jamba_v0p1", "Jamba v0.1, 52B",
+        "num_layers = 32\nhidden_size = 4096\nffn_hidden_size = 14336\nnum_attention_heads = 32\nnum_query_groups = 8\nvocab_size = 65536\n"
+        "num_moe_experts = 16\nmoe_aux_loss_coeff = 0.001\nmamba_dt_rank = 256\n"),
 };
 constexpr nemo_hf_architecture kinds[] = {hf_kind("JambaForCausalLM", "jamba")};
 constexpr nemo_model_api api = hf_model_api<build, hf_config, hf_map>(kinds, variants);
 
 }  // namespace
 
-NEMO_PLUGIN("model:jamba\0", component(NEMO_KIND_MODEL, "jamba", "1.0.0", "Jamba: Mamba-1 mixers, some attention, experts", &api, schema.get()))
+NEMO_PLUGIN("model:jamba\0",
+            component(NEMO_KIND_MODEL, "jamba", "1.0.0", "Jamba: Mamba-1 mixers, some attention, experts", &api, schema.get()))

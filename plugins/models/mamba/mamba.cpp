@@ -18,7 +18,8 @@ std::vector<Field> fields() {
       number("layernorm_epsilon", "1e-5", "added to the mean square in RMSNorm").min(0).changes_checkpoint(),
       number("init_method_std", "0.02", "deviation of initial weights; output projections use it / sqrt(num_layers)").min(0),
       choice("mamba_norm", "\"whole\"",
-             {{"whole", "over all heads of a token, as in transformers"}, {"groups", "over each of the mamba_num_groups groups, as in Megatron"}},
+             {{"whole", "over all heads of a token, as in transformers"},
+              {"groups", "over each of the mamba_num_groups groups, as in Megatron"}},
              "reach of the norm behind the scan")
           .changes_checkpoint(),
   };
@@ -29,7 +30,8 @@ const Schema schema{fields()};
 
 MambaSpec spec(const Config& c) {
   const double std = c.number("init_method_std");
-  MambaSpec s(c, c.integer("hidden_size"), c.number("layernorm_epsilon"), Init::normal(std), Init::normal(std / std::sqrt(double(c.integer("num_layers")))));
+  MambaSpec s(c, c.integer("hidden_size"), c.number("layernorm_epsilon"), Init::normal(std),
+              Init::normal(std / std::sqrt(double(c.integer("num_layers")))));
   if (c.string("mamba_norm") == "groups") s.norm_groups = s.groups;
   return s;
 }
@@ -81,7 +83,8 @@ void hf_config(HfConfig& c) {
   c.boolean("mamba_conv_bias", "use_conv_bias", true);
   hf_time_step_limit(c);
   if (!c.importing() && c.string_of("mamba_norm") != "whole" && c.integer_of("mamba_num_groups") != 1)
-    throw Error(NEMO_CODE_UNSUPPORTED, "transformers' Mamba-2 norms all heads together; mamba_norm = \"groups\" cannot be exported").with("path", "mamba_norm");
+    throw Error(NEMO_CODE_UNSUPPORTED, "transformers' Mamba-2 norms all heads together; mamba_norm = \"groups\" cannot be exported")
+        .with("path", "mamba_norm");
 }
 
 void hf_map(HfMap& m, const Config& c) {
@@ -97,8 +100,10 @@ void hf_map(HfMap& m, const Config& c) {
 
 #define MAMBA(layers, hidden) "num_layers = " #layers "\nhidden_size = " #hidden "\nvocab_size = 50280\n"
 constexpr nemo_variant variants[] = {
-    variant("mamba2_130m", "Mamba-2 130M", MAMBA(24, 768)),   variant("mamba2_370m", "Mamba-2 370M", MAMBA(48, 1024)),
-    variant("mamba2_780m", "Mamba-2 780M", MAMBA(48, 1536)),  variant("mamba2_1p3b", "Mamba-2 1.3B", MAMBA(48, 2048)),
+    variant("mamba2_130m", "Mamba-2 130M", MAMBA(24, 768)),
+    variant("mamba2_370m", "Mamba-2 370M", MAMBA(48, 1024)),
+    variant("mamba2_780m", "Mamba-2 780M", MAMBA(48, 1536)),
+    variant("mamba2_1p3b", "Mamba-2 1.3B", MAMBA(48, 2048)),
     variant("mamba2_2p7b", "Mamba-2 2.7B", MAMBA(64, 2560)),
     variant("nvidia_mamba2_8b", "NVIDIA Mamba-2 8B",
             "num_layers = 56\nhidden_size = 4096\nmamba_num_groups = 8\nmamba_norm = \"groups\"\nmake_vocab_size_divisible_by = 128\n"),

@@ -8,11 +8,13 @@ using namespace nemo::sdk;
 
 namespace {
 
-const Schema schema{join({decoder_fields({"false", "1e-5", "inner width of an expert"}), rope_fields("1e6"), window_fields(), mixture_fields()})};
+const Schema schema{
+    join({decoder_fields({"false", "1e-5", "inner width of an expert"}), rope_fields("1e6"), window_fields(), mixture_fields()})};
 
 class Mixtral : public Decoder {
  public:
-  Mixtral(Graph& graph, const DecoderSpec& spec, const Config& c) : Decoder(graph, spec), mixture(graph, MixtureSpec(c, s.size.hidden, s.size.ffn, s.in, s.out)) {}
+  Mixtral(Graph& graph, const DecoderSpec& spec, const Config& c)
+      : Decoder(graph, spec), mixture(graph, MixtureSpec(c, s.size.hidden, s.size.ffn, s.in, s.out)) {}
 
  private:
   Value mlp(int64_t, const std::string& name, Value x) override { return mixture.build(name, x); }
@@ -51,8 +53,8 @@ void hf_map(HfMap& m, const Config& c) {
   hf_map_mixture(m, s.hidden, n);
 }
 
-#define MIXTRAL(layers, hidden, ffn, heads)                                                                                                   \
-  "num_layers = " #layers "\nhidden_size = " #hidden "\nffn_hidden_size = " #ffn "\nnum_attention_heads = " #heads                             \
+#define MIXTRAL(layers, hidden, ffn, heads)                                                                        \
+  "num_layers = " #layers "\nhidden_size = " #hidden "\nffn_hidden_size = " #ffn "\nnum_attention_heads = " #heads \
   "\nnum_query_groups = 8\nnum_moe_experts = 8\nmoe_router_topk = 2\nmoe_aux_loss_coeff = 0.01\n"
 constexpr nemo_variant variants[] = {
     variant("mixtral_8x3b", "Mixtral 8x3B", MIXTRAL(32, 2560, 8960, 32) "vocab_size = 32000\nmax_position_embeddings = 4096\n"),
@@ -64,4 +66,5 @@ constexpr nemo_model_api api = hf_model_api<build, hf_config, hf_map>(kinds, var
 
 }  // namespace
 
-NEMO_PLUGIN("model:mixtral\0", component(NEMO_KIND_MODEL, "mixtral", "1.0.0", "Mixtral decoder: mixture of experts in every layer", &api, schema.get()))
+NEMO_PLUGIN("model:mixtral\0",
+            component(NEMO_KIND_MODEL, "mixtral", "1.0.0", "Mixtral decoder: mixture of experts in every layer", &api, schema.get()))

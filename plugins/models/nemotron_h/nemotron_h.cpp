@@ -1,5 +1,5 @@
-// Nemotron-H: layers of one part each, by a pattern of letters: M a Mamba-2 mixer, * attention without positions, - an MLP of squared ReLU, E a mixture
-// of such experts. NVIDIA 2025, "Nemotron-H: A Family of Accurate and Efficient Hybrid Mamba-Transformer Models".
+// Nemotron-H: layers of one part each, by a pattern of letters: M a Mamba-2 mixer, * attention without positions, - an MLP of squared ReLU,
+// E a mixture of such experts. NVIDIA 2025, "Nemotron-H: A Family of Accurate and Efficient Hybrid Mamba-Transformer Models".
 #include "nemo/cpp/hf_decoder.hpp"
 #include "nemo/cpp/mixture.hpp"
 #include "nemo/cpp/plugin.hpp"
@@ -46,7 +46,11 @@ MixtureSpec mixture_spec(const Config& c, const DecoderSpec& s) {
 class NemotronH : public Decoder {
  public:
   NemotronH(Graph& graph, const DecoderSpec& spec, const Config& c)
-      : Decoder(graph, spec), pattern(pattern_of(c)), mamba(mamba_spec(c, s.in, s.out)), mixer(graph, mamba), mixture(graph, mixture_spec(c, spec)) {}
+      : Decoder(graph, spec),
+        pattern(pattern_of(c)),
+        mamba(mamba_spec(c, s.in, s.out)),
+        mixer(graph, mamba),
+        mixture(graph, mixture_spec(c, spec)) {}
 
  private:
   Value block(int64_t i, Value x) override {
@@ -72,7 +76,8 @@ class NemotronH : public Decoder {
     const Dim heads{s.size.heads, "heads"}, kv_heads{s.size.kv_heads, "kv_heads"};
     const Value q = project(name + ".q", x, heads), k = project(name + ".k", x, kv_heads), v = project(name + ".v", x, kv_heads);
     const Value o = g.attention({q, k, v}, {{"scale", s.scale}});
-    return g.linear({o, g.weight(name + ".o.weight", {embed(), heads, head_dim()}, s.out), bias(s.o_bias, name + ".o.bias", {embed()})}, {{"contract", 2}});
+    return g.linear({o, g.weight(name + ".o.weight", {embed(), heads, head_dim()}, s.out), bias(s.o_bias, name + ".o.bias", {embed()})},
+                    {{"contract", 2}});
   }
   Value total_loss(Value tokens) override { return mixture.total_loss(tokens); }
 
@@ -97,7 +102,8 @@ struct Word {
   char letter;
   const char *newer, *older;  // in layers_block_type
 };
-constexpr Word kWords[] = {{'M', "linear_attention", "mamba"}, {'*', "full_attention", "attention"}, {'-', "mlp", "mlp"}, {'E', "moe", "moe"}};
+constexpr Word kWords[] = {
+    {'M', "linear_attention", "mamba"}, {'*', "full_attention", "attention"}, {'-', "mlp", "mlp"}, {'E', "moe", "moe"}};
 
 // The pattern as one string, or as a list of words.
 void hf_pattern(HfConfig& c) {
@@ -223,27 +229,32 @@ void hf_map(HfMap& m, const Config& c) {
   hf_map_mixture(m, s.hidden, experts, n.layer);
 }
 
-#define SIZES(layers, hidden, ffn, heads, pattern)                                                                                          \
-  "num_layers = " #layers "\nhidden_size = " #hidden "\nffn_hidden_size = " #ffn "\nnum_attention_heads = " #heads                           \
+#define SIZES(layers, hidden, ffn, heads, pattern)                                                                 \
+  "num_layers = " #layers "\nhidden_size = " #hidden "\nffn_hidden_size = " #ffn "\nnum_attention_heads = " #heads \
   "\nnum_query_groups = 8\nvocab_size = 131072\nhybrid_override_pattern = \"" pattern "\"\n"
 #define M8B "M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M-"
 #define TEN "M-M-M-M-M*-"
 constexpr nemo_variant variants[] = {
-    variant("nemotron_h_4b", "Nemotron-H 4B", SIZES(52, 3072, 12288, 32, M8B) "kv_channels = 128\nmamba_num_heads = 112\nmamba_state_dim = 128\n"),
+    variant("nemotron_h_4b", "Nemotron-H 4B",
+            SIZES(52, 3072, 12288, 32, M8B) "kv_channels = 128\nmamba_num_heads = 112\nmamba_state_dim = 128\n"),
     variant("nemotron_h_8b", "Nemotron-H 8B", SIZES(52, 4096, 21504, 32, M8B) "mamba_num_heads = 128\nmamba_state_dim = 128\n"),
     variant("nemotron_h_56b", "Nemotron-H 56B",
-            SIZES(118, 8192, 32768, 64, "M-M-M-M*-" TEN TEN TEN TEN TEN TEN TEN TEN TEN "M-M-M-M-M-") "mamba_num_heads = 256\nmamba_state_dim = 256\n"),
-    variant("nemotron_nano_9b_v2", "Nemotron Nano 9B v2",
-            SIZES(56, 4480, 15680, 40,
-                  "M-M-M-MM-M-M-M*-M-M-M*-M-M-M-M*-M-M-M-M*-M-MM-M-M-M-M-M-") "kv_channels = 128\nmamba_num_heads = 128\nmamba_head_dim = 80\n"),
-    variant("nemotron_nano_12b_v2", "Nemotron Nano 12B v2",
-            SIZES(62, 5120, 20480, 40,
-                  "M-M-M-M*-M-M-M-M*-M-M-M-M*-M-M-M-M*-M-M-M-M*-M-M-M-M*-M-M-M-M-") "kv_channels = 128\nmamba_num_heads = 128\nmamba_head_dim = 80\n"),
+            SIZES(118, 8192, 32768, 64,
+                  "M-M-M-M*-" TEN TEN TEN TEN TEN TEN TEN TEN TEN "M-M-M-M-M-") "mamba_num_heads = 256\nmamba_state_dim = 256\n"),
+    variant(
+        "nemotron_nano_9b_v2", "Nemotron Nano 9B v2",
+        SIZES(
+            56, 4480, 15680, 40,
+            "M-M-M-MM-M-M-M*-M-M-M*-M-M-M-M*-M-M-M-M*-M-MM-M-M-M-M-M-") "kv_channels = 128\nmamba_num_heads = 128\nmamba_head_dim = 80\n"),
+    variant(
+        "nemotron_nano_12b_v2", "Nemotron Nano 12B v2",
+        SIZES(62, 5120, 20480, 40, "M-M-M-M*-M-M-M-M*-M-M-M-M*-M-M-M-M*-M-M-M-M*-M-M-M-M*-M-M-M-M-") "kv_channels = 128\nmamba_num_heads = "
+                                                                                                     "128\nmamba_head_dim = 80\n"),
 };
 constexpr nemo_hf_architecture kinds[] = {hf_kind("NemotronHForCausalLM", "nemotron_h")};
 constexpr nemo_model_api api = hf_model_api<build, hf_config, hf_map>(kinds, variants);
 
 }  // namespace
 
-NEMO_PLUGIN("model:nemotron_h\0",
-            component(NEMO_KIND_MODEL, "nemotron_h", "1.0.0", "Nemotron-H: Mamba-2, attention and MLP layers by a pattern", &api, schema.get()))
+NEMO_PLUGIN("model:nemotron_h\0", component(NEMO_KIND_MODEL, "nemotron_h", "1.0.0",
+                                            "Nemotron-H: Mamba-2, attention and MLP layers by a pattern", &api, schema.get()))

@@ -102,15 +102,18 @@ void hf_map(HfMap& m, const Config& c) {
   hf_map_mixture(m, s.hidden, n);
 }
 
-#define SIZES(layers, hidden, ffn, heads, groups)                                                                                             \
-  "num_layers = " #layers "\nhidden_size = " #hidden "\nffn_hidden_size = " #ffn "\nnum_attention_heads = " #heads "\nnum_query_groups = " #groups "\n"
-#define QWEN3 \
-  "qk_layernorm = true\nkv_channels = 128\nvocab_size = 151936\nmax_position_embeddings = 40960\nnum_moe_experts = 128\nmoe_router_topk = 8\nmoe_aux_loss_coeff = 0.001\n"
+#define SIZES(layers, hidden, ffn, heads, groups)                                                                  \
+  "num_layers = " #layers "\nhidden_size = " #hidden "\nffn_hidden_size = " #ffn "\nnum_attention_heads = " #heads \
+  "\nnum_query_groups = " #groups "\n"
+#define QWEN3                                                                                                                             \
+  "qk_layernorm = true\nkv_channels = 128\nvocab_size = 151936\nmax_position_embeddings = 40960\nnum_moe_experts = 128\nmoe_router_topk " \
+  "= 8\nmoe_aux_loss_coeff = 0.001\n"
 constexpr nemo_variant variants[] = {
     variant("qwen15_moe_a2p7b", "Qwen 1.5 MoE A2.7B",
-            SIZES(24, 2048, 5632, 16, 16) "add_qkv_bias = true\nvocab_size = 151936\nmax_position_embeddings = 8192\nnum_moe_experts = 60\nmoe_router_topk = "
-                                          "4\nmoe_router_renormalize = false\nmoe_ffn_hidden_size = 1408\nmoe_shared_expert_intermediate_size = "
-                                          "5632\nmoe_shared_expert_gate = true\nmoe_aux_loss_coeff = 0.001\n"),
+            SIZES(24, 2048, 5632, 16,
+                  16) "add_qkv_bias = true\nvocab_size = 151936\nmax_position_embeddings = 8192\nnum_moe_experts = 60\nmoe_router_topk = "
+                      "4\nmoe_router_renormalize = false\nmoe_ffn_hidden_size = 1408\nmoe_shared_expert_intermediate_size = "
+                      "5632\nmoe_shared_expert_gate = true\nmoe_aux_loss_coeff = 0.001\n"),
     variant("qwen3_30b_a3b", "Qwen 3 30B-A3B", SIZES(48, 2048, 6144, 32, 4) QWEN3 "moe_ffn_hidden_size = 768\n"),
     variant("qwen3_235b_a22b", "Qwen 3 235B-A22B", SIZES(94, 4096, 12288, 64, 4) QWEN3 "moe_ffn_hidden_size = 1536\n"),
 };
@@ -119,4 +122,5 @@ constexpr nemo_model_api api = hf_model_api<build, hf_config, hf_map>(kinds, var
 
 }  // namespace
 
-NEMO_PLUGIN("model:qwen_moe\0", component(NEMO_KIND_MODEL, "qwen_moe", "1.0.0", "Qwen 2 and 3 decoders with mixtures of experts", &api, schema.get()))
+NEMO_PLUGIN("model:qwen_moe\0",
+            component(NEMO_KIND_MODEL, "qwen_moe", "1.0.0", "Qwen 2 and 3 decoders with mixtures of experts", &api, schema.get()))

@@ -1,6 +1,7 @@
 // attention backward: probabilities are computed again per tile from lse. 10 s t d flops per head (half where causal). A task is one kv
 // head: its dk and dv gather over the query heads and tiles in a fixed order.
-// A sink has value 0, so that its dS is -e^(sink - lse) rowsum(dO O). A bias is shared by the batch: then a task is a kv head of all batch entries.
+// A sink has value 0, so that its dS is -e^(sink - lse) rowsum(dO O). A bias is shared by the batch: then a task is a kv head of all batch
+// entries.
 //   P = e^(S - lse), dV += P^T dO, dP = dO V^T, dS = P (dP - rowsum(dO O)) (times the softcap's slope), dQ += scale dS K, dK += scale dS^T
 //   Q
 #include "kernels/arch.hpp"

@@ -1,5 +1,5 @@
-// causal_conv1d and its gradient: depthwise, a few taps, vectorised over channels. A task is a block of channels for all positions, so that sums over
-// positions have one order. Bound by memory.
+// causal_conv1d and its gradient: depthwise, a few taps, vectorised over channels. A task is a block of channels for all positions, so that
+// sums over positions have one order. Bound by memory.
 #include "kernels/arch.hpp"
 
 #include "kernels/activations.hpp"
@@ -42,7 +42,8 @@ struct Shape {
 
 // Taps of channels [c0, c0 + n) as [k][n], and their bias.
 template <class T, class C>
-void load_taps(const Launch& l, const Shape& p, int64_t c0, int64_t n, bool biased, int first, C (&w)[kTaps][kChannels], C (&bias)[kChannels]) {
+void load_taps(const Launch& l, const Shape& p, int64_t c0, int64_t n, bool biased, int first, C (&w)[kTaps][kChannels],
+               C (&bias)[kChannels]) {
   for (int64_t c = 0; c < n; ++c) {
     for (int64_t j = 0; j < p.k; ++j) w[j][c] = widen(l.in<T>(first)[(c0 + c) * p.k + j]);
     bias[c] = biased ? widen(l.in<T>(first + 1)[c0 + c]) : C(0);

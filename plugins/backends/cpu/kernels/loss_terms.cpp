@@ -10,7 +10,9 @@ struct Weight {
   int64_t n, ignored;
   bool counts;
   Weight(const Node& node, size_t labels)
-      : n(node.in(labels).present() ? node.in(labels).size() : 0), ignored(node.integer("ignore_index")), counts(node.in(labels).present()) {
+      : n(node.in(labels).present() ? node.in(labels).size() : 0),
+        ignored(node.integer("ignore_index")),
+        counts(node.in(labels).present()) {
     node.need_contiguous(node.in(labels));
   }
   double of(const int32_t* labels) const {
@@ -35,8 +37,9 @@ NEMO_CPU_KERNEL(add_loss_grad) {
   const Weight weight(node, 1);
   const double coefficient = node.number("coefficient");
   auto prepare = [&]<class C>(C) {
-    return make_kernel(
-        [=](const Launch& l) { *l.out<C>(0) = static_cast<C>(coefficient * weight.of(l.in<int32_t>(1)) * static_cast<double>(*l.in<C>(0))); });
+    return make_kernel([=](const Launch& l) {
+      *l.out<C>(0) = static_cast<C>(coefficient * weight.of(l.in<int32_t>(1)) * static_cast<double>(*l.in<C>(0)));
+    });
   };
   return node.compute() == NEMO_DTYPE_F64 ? prepare(double{}) : prepare(float{});
 }

@@ -1,4 +1,5 @@
-// moe_dispatch, moe_combine and gradients: rows move between token order and expert order. Bound by memory: each reads and writes every row once.
+// moe_dispatch, moe_combine and gradients: rows move between token order and expert order. Bound by memory: each reads and writes every row
+// once.
 #include "kernels/arch.hpp"
 
 #include "kernels/block.hpp"

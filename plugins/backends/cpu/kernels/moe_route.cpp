@@ -1,5 +1,5 @@
-// Routing of a mixture of experts: moe_route, moe_load, moe_balance, moe_z_loss and gradients. A token's scores fit in L1; what is written is small
-// beside the experts' products, so the loops are plain. Everything is in arithmetic precision.
+// Routing of a mixture of experts: moe_route, moe_load, moe_balance, moe_z_loss and gradients. A token's scores fit in L1; what is written
+// is small beside the experts' products, so the loops are plain. Everything is in arithmetic precision.
 #include "kernels/arch.hpp"
 
 #include "kernels/block.hpp"

@@ -1,5 +1,5 @@
-// selective_scan (Mamba-1) and its gradient, by the recurrence. A task is a block of channels whose states lie side by side, so that loops run over channels:
-// state [n][channels]. The gradient computes states again chunk by chunk, as ssd_scan's does.
+// selective_scan (Mamba-1) and its gradient, by the recurrence. A task is a block of channels whose states lie side by side, so that loops
+// run over channels: state [n][channels]. The gradient computes states again chunk by chunk, as ssd_scan's does.
 #include "kernels/arch.hpp"
 
 #include "kernels/block.hpp"
@@ -48,7 +48,12 @@ struct Block {
   C a[kLanes * 256], skip[kLanes] = {}, bias[kLanes] = {}, x[kLanes] = {}, dt[kLanes] = {}, slope[kLanes] = {};
 
   Block(const Shape& shape, const Launch& launch, int first_input, int64_t task)
-      : s(shape), l(launch), first(first_input), b(task / shape.blocks()), h0(task % shape.blocks() * kLanes), lanes(std::min(kLanes, shape.h - h0)) {
+      : s(shape),
+        l(launch),
+        first(first_input),
+        b(task / shape.blocks()),
+        h0(task % shape.blocks() * kLanes),
+        lanes(std::min(kLanes, shape.h - h0)) {
     std::fill(a, a + s.state(), C(0));
     for (int64_t i = 0; i < lanes; ++i) {
       for (int64_t n = 0; n < s.n; ++n) a[n * kLanes + i] = -exp_(l.in<C>(first + 2)[(h0 + i) * s.n + n]);
@@ -207,8 +212,12 @@ NEMO_CPU_KERNEL(selective_scan_grad) {
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     using C = compute_t<T>;
-    const Backward<T> backward{s, node.matrix(node.in(0), 2).ld, node.matrix(node.out(0), 2).ld, node.matrix(node.out(1), 2).ld,
-                               node.in(9).present(), node.out(7).present()};
+    const Backward<T> backward{s,
+                               node.matrix(node.in(0), 2).ld,
+                               node.matrix(node.out(0), 2).ld,
+                               node.matrix(node.out(1), 2).ld,
+                               node.in(9).present(),
+                               node.out(7).present()};
     const int64_t per_block = (s.n + 2) * kLanes, gathered = 2 * s.s * s.n;
     const uint64_t sums_bytes = align_up(static_cast<uint64_t>(s.blocks() * per_block) * sizeof(C));
     const uint64_t gather_bytes = align_up(static_cast<uint64_t>(gathered * device.pool.threads()) * sizeof(C));
@@ -220,7 +229,8 @@ NEMO_CPU_KERNEL(selective_scan_grad) {
             std::fill(gather, gather + gathered * pool.threads(), C(0));
             pool.each(s.blocks(), [&](int64_t block, int part) {
               C* own = gather + part * gathered;
-              backward.block(l, b * s.blocks() + block, scratch + part * backward.scratch(), own, own + s.s * s.n, sums + block * per_block);
+              backward.block(l, b * s.blocks() + block, scratch + part * backward.scratch(), own, own + s.s * s.n,
+                             sums + block * per_block);
             });
             for (int part = 1; part < pool.threads(); ++part)
               for (int64_t i = 0; i < gathered; ++i) gather[i] += gather[part * gathered + i];

@@ -1,5 +1,6 @@
-// ssd_scan (Mamba-2) and its gradient, by the recurrence. A head's state [p n] stays in cache: 4 p n flops per token and head forward. The gradient keeps the
-// state at every chunk's begin, computes the states of a chunk again, and walks the chunk backwards: exact, with memory sqrt(s).
+// ssd_scan (Mamba-2) and its gradient, by the recurrence. A head's state [p n] stays in cache: 4 p n flops per token and head forward. The
+// gradient keeps the state at every chunk's begin, computes the states of a chunk again, and walks the chunk backwards: exact, with memory
+// sqrt(s).
 #include <array>
 
 #include "kernels/arch.hpp"
@@ -115,14 +116,14 @@ struct Backward {
   bool has_dfinal, has_dinitial;
   Steps dy;
 
-  // A thread's private memory, in elements: states of a chunk (one more than its tokens), states at chunk begins, gradient of the state, dbm and dc of a
-  // whole sequence, rows of bm and c.
+  // A thread's private memory, in elements: states of a chunk (one more than its tokens), states at chunk begins, gradient of the state,
+  // dbm and dc of a whole sequence, rows of bm and c.
   int64_t scratch() const { return (s.chunk + 1 + s.chunks() + 1) * s.state() + 2 * s.s * s.n + 2 * s.n; }
 
   // One head of batch entry b: adds into dbm, dc [s n]; sum[0..3) = da_log, dskip, ddt_bias.
   void head(const Launch& l, int64_t b, int64_t h, C* scratch, C* dbm, C* dc, C* sum) const {
-    C *states = scratch, *begins = states + (s.chunk + 1) * s.state(), *g = begins + s.chunks() * s.state(), *bm = g + s.state() + 2 * s.s * s.n,
-      *c = bm + s.n;
+    C *states = scratch, *begins = states + (s.chunk + 1) * s.state(), *g = begins + s.chunks() * s.state(),
+      *bm = g + s.state() + 2 * s.s * s.n, *c = bm + s.n;
     const Head<T> at = head_of<T>(l, s, in, 1, b, h);
     start_state(l, s, 8, b, h, begins);
     for (int64_t k = 0; k + 1 < s.chunks(); ++k) {
@@ -151,9 +152,10 @@ struct Backward {
     if (has_dinitial) std::copy(g, g + s.state(), l.out<C>(7) + (b * s.h + h) * s.state());
   }
 
-  // before: state before token t, followed by the state behind it. g: gradient of the state behind token t, turned into that of the one before it.
-  void token(const Launch& l, const Head<T>& at, int64_t b, int64_t h, int64_t t, const C* before, C* g, const C* bm, const C* c, C* dbm, C* dc,
-             C* sum) const {
+  // before: state before token t, followed by the state behind it. g: gradient of the state behind token t, turned into that of the one
+  // before it.
+  void token(const Launch& l, const Head<T>& at, int64_t b, int64_t h, int64_t t, const C* before, C* g, const C* bm, const C* c, C* dbm,
+             C* dc, C* sum) const {
     const C* behind = before + s.state();
     const Step<C> step = at.step(t);
     const T *up = l.in<T>(0) + dy.at(b, t, h), *x = at.x + t * at.x_step;

@@ -1,10 +1,11 @@
-// nemo/cpp/mixture.hpp - a mixture of experts in place of a layer's MLP, for model plugins: settings, graph, and the names of its parameters.
+// nemo/cpp/mixture.hpp - a mixture of experts in place of a layer's MLP, for model plugins: settings, graph, and the names of its
+// parameters.
 //
 //   mlp override:  return mixture.build(name, x);            // and total_loss: return mixture.total_loss(tokens);
 //
-// Parameters under NAME: router.{weight [experts embed], bias, correction [experts]}; experts.{gate, up}.{weight [experts mlp embed], bias},
-// experts.down.{weight [experts embed mlp], bias}; shared.{gate, up, down}.weight, shared_gate.weight [embed].
-// Shazeer et al. 2017; Fedus et al. 2021; Dai et al. 2024 (shared experts); Wang et al. 2024 (correction by bias).
+// Parameters under NAME: router.{weight [experts embed], bias, correction [experts]}; experts.{gate, up}.{weight [experts mlp embed],
+// bias}, experts.down.{weight [experts embed mlp], bias}; shared.{gate, up, down}.weight, shared_gate.weight [embed]. Shazeer et al. 2017;
+// Fedus et al. 2021; Dai et al. 2024 (shared experts); Wang et al. 2024 (correction by bias).
 #pragma once
 
 #include <algorithm>
@@ -40,7 +41,8 @@ inline std::vector<Field> mixture_fields(const MixtureDefaults& d = {}) {
       boolean("moe_router_enable_expert_bias", "false", "a correction per expert that only takes part in the choice; kept, not trained")
           .changes_checkpoint(),
       choice("moe_router_load_balancing_type", "\"aux_loss\"",
-             {{"aux_loss", "over the tokens of a micro batch"}, {"seq_aux_loss", "over each sequence"}}, "what the load-balancing loss judges"),
+             {{"aux_loss", "over the tokens of a micro batch"}, {"seq_aux_loss", "over each sequence"}},
+             "what the load-balancing loss judges"),
       number("moe_aux_loss_coeff", "0", "weight of the load-balancing loss").min(0),
       number("moe_z_loss_coeff", "0", "weight of the router's z loss").min(0),
   };
@@ -164,7 +166,9 @@ class Mixture {
 
   Value shared(const std::string& name, Value x) {
     const Dim wide{s.shared, "mlp"};
-    const auto widen = [&](const std::string& part) { return g.linear({x, g.weight(name + ".shared" + part + ".weight", {wide, embed()}, s.in)}); };
+    const auto widen = [&](const std::string& part) {
+      return g.linear({x, g.weight(name + ".shared" + part + ".weight", {wide, embed()}, s.in)});
+    };
     Value h = kNone;
     if (s.gated) {
       const Value gate = widen(".gate");
@@ -187,8 +191,10 @@ class Mixture {
 
 // Where the checkpoint has the parts of a mixture, behind a layer's name; `expert` has a star for the expert's number.
 struct HfMixtureNames {
-  std::string router = "mlp.gate.weight", expert = "mlp.experts.*.", gate = "gate_proj.weight", up = "up_proj.weight", down = "down_proj.weight";
-  std::string correction = "mlp.gate.e_score_correction_bias", shared = "mlp.shared_experts.", shared_gate = "mlp.shared_expert_gate.weight";
+  std::string router = "mlp.gate.weight", expert = "mlp.experts.*.", gate = "gate_proj.weight", up = "up_proj.weight",
+              down = "down_proj.weight";
+  std::string correction = "mlp.gate.e_score_correction_bias", shared = "mlp.shared_experts.",
+              shared_gate = "mlp.shared_expert_gate.weight";
 };
 
 inline void hf_map_mixture(HfMap& m, int64_t hidden, const HfMixtureNames& n = {}, const std::string& layer = "model.layers.*.",

@@ -1,9 +1,9 @@
 // nemo/cpp/state_space.hpp - the Mamba-2 mixer for model plugins: settings, graph, and its names in Hugging Face checkpoints.
 // Dao & Gu 2024, "Transformers are SSMs".
 //
-// Parameters under NAME: {z, x}.weight [heads head_dim embed], {b, c}.weight [kv_heads state embed], dt.weight [heads embed], each with .bias where the
-// projections have one; conv_{x, b, c}.{weight [.. 4], bias}; A_log, D, dt_bias [heads]; norm.weight [heads head_dim]; out.{weight [embed heads
-// head_dim], bias}. Groups carry the word kv_heads: they are shared by heads as keys are.
+// Parameters under NAME: {z, x}.weight [heads head_dim embed], {b, c}.weight [kv_heads state embed], dt.weight [heads embed], each with
+// .bias where the projections have one; conv_{x, b, c}.{weight [.. 4], bias}; A_log, D, dt_bias [heads]; norm.weight [heads head_dim];
+// out.{weight [embed heads head_dim], bias}. Groups carry the word kv_heads: they are shared by heads as keys are.
 #pragma once
 
 #include <cmath>
@@ -16,7 +16,9 @@ inline namespace v1 {
 
 inline std::vector<Field> mamba_fields(std::string_view head_dim = "64", std::string_view groups = "8") {
   return {
-      integer("mamba_num_heads", "0", "heads of the state-space layers; 0 = mamba_expand * hidden_size / mamba_head_dim").min(0).changes_checkpoint(),
+      integer("mamba_num_heads", "0", "heads of the state-space layers; 0 = mamba_expand * hidden_size / mamba_head_dim")
+          .min(0)
+          .changes_checkpoint(),
       integer("mamba_head_dim", head_dim, "elements of such a head").min(1).changes_checkpoint(),
       integer("mamba_num_groups", groups, "groups of heads that share B and C").min(1).changes_checkpoint(),
       integer("mamba_state_dim", "128", "states per element").min(1).changes_checkpoint(),
@@ -94,7 +96,8 @@ class Mamba2Mixer {
     std::vector<Dim> dims(on);
     dims.push_back(embed());
     const Value bias = s.proj_bias ? g.vector(name + ".bias", on, Init::constant(0)) : kNone;
-    const Value w = dims.size() == 3 ? g.weight(name + ".weight", {dims[0], dims[1], dims[2]}, s.in) : g.weight(name + ".weight", {dims[0], dims[1]}, s.in);
+    const Value w = dims.size() == 3 ? g.weight(name + ".weight", {dims[0], dims[1], dims[2]}, s.in)
+                                     : g.weight(name + ".weight", {dims[0], dims[1]}, s.in);
     return g.linear({x, w, bias});
   }
   Value convolve(const std::string& name, Value x, Dim a, Dim b) {

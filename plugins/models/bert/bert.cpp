@@ -146,6 +146,7 @@ void hf_config(HfConfig& c) {
   c.number("hidden_dropout", "hidden_dropout_prob", 0.1);
   c.expect("hidden_act", "gelu");
   c.expect("position_embedding_type", "absolute");
+  c.expect("tie_word_embeddings", true);
   c.expect("is_decoder", false);
   c.expect("add_cross_attention", false);
   if (c.importing() && j.number("attention_probs_dropout_prob", 0.1) != 0)

@@ -159,6 +159,7 @@ void hf_config(HfConfig& c) {
   c.integer("qk_head_dim", "qk_nope_head_dim");
   c.integer("qk_pos_emb_head_dim", "qk_rope_head_dim");
   c.integer("kv_channels", "v_head_dim");
+  if (c.importing()) c.expect_number("qk_head_dim", double(c.integer_of("qk_head_dim") + c.integer_of("qk_pos_emb_head_dim")));
   if (c.importing())
     c.put("q_lora_rank", j.integer("q_lora_rank", 0));
   else if (c.integer_of("q_lora_rank") == 0)

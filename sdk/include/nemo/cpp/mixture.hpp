@@ -211,10 +211,13 @@ inline void hf_map_mixture(HfMap& m, int64_t hidden, const HfMixtureNames& n = {
 
 // transformers adds the load-balancing loss only where output_router_logits asks for it.
 inline void hf_router_loss(HfConfig& c) {
-  if (c.importing())
-    c.put("moe_aux_loss_coeff", c.json().boolean("output_router_logits", false) ? c.json().number("router_aux_loss_coef", 0.001) : 0.0);
-  else if (c.number_of("moe_aux_loss_coeff") > 0)
+  if (c.importing()) {
+    const double coefficient = c.json().number("router_aux_loss_coef", 0.001);
+    c.put("moe_aux_loss_coeff", c.json().boolean("output_router_logits", false) ? coefficient : 0.0);
+  } else if (c.number_of("moe_aux_loss_coeff") > 0) {
     c.json().set("router_aux_loss_coef", c.number_of("moe_aux_loss_coeff"));
+    c.json().set("output_router_logits", true);
+  }
   c.expect_number("router_jitter_noise", 0);
 }
 

@@ -26,6 +26,7 @@ commands
   import      make a checkpoint of a Hugging Face model folder
   export      make a Hugging Face model folder of a checkpoint
   parity      compare a Hugging Face model folder with golden outputs
+  profile     time a training step by kind of op, against what the device reaches
   plugins     list | inspect ID: what can be named in a recipe, and its settings
   recipes     list | show NAME: the shipped recipes
 
@@ -41,9 +42,10 @@ int dispatch(nemo::host::Program& program, const std::string& command, const std
   if (command == "import") return import_folder(program, rest);
   if (command == "export") return export_checkpoint(program, rest);
   if (command == "parity") return parity(program, rest);
+  if (command == "profile") return profile(program, rest);
   if (command == "plugins") return plugins(program, rest);
   if (command == "recipes") return recipes(program, rest);
-  const std::vector<std::string> known{"pretrain", "validate", "generate", "import", "export", "parity", "plugins", "recipes"};
+  const std::vector<std::string> known{"pretrain", "validate", "generate", "import", "export", "parity", "profile", "plugins", "recipes"};
   const std::string near = nemo::nearest_name(command, known);
   throw nemo::Error(nemo::Code::kConfig, "unknown command '" + command + "'" + (near.empty() ? "" : "; did you mean '" + near + "'?") +
                                              " (see nemo-host --help)");

@@ -42,6 +42,7 @@ void catch_interrupts();
 int run(Program& program, const std::string& task, const std::vector<std::string>& arguments);
 int generate(Program& program, const std::vector<std::string>& arguments);
 int plugins(Program& program, const std::vector<std::string>& arguments);
+int profile(Program& program, const std::vector<std::string>& arguments);
 int recipes(Program& program, const std::vector<std::string>& arguments);
 int import_folder(Program& program, const std::vector<std::string>& arguments);
 int export_checkpoint(Program& program, const std::vector<std::string>& arguments);

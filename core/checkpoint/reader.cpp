@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include "core/base/error.hpp"
+#include "core/base/f16.hpp"
 #include "core/base/nearest.hpp"
 #include "core/checkpoint/bf16.hpp"
 #include "core/checkpoint/hdf5.hpp"
@@ -37,31 +38,30 @@ void read_as(hid_t set, nemo_dtype dtype, void* into, const std::string& path) {
   checked(H5Dread(set, storage_type(dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, into), "read " + path);
 }
 
-// HDF5 converts between its float types itself; bf16 is not one of them.
-void read_converted(hid_t set, nemo_dtype from, const TensorSlot& slot, const std::string& path) {
+// By way of f32; bf16 is an integer to HDF5, f16 a float that it widens.
+void read_converted(hid_t set, nemo_dtype stored, const TensorSlot& slot, const std::string& path) {
   const uint64_t count = element_count(slot.shape);
-  if (from == NEMO_DTYPE_BF16) {
-    std::vector<uint16_t> stored(count);
-    read_as(set, NEMO_DTYPE_BF16, stored.data(), path);
-    for (uint64_t i = 0; i < count; ++i) {
-      const float value = float_of_bf16(stored[i]);
-      if (slot.dtype == NEMO_DTYPE_F64)
-        static_cast<double*>(slot.data)[i] = value;
-      else
-        static_cast<float*>(slot.data)[i] = value;
-    }
-  } else if (slot.dtype == NEMO_DTYPE_BF16) {
-    std::vector<float> stored(count);
-    read_as(set, NEMO_DTYPE_F32, stored.data(), path);
-    for (uint64_t i = 0; i < count; ++i) static_cast<uint16_t*>(slot.data)[i] = bf16_of_float(stored[i]);
+  std::vector<float> values(count);
+  if (stored == NEMO_DTYPE_BF16) {
+    std::vector<uint16_t> bits(count);
+    read_as(set, NEMO_DTYPE_BF16, bits.data(), path);
+    for (uint64_t i = 0; i < count; ++i) values[i] = float_of_bf16(bits[i]);
   } else {
-    read_as(set, slot.dtype, slot.data, path);
+    read_as(set, NEMO_DTYPE_F32, values.data(), path);
+  }
+  for (uint64_t i = 0; i < count; ++i) {
+    if (slot.dtype == NEMO_DTYPE_F64)
+      static_cast<double*>(slot.data)[i] = values[i];
+    else if (slot.dtype == NEMO_DTYPE_F32)
+      static_cast<float*>(slot.data)[i] = values[i];
+    else
+      static_cast<uint16_t*>(slot.data)[i] = slot.dtype == NEMO_DTYPE_BF16 ? bf16_of_float(values[i]) : f16_of_float(values[i]);
   }
 }
 
 bool converts(nemo_dtype from, nemo_dtype to) {
-  const bool small = from == NEMO_DTYPE_BF16 || from == NEMO_DTYPE_F16 || from == NEMO_DTYPE_F32;
-  return small && (to == NEMO_DTYPE_F32 || to == NEMO_DTYPE_BF16 || to == NEMO_DTYPE_F64);
+  const auto is_float = [](nemo_dtype d) { return d == NEMO_DTYPE_F32 || d == NEMO_DTYPE_BF16 || d == NEMO_DTYPE_F16; };
+  return from != to && is_float(from) && (is_float(to) || to == NEMO_DTYPE_F64);
 }
 
 herr_t add_dataset_name(hid_t group, const char* name, const H5L_info_t*, void* out) {

@@ -9,6 +9,8 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 #include <variant>
 #include <vector>
 
@@ -63,6 +65,8 @@ struct Op {
   int32_t block = -1;  // index into blocks
   Phase phase = Phase::kForward;
   int32_t stream = 0;  // set by the schedule pass: 0 compute, 1 communication
+  // Depends on parameters alone: runs in the first micro-batch of a step, and its results stay for the others.
+  bool once_per_step = false;
 
   [[nodiscard]] std::string_view name() const { return row->name; }
   [[nodiscard]] int64_t int_attr(std::string_view name) const;  // the row's default where not given
@@ -119,6 +123,8 @@ class Graph {
 
  private:
   std::map<ValueId, ValueId> gradients_;
+  std::unordered_map<std::string, ValueId> inputs_;
+  std::unordered_set<std::string> parameter_names_;
 };
 
 // Makes an op with its result values from the row's shape and dtype rules, without appending it. `outputs` preset to a non-zero id are kept

@@ -64,8 +64,8 @@ std::string_view to_string(Purpose purpose) {
 }
 
 const std::vector<std::string>& pass_names() {
-  static const std::vector<std::string> names{"build", "edit",          "type", "cache",    "partition",
-                                              "group", "differentiate", "fuse", "schedule", "memory"};
+  static const std::vector<std::string> names{"build",         "edit", "type",     "cache",    "partition", "group",
+                                              "differentiate", "fuse", "quantize", "schedule", "memory"};
   return names;
 }
 
@@ -95,7 +95,16 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   pass("differentiate", [&] {
     if (purpose == Purpose::kTrain) differentiate(g, options.recompute);
   });
-  pass("fuse", [&] { fuse(g, options.supports); });
+  const bool rewrites = options.precision.tf32 || options.precision.quantization.scaling != Quantization::Scaling::kNone;
+  pass("fuse", [&] { fuse(g, [&](std::string_view row) { return options.supports(row) && !(rewrites && hides_linear(row)); }); });
+  pass("quantize", [&] {
+    if (options.precision.tf32) allow_tf32(g);
+    Quantization rule = options.precision.quantization;
+    if (purpose != Purpose::kTrain && purpose != Purpose::kEvaluate) rule.scaling = Quantization::Scaling::kNone;
+    // Evaluation must not move the history of training.
+    if (purpose == Purpose::kEvaluate && rule.scaling == Quantization::Scaling::kDelayed) rule.scaling = Quantization::Scaling::kCurrent;
+    quantize(g, rule, options.supports);
+  });
   pass("schedule", [&] { schedule(g); });
   pass("memory", [&] {
     out.layout = layout(g);

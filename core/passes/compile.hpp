@@ -43,7 +43,7 @@ struct Compiled {
 enum class Purpose { kTrain, kEvaluate, kLogits, kPrefill, kDecode };
 [[nodiscard]] std::string_view to_string(Purpose purpose);
 
-// The passes by name, in order: build edit type cache partition group differentiate fuse schedule memory.
+// The passes by name, in order: build edit type cache partition group differentiate fuse quantize schedule memory.
 [[nodiscard]] const std::vector<std::string>& pass_names();
 
 // Runs the passes behind "build" on a forward graph.

@@ -18,12 +18,13 @@ enum class Region : int32_t { kNone, kArena, kParameters, kGradients, kInputs, k
 struct StateLayout {
   struct Entry {
     int64_t offset = 0, bytes = 0;
+    graph::DType dtype = graph::DType::kU8;
   };
   std::map<std::string, Entry, std::less<>> entries;
   int64_t bytes = 0;
 
   // The entry of that name; made on first use, 256-byte aligned. Throws nemo::Error(kInternal) where it has another size.
-  const Entry& place(const std::string& name, int64_t bytes_wanted);
+  const Entry& place(const std::string& name, int64_t bytes_wanted, graph::DType dtype = graph::DType::kU8);
 };
 
 struct Placement {

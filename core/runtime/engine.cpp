@@ -116,8 +116,8 @@ void Engine::allocate() {
                     state_->data(Role::kParameter),
                     state_->keeps(Role::kGradient) ? state_->data(Role::kGradient) : nullptr,
                     inputs_.data(),
-                    kept_.data(),
-                    workspace_.data()};
+                    workspace_.data(),
+                    kept_.data()};
   for (auto& [purpose, entry] : programs_) entry.program->bind(bases);
 }
 

@@ -48,6 +48,7 @@ class Engine {
   [[nodiscard]] Program& program(passes::Purpose purpose) { return *programs_.at(purpose).program; }
   [[nodiscard]] const passes::Compiled& compiled(passes::Purpose purpose) const { return *programs_.at(purpose).compiled; }
   [[nodiscard]] const graph::BuildFacts& facts() const { return options_.facts; }
+  [[nodiscard]] const passes::Precision& precision() const { return precision_; }
   [[nodiscard]] const passes::Plan& plan() const { return plan_; }
   // Model FLOPs of forward and backward of one micro-batch (ops/cost.hpp).
   [[nodiscard]] double model_flops() const { return model_flops_; }

@@ -126,11 +126,20 @@ class Emitter {
       op.inputs[2] = share(op.inputs[2], decision.outputs[0].partial, like);
     if (op.name() == "embedding" && !decision.inputs[1].needed[0].empty())
       op.attrs["shard_offset"] = op.int_attr("shard_offset") + offset(op.inputs[1], 0, decision.inputs[1].needed[0]);
+    if (op.name() == "grouped_linear") localize_experts(op, decision, like);
     for (size_t o = 0; o < op.outputs.size(); ++o)
       if (const ValueId v = op.outputs[o]; v != 0) graph_.value(v).dims = local(v, decision.outputs[o].raw);
     graph_.ops.push_back(std::move(op));
     for (size_t o = 0; o < like.outputs.size(); ++o)
       if (like.outputs[o] != 0) current_[like.outputs[o]] = complete(like, like.outputs[o], decision.outputs[o]);
+  }
+
+  // Experts split over ranks: each has the rows of its own, the others give 0. A bias that several ranks of one expert add is shared out.
+  void localize_experts(Op& op, const OpDecision& decision, const Op& like) {
+    const MeshIds& split = decision.inputs[2].needed[0];
+    if (!split.empty()) op.attrs["shard_offset"] = op.int_attr("shard_offset") + offset(op.inputs[2], 0, split);
+    const MeshMask alike = decision.outputs[0].partial & ~mask_of({split});
+    if (op.inputs[3] != 0 && alike != 0) op.inputs[3] = share(op.inputs[3], alike, like);
   }
 
   // First global index of this rank's part of dimension `d` of a value that is already local.

@@ -65,6 +65,7 @@ void hf_config(HfConfig& c) {
   hf_rope(c, rope);
   c.expect("hidden_act", "silu");
   hf_unused_dropout(c, {"attention_dropout"});
+  c.without_meaning({"mamba_chunk_size", "num_logits_to_keep"});
   c.expect_number("z_loss_coefficient", 0);
   c.boolean("attention_bias", "attention_bias", false);
   c.boolean("mlp_bias", "mlp_bias", false);

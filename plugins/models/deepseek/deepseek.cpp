@@ -121,7 +121,7 @@ void hf_routing(HfConfig& c, bool three) {
     c.put("moe_router_renormalize", false);
     if (!c.importing()) j.set("topk_method", grouped ? "group_limited_greedy" : "greedy");
   }
-  if (!grouped) return;
+  if (!grouped) return c.without_meaning({"n_group", "topk_group"});
   c.integer("moe_router_num_groups", "n_group");
   c.integer("moe_router_group_topk", "topk_group");
 }

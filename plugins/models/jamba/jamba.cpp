@@ -108,6 +108,7 @@ void hf_config(HfConfig& c) {
   hf_refuse_quantized(c);
   hf_decoder_sizes(c);
   c.expect("hidden_act", "silu");
+  c.without_meaning({"use_mamba_kernels", "use_mambapy", "use_associative_scan", "num_logits_to_keep"});
   c.expect("mamba_proj_bias", false);
   c.expect_absent("sliding_window");
   hf_unused_dropout(c, {"attention_dropout"});

@@ -70,6 +70,8 @@ void hf_config(HfConfig& c) {
   c.number("init_method_std", "initializer_range", 0.1);
   c.expect("hidden_act", "silu");
   c.expect("rms_norm", true);
+  c.without_meaning({"chunk_size", "residual_in_fp32", "rescale_prenorm_residual", "time_step_floor", "time_step_max", "time_step_min",
+                     "time_step_rank"});
   c.integer("mamba_head_dim", "head_dim", 64);
   c.integer("mamba_num_groups", "n_groups", 8);
   c.integer("mamba_state_dim", "state_size", 128);

@@ -178,7 +178,10 @@ void hf_mamba(HfConfig& c) {
 void hf_experts(HfConfig& c) {
   Json& j = c.json();
   const bool sparse = c.string_of("hybrid_override_pattern").find('E') != std::string::npos;
-  if (!sparse) return;
+  if (!sparse)
+    return c.without_meaning({"moe_intermediate_size", "moe_latent_size", "moe_shared_expert_intermediate_size", "n_group",
+                              "n_routed_experts", "n_shared_experts", "norm_topk_prob", "num_experts_per_tok", "routed_scaling_factor",
+                              "topk_group"});
   c.integer("num_moe_experts", "n_routed_experts");
   c.integer("moe_router_topk", "num_experts_per_tok");
   c.integer("moe_ffn_hidden_size", "moe_intermediate_size");
@@ -203,6 +206,10 @@ void hf_config(HfConfig& c) {
   hf_sizes(c);
   hf_mamba(c);
   hf_experts(c);
+  c.without_meaning({"chunk_size", "expand", "mamba_ssm_cache_dtype", "moe_shared_expert_overlap", "mtp_layers_block_type",
+                     "num_logits_to_keep", "rescale_prenorm_residual", "residual_in_fp32", "time_step_floor", "time_step_max",
+                     "time_step_min", "use_mamba_kernels"});
+  c.expect_number("num_nextn_predict_layers", 0);
   c.expect("mamba_hidden_act", "silu");
   c.expect("mlp_hidden_act", "relu2");
   c.expect_absent("sliding_window");

@@ -156,6 +156,7 @@ void hf_config(HfConfig& c) {
   Json& j = c.json();
   c.set_kind("T5ForConditionalGeneration", "t5");
   hf_refuse_quantized(c);
+  c.without_meaning({"classifier_dropout", "dense_act_fn", "initializer_factor", "is_decoder", "is_gated_act", "n_positions"});
   if (c.importing()) {
     c.put("encoder_num_layers", j.integer("num_layers", 6));
     c.put("num_layers", j.integer("num_decoder_layers", j.integer("num_layers", 6)));

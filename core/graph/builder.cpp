@@ -13,15 +13,26 @@ int64_t Builder::axis_size(std::string_view axis) const {
   throw Error(Code::kInvalidArgument, "axis '" + std::string(axis) + "' has no run-wide size; 'batch', 'seq' and 'encoder_seq' have");
 }
 
+// Dimensions of what encoders read; empty for another name.
+Dims Builder::encoder_field(std::string_view name) const {
+  const Dim batch{facts_.micro_batch_size, "batch", {}};
+  if (name == "token_types") return {batch, {facts_.seq_length, "seq", {}}};
+  if (name == "encoder_tokens") return {batch, {axis_size("encoder_seq"), "seq", {}}};
+  if (name == "lengths" || name == "encoder_lengths" || name == "next_sentence_labels") return {batch};
+  return {};
+}
+
 ValueId Builder::input(std::string_view name) {
   if (const ValueId known = graph_.find_input(name)) return known;
   if (name == "rng") return graph_.add_input("rng", DType::kI64, {{2, "", {}}});
   const Dims dims{{facts_.micro_batch_size, "batch", {}}, {facts_.seq_length, "seq", {}}};
-  if (name == "tokens" || name == "labels" || name == "positions" || name == "token_types")
-    return graph_.add_input(std::string(name), DType::kI32, dims);
-  if (name == "encoder_tokens") return graph_.add_input("encoder_tokens", DType::kI32, {dims[0], {axis_size("encoder_seq"), "seq", {}}});
-  if (name == "lengths" || name == "encoder_lengths" || name == "next_sentence_labels")
-    return graph_.add_input(std::string(name), DType::kI32, {dims[0]});
+  if (name == "tokens" || name == "labels" || name == "positions") return graph_.add_input(std::string(name), DType::kI32, dims);
+  if (const Dims own = encoder_field(name); !own.empty()) {
+    if (facts_.fields_known && !facts_.batch_fields.contains(std::string(name)))
+      throw Error(Code::kConfig, "the model reads batch field '" + std::string(name) +
+                                     "', which the data does not have; choose a data plugin that has it");
+    return graph_.add_input(std::string(name), DType::kI32, own);
+  }
   if (name == "segments") return facts_.batch_fields.contains("segments") ? graph_.add_input("segments", DType::kI32, dims) : 0;
   throw Error(Code::kInvalidArgument,
               "model input '" + std::string(name) +

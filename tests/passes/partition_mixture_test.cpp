@@ -1,6 +1,7 @@
 // A mixture of experts split by expert and by the experts' inner width.
 #include <gtest/gtest.h>
 
+#include "core/base/error.hpp"
 #include "core/graph/builder.hpp"
 #include "core/passes/cache.hpp"
 #include "core/passes/differentiate.hpp"
@@ -108,6 +109,20 @@ TEST(Shape, a_letter_that_only_outputs_have_takes_its_size_from_the_attribute) {
   EXPECT_EQ(graph.value(b.op("moe_route", {logits}, {{"k", int64_t{3}}})[1]).dims.back().size, 3);
   EXPECT_ANY_THROW(b.op("moe_route", {logits}, {}));
   EXPECT_ANY_THROW(b.op("moe_route", {logits}, {{"k", int64_t{0}}}));
+}
+
+TEST(Builder, a_field_that_the_data_does_not_have_is_refused_by_name) {
+  Graph graph;
+  graph::Builder trained(graph, {2, 8, 32, {}, 0, true});
+  try {
+    (void)trained.input("encoder_tokens");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("encoder_tokens"), std::string::npos);
+  }
+  graph::Builder compared(graph, {2, 8, 32, {}, 5});
+  EXPECT_EQ(graph.value(compared.input("encoder_tokens")).dims[1].size, 5);
+  EXPECT_EQ(graph.value(compared.input("lengths")).dims.size(), 1u);
 }
 
 }  // namespace

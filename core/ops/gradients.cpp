@@ -3,24 +3,13 @@
 #include <unordered_map>
 
 #include "core/base/error.hpp"
+#include "core/ops/gradient_families.hpp"
 
 namespace nemo::ops {
 namespace {
 
 using graph::Attrs;
 using graph::ValueId;
-
-Attrs attrs_of(const graph::Op& op, std::initializer_list<const char*> names) {
-  Attrs attrs;
-  for (const char* name : names)
-    if (const auto found = op.attrs.find(name); found != op.attrs.end()) attrs.insert(*found);
-  return attrs;
-}
-
-// Emits a one-output gradient op for input i, straight into the gradient buffer where input i is a parameter.
-void give_one(Backward& b, size_t i, std::string_view name, std::vector<ValueId> inputs, Attrs attrs = {}) {
-  if (b.needs(i)) b.give(i, b.emit({name, std::move(inputs), std::move(attrs), {b.buffer(i)}})[0]);
-}
 
 void embedding(Backward& b) {
   Attrs attrs = attrs_of(b.op(), {"shard_offset"});
@@ -56,12 +45,6 @@ void rope(Backward& b) {
   Attrs attrs = b.op().attrs;
   attrs["inverse"] = 1 - b.op().int_attr("inverse");
   give_one(b, 0, "rope", {b.dout(0), b.in(1)}, attrs);
-}
-
-void attention(Backward& b) {
-  const auto out = b.emit({"attention_grad", {b.dout(0), b.in(0), b.in(1), b.in(2), b.out(0), b.out(1), b.in(3)}, b.op().attrs});
-  for (size_t i = 0; i < 3; ++i)
-    if (b.needs(i)) b.give(i, out[i]);
 }
 
 void activation(Backward& b) { give_one(b, 0, "activation_grad", {b.dout(0), b.in(0)}, b.op().attrs); }
@@ -136,14 +119,13 @@ void cross_entropy_parts(Backward& b) {
   b.give(0, b.emit({"cross_entropy_shard_grad", {b.dout(0), b.in(0), b.in(1), join.outputs[1]}, attrs})[0]);
 }
 
-const std::unordered_map<std::string_view, GradientRule>& table() {
-  static const std::unordered_map<std::string_view, GradientRule> rules{
+std::unordered_map<std::string_view, GradientRule> make_table() {
+  std::unordered_map<std::string_view, GradientRule> rules{
       {"embedding", embedding},
       {"linear", linear},
       {"rms_norm", rms_norm},
       {"layer_norm", layer_norm},
       {"rope", rope},
-      {"attention", attention},
       {"activation", activation},
       {"glu", glu},
       {"add", add},
@@ -165,6 +147,12 @@ const std::unordered_map<std::string_view, GradientRule>& table() {
       {"cross_entropy_parts", cross_entropy_parts},
       {"row_max", nullptr},
   };
+  for (const GradientFamily& family : {attention_rules(), mixture_rules(), state_space_rules()}) rules.insert(family.begin(), family.end());
+  return rules;
+}
+
+const std::unordered_map<std::string_view, GradientRule>& table() {
+  static const std::unordered_map<std::string_view, GradientRule> rules = make_table();
   return rules;
 }
 

@@ -30,14 +30,14 @@ std::vector<std::string> outputs_for(const Graph& graph, Purpose purpose) {
   return names;
 }
 
-// Outside training dropout is the identity.
-void drop_dropout(Graph& graph) {
+// Outside training dropout is the identity, and terms that only steer training are left out of the loss.
+void drop_what_only_trains(Graph& graph) {
   std::vector<graph::ValueId> same(graph.values.size());
   for (size_t v = 0; v < same.size(); ++v) same[v] = static_cast<graph::ValueId>(v);
   std::vector<graph::Op> kept;
   for (graph::Op& op : graph.ops) {
     for (graph::ValueId& v : op.inputs) v = same[v];
-    if (op.name() == "dropout")
+    if (op.name() == "dropout" || (op.name() == "add_loss" && op.int_attr("train_only") != 0))
       same[op.outputs[0]] = op.inputs[0];
     else
       kept.push_back(std::move(op));
@@ -96,7 +96,7 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   pass("build", [&] { prune(g, outputs_for(g, purpose)); });
   pass("edit", [&] {
     if (options.edit) options.edit(g);
-    if (purpose != Purpose::kTrain) drop_dropout(g);
+    if (purpose != Purpose::kTrain) drop_what_only_trains(g);
   });
   pass("type", [&] { type(g, options.precision); });
   pass("cache", [&] {

@@ -29,6 +29,7 @@
 //
 // Shapes of what is special:
 //  - embedding split on the vocabulary: attribute shard_offset = first row held (also where it is 0: ids outside the rows give 0);
+//  - grouped_linear split on the experts: likewise; the rows of a rank's own experts, summed over the ranks;
 //  - cross_entropy split on the vocabulary: row_max, all_reduce(max), cross_entropy_parts, 2 all_reduce(sum), cross_entropy_join;
 //  - bias of a row-parallel linear: scaled by 1/n before the op, so that the sum over n ranks holds it once; its gradient_partial names the
 //  axis;

@@ -92,6 +92,7 @@ class Emitter {
       op.inputs[2] = share(op.inputs[2], decision.outputs[0].partial, like);
     if (op.name() == "embedding" && !decision.inputs[1].needed[0].empty())
       op.attrs["shard_offset"] = op.int_attr("shard_offset") + offset(op.inputs[1], 0, decision.inputs[1].needed[0]);
+    if (op.name() == "grouped_linear") localize_experts(op, decision, like);
     for (size_t o = 0; o < op.outputs.size(); ++o)
       if (const ValueId v = op.outputs[o]; v != 0) graph_.value(v).dims = local(v, decision.outputs[o].raw);
     if (op.name() == "dropout") number_elements(op, decision);
@@ -181,6 +182,14 @@ class Emitter {
     }
     if (parts % 2 != 0) refuse(op, 0, 1, ids.back(), "which with two chunks a rank needs an even number of parts");
     op.attrs["seq_start"] = at < chunk ? first + at : second + at - chunk;
+  }
+
+  // Experts split over ranks: each has the rows of its own, the others give 0. A bias that several ranks of one expert add is shared out.
+  void localize_experts(Op& op, const OpDecision& decision, const Op& like) {
+    const MeshIds& split = decision.inputs[2].needed[0];
+    if (!split.empty()) op.attrs["shard_offset"] = op.int_attr("shard_offset") + offset(op.inputs[2], 0, split);
+    const MeshMask alike = decision.outputs[0].partial & ~mask_of({split});
+    if (op.inputs[3] != 0 && alike != 0) op.inputs[3] = share(op.inputs[3], alike, like);
   }
 
   // First global index of this rank's part of dimension `d` of a value that is already local.

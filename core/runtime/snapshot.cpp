@@ -62,7 +62,8 @@ void save(const std::filesystem::path& final_dir, State& state, const Progress& 
   writer.attribute("consumed_samples", progress.consumed_samples);
   writer.attribute("seed", progress.seed);
   writer.add_text_file(checkpoint::kRecipeFile, config::to_toml(setup.configuration));
-  if (tokenizer != nullptr) writer.add_text_file("tokenizer/" + std::string(text::kTokenizerFile), tokenizer->to_json());
+  if (tokenizer != nullptr)
+    for (const text::TokenizerFile& file : tokenizer->files()) writer.add_text_file("tokenizer/" + file.name, file.bytes);
   checkpoint::Facts facts{progress.step, progress.metrics, {}};
   for (const plugin::Component* c : setup.components())
     facts.plugins.push_back({std::string(plugin::kind_name(c->kind)), c->id, c->version});

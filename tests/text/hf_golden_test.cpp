@@ -43,7 +43,8 @@ TEST_P(HfGolden, decoded_text_is_that_of_the_library) {
   for (const auto& row : rows) {
     ASSERT_EQ(t.decode(ids_of(row["ids"])), row["decoded"].get<std::string>()) << row;
     if (row.contains("decoded_skip")) {
-      ASSERT_EQ(replace_invalid_utf8(t.decode_text(ids_of(row["ids"]), Shown::kWithoutSpecials)), row["decoded_skip"].get<std::string>()) << row;
+      ASSERT_EQ(replace_invalid_utf8(t.decode_text(ids_of(row["ids"]), Shown::kWithoutSpecials)), row["decoded_skip"].get<std::string>())
+          << row;
     }
   }
 }
@@ -67,7 +68,9 @@ std::optional<Truncation> truncation_of(const nlohmann::json& j) {
   t.stride = j.value("stride", 0);
   t.direction = j.value("direction", "right") == "left" ? Direction::kLeft : Direction::kRight;
   const auto strategy = j.value("strategy", "longest_first");
-  t.strategy = strategy == "only_first" ? Strategy::kOnlyFirst : strategy == "only_second" ? Strategy::kOnlySecond : Strategy::kLongestFirst;
+  t.strategy = strategy == "only_first"    ? Strategy::kOnlyFirst
+               : strategy == "only_second" ? Strategy::kOnlySecond
+                                           : Strategy::kLongestFirst;
   return t;
 }
 

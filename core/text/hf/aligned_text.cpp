@@ -19,6 +19,11 @@ Span AlignedText::origin_of_byte(size_t at) const {
 
 Span AlignedText::origin(size_t begin, size_t end) const { return {origin_of_byte(begin).begin, origin_of_byte(end - 1).end}; }
 
+bool AlignedText::starts_original(size_t at) const {
+  if (track_ || storage_.empty()) return origin_of_byte(at).begin == 0;
+  return at == 0 && base_ == 0;
+}
+
 AlignedText::AlignedText(const AlignedText& whole, Span part)
     : view_(whole.view_.substr(part.begin, part.end - part.begin)), base_(whole.base_ + part.begin), track_(whole.track_) {
   if (whole.storage_.empty()) return;  // still the original's text, which outlives both
@@ -51,6 +56,7 @@ Rewriter::Rewriter(AlignedText& text) : text_(text) {
 }
 
 void Rewriter::keep(size_t begin, size_t end) {
+  if (begin == end) return;
   out_.append(text_.view_.substr(begin, end - begin));
   if (!text_.track_) return;
   for (size_t at = begin; at < end; ++at) origins_.push_back(text_.origin_of_byte(at));

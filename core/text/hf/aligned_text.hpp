@@ -32,8 +32,8 @@ class AlignedText {
   // The bytes of the original that [begin, end) stands for; begin < end <= size.
   [[nodiscard]] Span origin(size_t begin, size_t end) const;
 
-  // Whether byte `at` begins what the whole original begins with.
-  [[nodiscard]] bool starts_original(size_t at) const { return at == 0 && base_ == 0; }
+  // Whether byte `at` stands for what the whole original begins with; for a text that was changed only exact where it is tracked.
+  [[nodiscard]] bool starts_original(size_t at) const;
 
   // A part of the text by itself.
   [[nodiscard]] AlignedText slice(Span part) const;

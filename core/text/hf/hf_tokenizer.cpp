@@ -140,8 +140,9 @@ void HfTokenizer::encode_to(std::string_view text, const IdSink& ids) const {
     model_->encode(word, tokens);
     for (const Token& t : tokens) out.push_back(t.id);
   };
+  const bool track = normalizer_ != nullptr && pre_tokenizer_ != nullptr && pre_tokenizer_->needs_origins();
   take_apart(
-      text, false,
+      text, track,
       [&](const AlignedText& t, Span piece) {
         std::string_view rest = t.view().substr(piece.begin, piece.end - piece.begin);
         while (!rest.empty()) {

@@ -1,5 +1,7 @@
 #include "core/text/hf/pre_tokenizers.hpp"
 
+#include <algorithm>
+
 #include "core/text/hf/byte_alphabet.hpp"
 #include "core/text/hf/patterns.hpp"
 #include "core/text/hf/split.hpp"
@@ -154,6 +156,8 @@ class Metaspace final : public PreTokenizer {
     if (split_) cut_pieces(text, pieces, SplitBehavior::kMergedWithNext, [&](std::string_view s, auto&& part) { at_mark_.cut(s, part); });
   }
 
+  [[nodiscard]] bool needs_origins() const override { return scheme_ == PrependScheme::kFirst; }
+
  private:
   void write_piece(std::string_view s, Span p, Rewriter& out) const {
     for (size_t at = 0; at < s.size();) {
@@ -196,6 +200,9 @@ class Sequence final : public PreTokenizer {
   explicit Sequence(std::vector<std::unique_ptr<PreTokenizer>> steps) : steps_(std::move(steps)) {}
   void apply(AlignedText& text, std::vector<Span>& pieces) const override {
     for (const auto& step : steps_) step->apply(text, pieces);
+  }
+  [[nodiscard]] bool needs_origins() const override {
+    return std::any_of(steps_.begin(), steps_.end(), [](const auto& step) { return step->needs_origins(); });
   }
 
  private:

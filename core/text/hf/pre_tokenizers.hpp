@@ -15,6 +15,8 @@ class PreTokenizer {
   virtual ~PreTokenizer() = default;
   // `pieces` are non-empty, ordered parts of `text`. Cuts them further, and may drop parts or write the text anew.
   virtual void apply(AlignedText& text, std::vector<Span>& pieces) const = 0;
+  // Whether the pieces depend on where in the original the text comes from.
+  [[nodiscard]] virtual bool needs_origins() const { return false; }
 };
 
 // What byte-level pieces are handed on as: spelled in GPT-2's alphabet, or as the bytes themselves (for a model that reads bytes).

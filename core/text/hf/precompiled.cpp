@@ -50,18 +50,16 @@ class Precompiled final : public Normalizer {
 
   void apply(AlignedText& text) const override {
     const std::string_view s = text.view();
-    Rewriter out(text);
+    std::vector<ChangedChar> chars;
     bool changed = false;
     for (size_t at = 0; at < s.size();) {
-      const size_t run = plain_run(s, at);
-      out.keep(at, at + run);
-      at += run;
+      for (const size_t end = at + plain_run(s, at); at < end; ++at) chars.push_back({static_cast<char32_t>(s[at]), 0});
       if (at >= s.size()) break;
       const size_t n = grapheme_length(s, at);
-      changed |= apply_to_grapheme(s, at, n, out);
+      changed |= apply_to_grapheme(s.substr(at, n), chars);
       at += n;
     }
-    if (changed) out.finish();
+    if (changed) text.transform(chars);
   }
 
  private:
@@ -83,36 +81,38 @@ class Precompiled final : public Normalizer {
 
   // A grapheme of five bytes or fewer is looked up as a whole first; only the shortest key counts, and it replaces everything. So does the
   // library that these files are written for.
-  bool apply_to_grapheme(std::string_view s, size_t at, size_t n, Rewriter& out) const {
-    if (n < 6) {
-      if (const auto to = find(s.substr(at, n))) {
-        replace(s, at, n, *to, out);
+  bool apply_to_grapheme(std::string_view grapheme, std::vector<ChangedChar>& out) const {
+    if (grapheme.size() < 6) {
+      if (const auto to = find(grapheme)) {
+        replace(grapheme, *to, out);
         return true;
       }
     }
     bool changed = false;
-    for (size_t i = at; i < at + n;) {
-      const size_t length = decode_code_point(s, i).length;
-      if (const auto to = find(s.substr(i, length))) {
-        replace(s, i, length, *to, out);
+    for (size_t i = 0; i < grapheme.size();) {
+      const CodePoint c = decode_code_point(grapheme, i);
+      if (const auto to = find(grapheme.substr(i, c.length))) {
+        replace(grapheme.substr(i, c.length), *to, out);
         changed = true;
       } else {
-        out.keep(i, i + length);
+        out.push_back({c.value, 0});
       }
-      i += length;
+      i += c.length;
     }
     return changed;
   }
 
-  // Character i of the replacement stands for character i of what it replaces; those in excess stand for the last one.
-  static void replace(std::string_view s, size_t at, size_t n, std::string_view to, Rewriter& out) {
-    size_t source = at;
-    for (size_t i = 0; i < to.size();) {
-      const size_t length = decode_code_point(to, i).length;
-      out.put(to.substr(i, length), source < at + n ? source : at + n - 1);
-      if (source < at + n) source += decode_code_point(s, source).length;
-      i += length;
+  // New characters in excess stand behind the last one; characters that vanish go with the last one before them. Where there is none they
+  // are not accounted for, as in the library, and all offsets are shifted.
+  static void replace(std::string_view from, std::string_view to, std::vector<ChangedChar>& out) {
+    size_t old_count = 0, i = 0;
+    for (size_t at = 0; at < from.size(); ++old_count) at += decode_code_point(from, at).length;
+    for (size_t at = 0; at < to.size(); ++i) {
+      const CodePoint c = decode_code_point(to, at);
+      out.push_back({c.value, i < old_count ? 0 : 1});
+      at += c.length;
     }
+    if (i < old_count && !out.empty()) out.back().change -= static_cast<int32_t>(old_count - i);
   }
 
   DoubleArray trie_;

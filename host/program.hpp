@@ -41,6 +41,9 @@ void catch_interrupts();
 // Subcommands; arguments are those behind the command's name. They return an exit code or throw nemo::Error.
 int run(Program& program, const std::string& task, const std::vector<std::string>& arguments);
 int generate(Program& program, const std::vector<std::string>& arguments);
+int evaluate(Program& program, const std::vector<std::string>& arguments);
+int tokenize(const std::vector<std::string>& arguments);
+int data(const std::vector<std::string>& arguments);
 int plugins(Program& program, const std::vector<std::string>& arguments);
 int recipes(Program& program, const std::vector<std::string>& arguments);
 

@@ -97,13 +97,15 @@ namespace {
 // Pairs that compose, from the canonical decompositions that are not excluded.
 class Composer {
  public:
+  // Shorter decompositions first: the longer ones build on them.
   Composer() {
-    for (char32_t c = 0xC0; c < 0x30000; ++c) {
-      if (c >= 0xAC00 && c < 0xE000) continue;
-      const utf8proc_property_t* p = utf8proc_get_property(static_cast<utf8proc_int32_t>(c));
-      if (p->decomp_seqindex == UINT16_MAX || p->decomp_type != 0 || p->comp_exclusion) continue;
-      if (in(unicode_differences().not_yet_decomposed, c)) continue;
-      add(c);
+    for (utf8proc_ssize_t length = 2; length <= 4; ++length) {
+      for (char32_t c = 0xC0; c < 0x30000; ++c) {
+        if (c >= 0xAC00 && c < 0xE000) continue;
+        const utf8proc_property_t* p = utf8proc_get_property(static_cast<utf8proc_int32_t>(c));
+        if (p->decomp_seqindex == UINT16_MAX || p->decomp_type != 0 || p->comp_exclusion) continue;
+        if (!in(unicode_differences().not_yet_decomposed, c)) add(c, length);
+      }
     }
   }
   // 0: they do not compose.
@@ -116,11 +118,11 @@ class Composer {
 
  private:
   // The full decomposition is at hand, the pair is wanted: its last character and the composite of the others.
-  void add(char32_t c) {
+  void add(char32_t c, utf8proc_ssize_t length) {
     utf8proc_int32_t points[8];
     int last = 0;
     const auto n = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), points, 8, UTF8PROC_DECOMPOSE, &last);
-    if (n < 2 || n > 8) return;
+    if (n != length) return;
     if (combining_class(static_cast<char32_t>(points[0])) != 0 || combining_class(c) != 0) return;
     auto head = static_cast<char32_t>(points[0]);
     for (utf8proc_ssize_t i = 1; i + 1 < n; ++i) head = compose(head, static_cast<char32_t>(points[i]));

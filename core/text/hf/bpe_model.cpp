@@ -88,8 +88,8 @@ class Bpe final : public Model {
         bad_merge(merges, i, "its right side \"" + std::string(right) + "\" is shorter than the continuing_subword_prefix");
       result.assign(left);
       result += right.substr(prefix_.size());
-      merger_.add(id_of(left, "left side", i, merges), id_of(right, "right side", i, merges), static_cast<int32_t>(i),
-                  id_of(result, "result", i, merges));
+      const int32_t left_id = id_of(left, "left side", i, merges), right_id = id_of(right, "right side", i, merges);
+      merger_.add(left_id, right_id, static_cast<int32_t>(i), id_of(result, "result", i, merges));
       results_.push_back(result);
     }
   }

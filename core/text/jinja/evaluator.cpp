@@ -5,7 +5,7 @@
 namespace nemo::text::jinja {
 namespace {
 
-constexpr int64_t kMostSteps = 20'000'000;
+constexpr int64_t kMostSteps = 2'000'000;
 
 // The scopes that a macro or call block opens end also when a Fault passes.
 class Depth {

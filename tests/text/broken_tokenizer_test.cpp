@@ -102,7 +102,8 @@ TEST(BrokenTokenizer, random_changes_of_a_file_never_crash) {
     } else {  // one value becomes another
       json j = json::parse(text);
       std::vector<json::json_pointer> places;
-      for (const auto& [path, value] : j.flatten().items()) {
+      const json flat = j.flatten();
+      for (const auto& [path, value] : flat.items()) {
         json::json_pointer p(path);
         for (unsigned up = random() % 3; up > 0 && !p.empty(); --up) p.pop_back();
         places.push_back(p);

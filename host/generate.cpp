@@ -1,7 +1,10 @@
-// host/generate.cpp - continues a prompt with a checkpoint.
+// host/generate.cpp - continues one prompt as it comes, or a file of prompts in batches.
 
+#include <fstream>
 #include <iostream>
 #include <utility>
+
+#include <nlohmann/json.hpp>
 
 #include "core/base/error.hpp"
 #include "core/runtime/generate.hpp"
@@ -9,39 +12,116 @@
 #include "host/program.hpp"
 
 namespace nemo::host {
+namespace {
 
 namespace po = boost::program_options;
+using nlohmann::json;
+using runtime::Ending;
+using runtime::TextGenerator;
 
-int generate(Program& program, const std::vector<std::string>& arguments) {
-  const std::string usage = "nemo-host generate --checkpoint DIR --prompt TEXT [options] [section.key=value ...]";
+po::options_description generate_options() {
   po::options_description options("options");
   options.add_options()("checkpoint", po::value<std::string>(), "checkpoint or run folder (its newest checkpoint)")(
-      "prompt", po::value<std::string>(), "text to continue")("max-tokens", po::value<int64_t>()->default_value(200), "tokens to generate")(
+      "prompt", po::value<std::string>(), "text to continue; it and what follows are printed as they come")(
+      "prompts", po::value<std::string>(),
+      R"(JSON lines {"prompt": ...}, or - for standard input; prints {"prompt", "text", "ending"} lines)")(
+      "batch", po::value<int64_t>()->default_value(8), "with --prompts: how many are continued at once")(
+      "max-tokens", po::value<int64_t>()->default_value(200), "tokens to generate")(
       "temperature", po::value<double>()->default_value(1.0), "0 = greedy")("top-k", po::value<int64_t>()->default_value(0),
                                                                             "draw from the k most likely tokens; 0 = all")(
       "top-p", po::value<double>()->default_value(1.0), "draw from the most likely tokens that reach this probability")(
+      "stop", po::value<std::vector<std::string>>()->composing(), "text that ends a continuation; may be given several times")(
       "seed", po::value<int64_t>()->default_value(1234), "of the draws");
-  const Parsed parsed = parse(arguments, usage, options);
-  if (parsed.help) return kDone;
-  for (const char* needed : {"checkpoint", "prompt"})
-    if (!parsed.values.count(needed)) throw Error(Code::kConfig, std::string("--") + needed + " is missing\nusage: " + usage);
-  require_overrides(parsed.positional);
-  runtime::GenerateSettings settings{parsed.values["max-tokens"].as<int64_t>(),
-                                     {parsed.values["temperature"].as<double>(), parsed.values["top-k"].as<int64_t>(),
-                                      parsed.values["top-p"].as<double>(), parsed.values["seed"].as<int64_t>()}};
+  return options;
+}
+
+runtime::GenerateSettings settings_of(const po::variables_map& values) {
+  runtime::GenerateSettings settings{
+      values["max-tokens"].as<int64_t>(),
+      {values["temperature"].as<double>(), values["top-k"].as<int64_t>(), values["top-p"].as<double>(), values["seed"].as<int64_t>()}};
+  if (values.count("stop")) settings.stop = values["stop"].as<std::vector<std::string>>();
   const runtime::SamplingSettings& s = settings.sampling;
   if (!(s.temperature >= 0 && s.top_k >= 0 && s.top_p > 0 && s.top_p <= 1 && settings.max_tokens >= 0))
     throw Error(Code::kConfig, "--temperature and --top-k must be >= 0, --top-p in (0, 1], --max-tokens >= 0");
+  return settings;
+}
+
+std::vector<std::string> read_prompts(const std::string& path) {
+  std::ifstream file;
+  if (path != "-") file.open(path);
+  if (path != "-" && !file) throw Error(Code::kNotFound, "cannot open the prompts '" + path + "'");
+  std::istream& in = path == "-" ? std::cin : file;
+  std::vector<std::string> prompts;
+  std::string line;
+  for (int64_t n = 1; std::getline(in, line); ++n) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const json row = json::parse(line, nullptr, false);
+    if (!row.is_object() || !row.contains("prompt") || !row["prompt"].is_string())
+      throw Error(Code::kDataLoss, path + ":" + std::to_string(n) + R"(: expected a JSON object with a text "prompt")");
+    prompts.push_back(row["prompt"].get<std::string>());
+  }
+  return prompts;
+}
+
+const char* word(Ending ending) {
+  switch (ending) {
+    case Ending::kMaxTokens:
+      return "max_tokens";
+    case Ending::kEndOfText:
+      return "end_of_text";
+    case Ending::kStop:
+      return "stop";
+    case Ending::kInterrupted:
+      return "interrupted";
+  }
+  return "";
+}
+
+void continue_one(TextGenerator& generator, const std::string& prompt, const runtime::GenerateSettings& settings) {
+  std::string pending = prompt;  // not shown before the first token, so that an error stands alone
+  (void)generator.generate({generator.encode(prompt)}, settings,
+                           [&](size_t, const std::string& piece) { std::cout << std::exchange(pending, "") << piece << std::flush; });
+  std::cout << pending << "\n";
+}
+
+void continue_file(TextGenerator& generator, const std::vector<std::string>& prompts, const runtime::GenerateSettings& settings) {
+  const auto batch = static_cast<size_t>(generator.model().batch());
+  for (size_t first = 0; first < prompts.size() && !interrupted(); first += batch) {
+    std::vector<std::vector<int32_t>> tokens;
+    for (size_t n = first; n < std::min(prompts.size(), first + batch); ++n) tokens.push_back(generator.encode(prompts[n]));
+    const auto results = generator.generate(tokens, settings, [](size_t, const std::string&) {});
+    for (size_t n = 0; n < results.size(); ++n)
+      std::cout << json{{"prompt", prompts[first + n]}, {"text", results[n].text}, {"ending", word(results[n].ending)}}.dump() << std::endl;
+  }
+}
+
+}  // namespace
+
+int generate(Program& program, const std::vector<std::string>& arguments) {
+  const std::string usage = "nemo-host generate --checkpoint DIR (--prompt TEXT | --prompts FILE) [options] [section.key=value ...]";
+  const Parsed parsed = parse(arguments, usage, generate_options());
+  if (parsed.help) return kDone;
+  if (!parsed.values.count("checkpoint")) throw Error(Code::kConfig, "--checkpoint is missing\nusage: " + usage);
+  const bool file = parsed.values.count("prompts") != 0;
+  if (file == (parsed.values.count("prompt") != 0))
+    throw Error(Code::kConfig,
+                std::string(file ? "--prompt and --prompts exclude each other" : "--prompt is missing") + "\nusage: " + usage);
+  require_overrides(parsed.positional);
+  const runtime::GenerateSettings settings = settings_of(parsed.values);
+  const std::vector<std::string> prompts = file ? read_prompts(parsed.values["prompts"].as<std::string>()) : std::vector<std::string>{};
+  const int64_t batch =
+      file ? std::min(parsed.values["batch"].as<int64_t>(), static_cast<int64_t>(std::max<size_t>(prompts.size(), 1))) : 1;
+  if (batch < 1) throw Error(Code::kConfig, "--batch must be at least 1");
   const std::filesystem::path checkpoint = runtime::find_checkpoint(parsed.values["checkpoint"].as<std::string>());
   const std::string recipe = checkpoint::Reader(checkpoint, checkpoint::Verify::kSizes).recipe();
   const config::Document document = config::Document::parse(recipe, (checkpoint / "recipe.toml").string(), parsed.positional);
   const runtime::RunContext context = program.context();
   const runtime::Setup setup = runtime::make_setup(document, program.registry(document), context.warn);
-  const std::string prompt = parsed.values["prompt"].as<std::string>();
-  std::string pending = prompt;  // not shown before the first token, so that an error stands alone
-  runtime::generate(setup, context, checkpoint, prompt, settings,
-                    [&](const std::string& piece) { std::cout << std::exchange(pending, "") << piece << std::flush; });
-  std::cout << pending << "\n";
+  TextGenerator generator(setup, context, checkpoint, batch);
+  if (file)
+    continue_file(generator, prompts, settings);
+  else
+    continue_one(generator, parsed.values["prompt"].as<std::string>(), settings);
   return interrupted() ? kInterrupted : kDone;
 }
 

@@ -45,6 +45,7 @@ int evaluate(Program& program, const std::vector<std::string>& arguments);
 int tokenize(const std::vector<std::string>& arguments);
 int data(const std::vector<std::string>& arguments);
 int plugins(Program& program, const std::vector<std::string>& arguments);
+int profile(Program& program, const std::vector<std::string>& arguments);
 int recipes(Program& program, const std::vector<std::string>& arguments);
 
 }  // namespace nemo::host

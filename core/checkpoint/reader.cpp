@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include "core/base/error.hpp"
+#include "core/base/f16.hpp"
 #include "core/base/nearest.hpp"
 #include "core/checkpoint/bf16.hpp"
 #include "core/checkpoint/hdf5.hpp"
@@ -37,21 +38,28 @@ void read_as(hid_t set, nemo_dtype dtype, void* into, const std::string& path) {
   checked(H5Dread(set, storage_type(dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, into), "read " + path);
 }
 
-void read_converted(hid_t set, const TensorSlot& slot, const std::string& path) {
+// By way of f32; bf16 is an integer to HDF5, f16 a float that it widens.
+void read_converted(hid_t set, nemo_dtype stored, const TensorSlot& slot, const std::string& path) {
   const uint64_t count = element_count(slot.shape);
-  if (slot.dtype == NEMO_DTYPE_F32) {
-    std::vector<uint16_t> stored(count);
-    read_as(set, NEMO_DTYPE_BF16, stored.data(), path);
-    for (uint64_t i = 0; i < count; ++i) static_cast<float*>(slot.data)[i] = float_of_bf16(stored[i]);
+  std::vector<float> values(count);
+  if (stored == NEMO_DTYPE_BF16) {
+    std::vector<uint16_t> bits(count);
+    read_as(set, NEMO_DTYPE_BF16, bits.data(), path);
+    for (uint64_t i = 0; i < count; ++i) values[i] = float_of_bf16(bits[i]);
   } else {
-    std::vector<float> stored(count);
-    read_as(set, NEMO_DTYPE_F32, stored.data(), path);
-    for (uint64_t i = 0; i < count; ++i) static_cast<uint16_t*>(slot.data)[i] = bf16_of_float(stored[i]);
+    read_as(set, NEMO_DTYPE_F32, values.data(), path);
+  }
+  for (uint64_t i = 0; i < count; ++i) {
+    if (slot.dtype == NEMO_DTYPE_F32)
+      static_cast<float*>(slot.data)[i] = values[i];
+    else
+      static_cast<uint16_t*>(slot.data)[i] = slot.dtype == NEMO_DTYPE_BF16 ? bf16_of_float(values[i]) : f16_of_float(values[i]);
   }
 }
 
 bool converts(nemo_dtype from, nemo_dtype to) {
-  return (from == NEMO_DTYPE_BF16 && to == NEMO_DTYPE_F32) || (from == NEMO_DTYPE_F32 && to == NEMO_DTYPE_BF16);
+  const auto is_float = [](nemo_dtype d) { return d == NEMO_DTYPE_F32 || d == NEMO_DTYPE_BF16 || d == NEMO_DTYPE_F16; };
+  return from != to && is_float(from) && is_float(to);
 }
 
 herr_t add_dataset_name(hid_t group, const char* name, const H5L_info_t*, void* out) {
@@ -147,7 +155,7 @@ void Reader::read(const std::string& group, const TensorSlot& slot) const {
     if (stored == slot.dtype)
       read_as(set, stored, slot.data, path);
     else
-      read_converted(set, slot, path);
+      read_converted(set, stored, slot, path);
   });
 }
 

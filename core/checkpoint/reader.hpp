@@ -36,7 +36,7 @@ class Reader {
   // Names of the datasets of a group, sorted bytewise; empty if the checkpoint has no such group.
   [[nodiscard]] std::vector<std::string> names(const std::string& group) const;
   [[nodiscard]] TensorInfo info(const std::string& group, const std::string& name) const;
-  // Fills slot.data. The shape must be the stored one; the dtype too, save that f32 and bf16 convert (round to nearest, ties to even).
+  // Fills slot.data. The shape must be the stored one; the dtype too, save that f32, bf16 and f16 convert (round to nearest, ties to even).
   void read(const std::string& group, const TensorSlot& slot) const;
 
   [[nodiscard]] bool has_attribute(const std::string& name) const;

@@ -141,7 +141,7 @@ void Writer::make_partial(State& s) {
   if (!try_lock(s.lock) && errno == EWOULDBLOCK) throw std::system_error(errno, std::generic_category(), "lock " + s.partial.string());
 }
 
-Writer::Writer(fs::path final_dir, uint64_t expected_bytes) : state_(std::make_unique<State>()) {
+Writer::Writer(const fs::path& final_dir, uint64_t expected_bytes) : state_(std::make_unique<State>()) {
   State& state = *state_;
   state.final_dir = fs::absolute(final_dir).lexically_normal();
   if (!state.final_dir.has_filename()) state.final_dir = state.final_dir.parent_path();

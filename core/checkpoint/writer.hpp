@@ -27,7 +27,7 @@ class Writer {
  public:
   // Removes folders that dead runs left beside final_dir. With expected_bytes, a disk that is too small is reported before anything is
   // written.
-  explicit Writer(std::filesystem::path final_dir, uint64_t expected_bytes = 0);
+  explicit Writer(const std::filesystem::path& final_dir, uint64_t expected_bytes = 0);
   ~Writer();
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;

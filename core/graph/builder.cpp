@@ -78,6 +78,14 @@ const Dims& Builder::describe(ValueId value) const {
   return graph_.value(value).dims;
 }
 
+void Builder::finish() const {
+  if (block_ >= 0) {
+    const Block& open = graph_.blocks[static_cast<size_t>(block_)];
+    throw Error(Code::kInvalidArgument, "block '" + open.kind + "' " + std::to_string(open.index) + " is not closed: block_end is missing");
+  }
+  if (!scopes_.empty()) throw Error(Code::kInvalidArgument, "scope '" + scope() + "' is not closed: scope_pop is missing");
+}
+
 std::string Builder::scope() const {
   std::string out;
   for (const std::string& s : scopes_) out += (out.empty() ? "" : ".") + s;

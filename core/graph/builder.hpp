@@ -36,6 +36,8 @@ class Builder {
   void block_begin(std::string_view kind, int64_t index);
   void block_end();
   [[nodiscard]] const Dims& describe(ValueId value) const;
+  // After the plugin's last call: throws kInvalidArgument, naming the block or the scope that is still open.
+  void finish() const;
 
  private:
   [[nodiscard]] std::string scope() const;

@@ -9,6 +9,8 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 #include <variant>
 #include <vector>
 
@@ -63,6 +65,8 @@ struct Op {
   int32_t block = -1;  // index into blocks
   Phase phase = Phase::kForward;
   int32_t stream = 0;  // set by the schedule pass: 0 compute, 1 communication
+  // Depends on parameters alone: runs in the first micro-batch of a step, and its results stay for the others.
+  bool once_per_step = false;
 
   [[nodiscard]] std::string_view name() const { return row->name; }
   [[nodiscard]] int64_t int_attr(std::string_view name) const;  // the row's default where not given
@@ -104,10 +108,14 @@ class Graph {
 
   ValueId add_value(Value value);
   ValueId add_input(std::string name, DType dtype, Dims dims);
+  // Memory that outlives the program; programs of one engine that use the same name share it, so sizes must agree. What starts with
+  // "cache." is not part of checkpoints.
+  ValueId add_state(std::string name, DType dtype, Dims dims);
   ValueId add_parameter(Parameter parameter);
   // The gradient buffer of a kParameter value; made on first use.
   ValueId gradient_of(ValueId parameter);
   [[nodiscard]] ValueId find_input(std::string_view name) const;  // 0 if there is none
+  [[nodiscard]] ValueId find_state(std::string_view name) const;
   [[nodiscard]] ValueId find_output(std::string_view name) const;
 
   [[nodiscard]] const Value& value(ValueId id) const { return values.at(id); }
@@ -115,6 +123,8 @@ class Graph {
 
  private:
   std::map<ValueId, ValueId> gradients_;
+  std::unordered_map<std::string, ValueId> inputs_;
+  std::unordered_set<std::string> parameter_names_;
 };
 
 // Makes an op with its result values from the row's shape and dtype rules, without appending it. `outputs` preset to a non-zero id are kept

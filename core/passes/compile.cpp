@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "core/base/error.hpp"
+#include "core/passes/cache.hpp"
 #include "core/passes/fuse.hpp"
 #include "core/passes/group.hpp"
 #include "core/passes/partition.hpp"
@@ -16,11 +17,12 @@ namespace {
 
 // Training and evaluation keep the loss and the model's own metrics, but not the logits of all tokens.
 std::vector<std::string> outputs_for(const Graph& graph, Purpose purpose) {
-  const std::string_view wanted = purpose == Purpose::kLogits ? "logits" : "loss";
+  const bool scores = purpose == Purpose::kTrain || purpose == Purpose::kEvaluate;
+  const std::string_view wanted = scores ? "loss" : "logits";
   if (graph.find_output(wanted) == 0)
     throw Error(Code::kInvalidArgument, "the model names no output '" + std::string(wanted) + "', which program '" +
                                             std::string(to_string(purpose)) + "' computes");
-  if (purpose == Purpose::kLogits) return {"logits"};
+  if (!scores) return {"logits"};
   std::vector<std::string> names;
   for (const auto& [name, id] : graph.outputs)
     if (name != "logits") names.push_back(name);
@@ -53,12 +55,17 @@ std::string_view to_string(Purpose purpose) {
       return "evaluate";
     case Purpose::kLogits:
       return "logits";
+    case Purpose::kPrefill:
+      return "prefill";
+    case Purpose::kDecode:
+      return "decode";
   }
   return "";
 }
 
 const std::vector<std::string>& pass_names() {
-  static const std::vector<std::string> names{"build", "edit", "type", "partition", "group", "differentiate", "fuse", "schedule", "memory"};
+  static const std::vector<std::string> names{"build",         "edit", "type",     "cache",    "partition", "group",
+                                              "differentiate", "fuse", "quantize", "schedule", "memory"};
   return names;
 }
 
@@ -79,16 +86,30 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     if (purpose != Purpose::kTrain) drop_dropout(g);
   });
   pass("type", [&] { type(g, options.precision); });
+  pass("cache", [&] {
+    if (purpose == Purpose::kPrefill) cache(g, {options.prefill_chunk, options.context});
+    if (purpose == Purpose::kDecode) cache(g, {1, options.context});
+  });
   pass("partition", [&] { partition(g, options.plan); });
   pass("group", [&] { group(g); });
   pass("differentiate", [&] {
     if (purpose == Purpose::kTrain) differentiate(g, options.recompute);
   });
-  pass("fuse", [&] { fuse(g, options.supports); });
+  const bool rewrites = options.precision.tf32 || options.precision.quantization.scaling != Quantization::Scaling::kNone;
+  pass("fuse", [&] { fuse(g, [&](std::string_view row) { return options.supports(row) && !(rewrites && hides_linear(row)); }); });
+  pass("quantize", [&] {
+    if (options.precision.tf32) allow_tf32(g);
+    Quantization rule = options.precision.quantization;
+    if (purpose != Purpose::kTrain && purpose != Purpose::kEvaluate) rule.scaling = Quantization::Scaling::kNone;
+    // Evaluation must not move the history of training.
+    if (purpose == Purpose::kEvaluate && rule.scaling == Quantization::Scaling::kDelayed) rule.scaling = Quantization::Scaling::kCurrent;
+    quantize(g, rule, options.supports);
+  });
   pass("schedule", [&] { schedule(g); });
   pass("memory", [&] {
     out.layout = layout(g);
-    out.memory = plan_memory(g, out.layout);
+    StateLayout own;
+    out.memory = plan_memory(g, out.layout, options.state != nullptr ? *options.state : own);
   });
   return out;
 }

@@ -18,9 +18,11 @@ struct CompileOptions {
   Plan plan;
   Precision precision;
   Recompute recompute = Recompute::kNone;
+  int64_t prefill_chunk = 1, context = 0;  // of kPrefill and kDecode: tokens read at once, tokens that a sequence may have
   std::function<bool(std::string_view op)> supports = [](std::string_view) { return false; };  // optional fused rows that the backend has
-  std::function<void(graph::Graph&)> edit;                                                     // null: no PEFT method
-  std::function<void(std::string_view pass, const graph::Graph&)> observe;                     // called after each pass, for --print-graph
+  StateLayout* state = nullptr;             // shared by the programs of one engine; null: a program by itself
+  std::function<void(graph::Graph&)> edit;  // null: no PEFT method
+  std::function<void(std::string_view pass, const graph::Graph&)> observe;  // called after each pass, for --print-graph
 };
 
 struct PassTime {
@@ -36,11 +38,12 @@ struct Compiled {
   std::vector<PassTime> times;
 };
 
-// What a program is for: forward and backward; forward to the loss; forward to the logits.
-enum class Purpose { kTrain, kEvaluate, kLogits };
+// What a program is for: forward and backward; forward to the loss; forward to the logits of whole sequences, of the next tokens of a
+// prompt, of the next token, the last two with cached keys and values (passes/cache.hpp).
+enum class Purpose { kTrain, kEvaluate, kLogits, kPrefill, kDecode };
 [[nodiscard]] std::string_view to_string(Purpose purpose);
 
-// The passes by name, in order: build edit type partition group differentiate fuse schedule memory.
+// The passes by name, in order: build edit type cache partition group differentiate fuse quantize schedule memory.
 [[nodiscard]] const std::vector<std::string>& pass_names();
 
 // Runs the passes behind "build" on a forward graph.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "core/base/error.hpp"
 #include "core/passes/arena.hpp"
 
 namespace nemo::passes {
@@ -13,8 +14,26 @@ namespace {
 
 // Ops whose kernels take any stride on all but the last dimension.
 bool takes_strides(std::string_view op) {
-  static const std::unordered_set<std::string_view> ops{"linear",         "linear_dgrad", "linear_wgrad", "bias_grad", "rope",  "attention",
-                                                        "attention_grad", "glu",          "glu_grad",     "add",       "slice", "concat"};
+  static const std::unordered_set<std::string_view> ops{"linear",
+                                                        "linear_dgrad",
+                                                        "linear_wgrad",
+                                                        "linear_activation",
+                                                        "linear_dgrad_activation",
+                                                        "bias_grad",
+                                                        "rope",
+                                                        "attention",
+                                                        "attention_grad",
+                                                        "glu",
+                                                        "glu_grad",
+                                                        "add",
+                                                        "slice",
+                                                        "concat",
+                                                        "amax",
+                                                        "quantize",
+                                                        "linear_fp8",
+                                                        "linear_dgrad_fp8",
+                                                        "glu_amax",
+                                                        "glu_grad_amax"};
   return ops.contains(op);
 }
 
@@ -26,8 +45,13 @@ bool works_in_place(std::string_view op) {
 
 class Planner {
  public:
-  Planner(const Graph& graph, const FlatLayout& layout)
-      : graph_(graph), layout_(layout), uses_(analyse_uses(graph)), root_(graph.values.size()), shift_(graph.values.size(), 0) {
+  Planner(const Graph& graph, const FlatLayout& layout, StateLayout& state)
+      : graph_(graph),
+        layout_(layout),
+        state_(state),
+        uses_(analyse_uses(graph)),
+        root_(graph.values.size()),
+        shift_(graph.values.size(), 0) {
     plan_.placements.resize(graph.values.size());
     plan_.is_view.resize(graph.ops.size(), false);
     for (size_t v = 0; v < root_.size(); ++v) root_[v] = static_cast<ValueId>(v);
@@ -63,6 +87,7 @@ class Planner {
       plan_.input_bytes += (bytes(v) + 255) / 256 * 256;
     } else if (value.kind == ValueKind::kState) {
       p.region = Region::kState;
+      p.offset = state_.place(value.name, bytes(v), value.dtype).offset;
     }
   }
 
@@ -139,6 +164,9 @@ class Planner {
       for (const ValueId v : graph_.ops[i].inputs) touch(v, static_cast<int32_t>(i));
     }
     for (const auto& [name, v] : graph_.outputs) touch(v, static_cast<int32_t>(graph_.ops.size()));
+    for (const Op& op : graph_.ops)
+      if (op.once_per_step)
+        for (const ValueId v : op.outputs) touch(v, 0), touch(v, static_cast<int32_t>(graph_.ops.size())), first_[root(v)] = 0;
   }
 
   [[nodiscard]] bool in_arena(ValueId r) const { return graph_.value(r).kind == ValueKind::kResult && first_[r] >= 0; }
@@ -186,7 +214,7 @@ class Planner {
   void describe_peak(int32_t at) {
     for (ValueId v = 1; v < graph_.values.size(); ++v) {
       if (root_[v] != v || !in_arena(v) || over_[v] != 0 || first_[v] > at || last_[v] < at) continue;
-      const Op& op = graph_.ops[first_[v]];
+      const Op& op = graph_.ops[uses_.producer[v]];
       plan_.at_peak.push_back({op.scope, op.row->name, bytes(v)});
     }
     std::stable_sort(plan_.at_peak.begin(), plan_.at_peak.end(),
@@ -210,6 +238,7 @@ class Planner {
 
   const Graph& graph_;
   const FlatLayout& layout_;
+  StateLayout& state_;
   const Uses uses_;
   std::vector<ValueId> root_;   // the value whose memory this one is part of; itself if it has its own
   std::vector<int64_t> shift_;  // bytes into that value
@@ -226,6 +255,15 @@ std::vector<int64_t> contiguous_strides(const Dims& dims) {
   return strides;
 }
 
-MemoryPlan plan_memory(const Graph& graph, const FlatLayout& layout) { return Planner(graph, layout).run(); }
+const StateLayout::Entry& StateLayout::place(const std::string& name, int64_t bytes_wanted, DType dtype) {
+  const auto [found, fresh] = entries.try_emplace(name, Entry{bytes, bytes_wanted, dtype});
+  if (fresh) bytes += (bytes_wanted + 255) / 256 * 256;
+  if (found->second.bytes != bytes_wanted)
+    throw Error(Code::kInternal, "state '" + name + "' has " + std::to_string(bytes_wanted) + " bytes in one program and " +
+                                     std::to_string(found->second.bytes) + " in another");
+  return found->second;
+}
+
+MemoryPlan plan_memory(const Graph& graph, const FlatLayout& layout, StateLayout& state) { return Planner(graph, layout, state).run(); }
 
 }  // namespace nemo::passes

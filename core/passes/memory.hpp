@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,19 @@
 namespace nemo::passes {
 
 enum class Region : int32_t { kNone, kArena, kParameters, kGradients, kInputs, kState };
+
+// Where named state lies: by name, so that programs that use one name share its memory. Grows with every program that is planned.
+struct StateLayout {
+  struct Entry {
+    int64_t offset = 0, bytes = 0;
+    graph::DType dtype = graph::DType::kU8;
+  };
+  std::map<std::string, Entry, std::less<>> entries;
+  int64_t bytes = 0;
+
+  // The entry of that name; made on first use, 256-byte aligned. Throws nemo::Error(kInternal) where it has another size.
+  const Entry& place(const std::string& name, int64_t bytes_wanted, graph::DType dtype = graph::DType::kU8);
+};
 
 struct Placement {
   Region region = Region::kNone;
@@ -35,8 +49,9 @@ struct MemoryPlan {
 };
 
 // Liveness in program order, best fit with coalescing, views without copies: slice reads out of its input, the inputs of concat are written
-// in place, elementwise ops reuse an input that dies. Ops that cannot read or write strided memory get a real copy instead.
-[[nodiscard]] MemoryPlan plan_memory(const graph::Graph& graph, const FlatLayout& layout);
+// in place, elementwise ops reuse an input that dies. Ops that cannot read or write strided memory get a real copy instead. Named state is
+// placed in `state`.
+[[nodiscard]] MemoryPlan plan_memory(const graph::Graph& graph, const FlatLayout& layout, StateLayout& state);
 
 [[nodiscard]] std::vector<int64_t> contiguous_strides(const graph::Dims& dims);
 

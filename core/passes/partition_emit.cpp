@@ -14,7 +14,6 @@ using graph::Dims;
 using graph::Graph;
 using graph::Op;
 using graph::Parameter;
-using graph::Value;
 using graph::ValueId;
 using graph::ValueKind;
 

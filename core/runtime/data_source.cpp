@@ -115,28 +115,28 @@ void check_tokens(const Batch& batch, int64_t vocabulary) {
 
 }  // namespace
 
-void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t counter) {
+void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t counter, double loss_scale) {
   check_tokens(batch, program.vocabulary());
   for (const auto& [name, values] : batch.fields)
-    if (std::byte* to = program.input(name)) device.copy_in(to, values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
+    if (std::byte* to = program.input(name)) device.send(to, values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
   const graph::Graph& g = program.compiled().graph;
   if (const graph::ValueId v = g.find_input("positions"); v != 0 && !batch.fields.contains("positions")) {
     const int64_t seq = g.value(v).dims[1].size;
     std::vector<int32_t> positions(static_cast<size_t>(element_count(g.value(v).dims)));
     for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(static_cast<int64_t>(i) % seq);
-    device.copy_in(program.address(v), positions.data(), static_cast<int64_t>(positions.size() * sizeof(int32_t)));
+    device.send(program.address(v), positions.data(), static_cast<int64_t>(positions.size() * sizeof(int32_t)));
   }
   if (const graph::ValueId v = g.find_input("loss_scale")) {
-    const float f32 = 1;
-    const double f64 = 1;
+    const auto f32 = static_cast<float>(loss_scale);
+    const double f64 = loss_scale;
     if (g.value(v).dtype == graph::DType::kF64)
-      device.copy_in(program.address(v), &f64, sizeof f64);
+      device.send(program.address(v), &f64, sizeof f64);
     else
-      device.copy_in(program.address(v), &f32, sizeof f32);
+      device.send(program.address(v), &f32, sizeof f32);
   }
   if (std::byte* to = program.input("rng")) {
     const std::array<int64_t, 2> rng{seed, counter};
-    device.copy_in(to, rng.data(), sizeof rng);
+    device.send(to, rng.data(), sizeof rng);
   }
 }
 

@@ -60,8 +60,8 @@ class DataSource {
   std::array<int64_t, 2> strides_{};
 };
 
-// Copies a batch into a program's inputs; positions default to 0..seq-1. Also feeds "loss_scale" = 1 and "rng" = (seed, counter) where the
-// program has them.
-void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t counter);
+// Enqueues the copies of a batch into a program's inputs; positions default to 0..seq-1. Also feeds "loss_scale" = 1 and "rng" = (seed,
+// counter) where the program has them.
+void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t counter, double loss_scale = 1);
 
 }  // namespace nemo::runtime

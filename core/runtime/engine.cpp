@@ -8,6 +8,8 @@
 namespace nemo::runtime {
 namespace {
 
+constexpr int64_t kPrefillChunk = 64;  // tokens of a prompt read at once: enough for matrix products, few enough that all their logits fit
+
 passes::Recompute recompute_of(const Setup& setup) {
   const std::string& word = setup.section("trainer").get_string("recompute");
   return word == "full" ? passes::Recompute::kFull : word == "selective" ? passes::Recompute::kSelective : passes::Recompute::kNone;
@@ -31,8 +33,11 @@ Engine::Engine(const Setup& setup, EngineOptions options) : options_(std::move(o
   compile_options.plan = plan_;
   compile_options.precision = precision_;
   compile_options.recompute = options_.recompute.value_or(recompute_of(setup));
+  compile_options.context = options_.facts.seq_length;
+  compile_options.prefill_chunk = std::min(options_.facts.seq_length, kPrefillChunk);
   compile_options.supports = [this](std::string_view op) { return device_->supports(op); };
   compile_options.observe = options_.observe;
+  compile_options.state = &state_layout_;
   if (setup.peft != nullptr)
     compile_options.edit = [&](graph::Graph& g) {
       placed(setup.section("peft"), [&] { passes::edit(g, *setup.peft, &setup.section("peft"), options_.facts); });
@@ -64,6 +69,7 @@ MemoryReport Engine::report() const {
                  {"optimizer first moment", state(Role::kExpAvg)},
                  {"optimizer second moment", state(Role::kExpAvgSq)},
                  {"activations", largest([](const Entry& e) { return e.compiled->memory.arena_bytes; })},
+                 {"kept state", state_layout_.bytes},
                  {"kernel workspace", largest([](const Entry& e) { return e.program->workspace_bytes(); })},
                  {"batch", largest([](const Entry& e) { return e.compiled->memory.input_bytes; })},
                  {"backend libraries", device_->overhead_bytes()}};
@@ -104,8 +110,14 @@ void Engine::allocate() {
   arena_ = device_->allocate(largest([](const Entry& e) { return e.compiled->memory.arena_bytes; }), "activations");
   workspace_ = device_->allocate(largest([](const Entry& e) { return e.program->workspace_bytes(); }), "workspace");
   inputs_ = device_->allocate(largest([](const Entry& e) { return e.compiled->memory.input_bytes; }), "batch");
-  const Bases bases{arena_.data(), state_->data(Role::kParameter), state_->keeps(Role::kGradient) ? state_->data(Role::kGradient) : nullptr,
-                    inputs_.data(), workspace_.data()};
+  kept_ = device_->allocate(state_layout_.bytes, "kept state");
+  if (state_layout_.bytes > 0) device_->zero(kept_.data(), state_layout_.bytes);
+  const Bases bases{arena_.data(),
+                    state_->data(Role::kParameter),
+                    state_->keeps(Role::kGradient) ? state_->data(Role::kGradient) : nullptr,
+                    inputs_.data(),
+                    workspace_.data(),
+                    kept_.data()};
   for (auto& [purpose, entry] : programs_) entry.program->bind(bases);
 }
 

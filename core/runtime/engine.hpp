@@ -41,9 +41,14 @@ class Engine {
 
   [[nodiscard]] Device& device() { return *device_; }
   [[nodiscard]] State& state() { return *state_; }
+  [[nodiscard]] bool has(passes::Purpose purpose) const { return programs_.contains(purpose); }
+  // Named state that programs keep between launches, and its device memory. After allocate().
+  [[nodiscard]] const passes::StateLayout& state_layout() const { return state_layout_; }
+  [[nodiscard]] std::byte* kept_state() const { return kept_.data(); }
   [[nodiscard]] Program& program(passes::Purpose purpose) { return *programs_.at(purpose).program; }
   [[nodiscard]] const passes::Compiled& compiled(passes::Purpose purpose) const { return *programs_.at(purpose).compiled; }
   [[nodiscard]] const graph::BuildFacts& facts() const { return options_.facts; }
+  [[nodiscard]] const passes::Precision& precision() const { return precision_; }
   [[nodiscard]] const passes::Plan& plan() const { return plan_; }
   // Model FLOPs of forward and backward of one micro-batch (ops/cost.hpp).
   [[nodiscard]] double model_flops() const { return model_flops_; }
@@ -61,7 +66,8 @@ class Engine {
   passes::Plan plan_;
   passes::Precision precision_;
   std::map<passes::Purpose, Entry> programs_;
-  Buffer arena_, workspace_, inputs_;
+  passes::StateLayout state_layout_;
+  Buffer arena_, workspace_, inputs_, kept_;
   std::unique_ptr<State> state_;
   double model_flops_ = 0;
 };

@@ -3,58 +3,85 @@
 #include <algorithm>
 
 #include "core/base/error.hpp"
-#include "core/runtime/convert.hpp"
+#include "core/runtime/text_stream.hpp"
 
 namespace nemo::runtime {
+namespace {
 
-std::vector<float> LogitsModel::next_logits(std::span<const int32_t> tokens) {
-  Program& program = engine_.program(passes::Purpose::kLogits);
-  Batch batch;
-  std::vector<int32_t>& padded = batch.fields["tokens"];
-  padded.assign(static_cast<size_t>(context()), 0);
-  std::copy(tokens.begin(), tokens.end(), padded.begin());
-  feed(engine_.device(), program, batch, 0, 0);
-  program.run();
-  const graph::Graph& g = program.compiled().graph;
-  const graph::Value& logits = g.value(g.find_output("logits"));
-  const int64_t vocab = logits.dims.back().size, bytes = vocab * size_of(logits.dtype);
-  std::vector<std::byte> raw(static_cast<size_t>(bytes));
-  engine_.device().copy_out(raw.data(), program.output("logits") + (static_cast<int64_t>(tokens.size()) - 1) * bytes, bytes);
-  std::vector<float> out(static_cast<size_t>(vocab));
-  to_f32(raw.data(), logits.dtype, out);
-  return out;
-}
+// One prompt while it is continued.
+struct Running {
+  Running(const text::Tokenizer& tokenizer, const GenerateSettings& settings) : stream(tokenizer, settings.stop) {}
+  TextStream stream;
+  Continuation out;
+  bool done = false;
+};
 
-void generate(const Setup& setup, const RunContext& context, const std::filesystem::path& checkpoint, const std::string& prompt,
-              const GenerateSettings& settings, const std::function<void(const std::string&)>& emit) {
+// Draws of different prompts are independent: the prompt's index is in the upper half of the position.
+int64_t draw_position(size_t prompt, size_t token) { return static_cast<int64_t>(prompt << 32 | token); }
+
+}  // namespace
+
+TextGenerator::TextGenerator(const Setup& setup, const RunContext& context, const std::filesystem::path& checkpoint, int64_t batch)
+    : context_(context) {
   const checkpoint::Reader reader(checkpoint, checkpoint::Verify::kSizes);
   if (!std::filesystem::exists(checkpoint / "tokenizer"))
     throw Error(Code::kConfig,
                 "the checkpoint '" + checkpoint.string() + "' has no tokenizer (it was trained on token ids), so it cannot read a prompt");
-  const auto tokenizer = text::load_tokenizer(checkpoint / "tokenizer");
-  std::vector<int32_t> tokens = tokenizer->encode(prompt);
-  if (tokens.empty() && tokenizer->bos() >= 0) tokens.push_back(static_cast<int32_t>(tokenizer->bos()));
-  if (tokens.empty()) throw Error(Code::kConfig, "the prompt is empty and the tokenizer has no begin-of-text token; give --prompt");
+  tokenizer_ = text::load_tokenizer(checkpoint / "tokenizer");
   EngineOptions options;
-  options.purposes = {passes::Purpose::kLogits};
-  options.facts = build_facts(setup, tokenizer.get());
-  options.facts.micro_batch_size = 1;
+  options.facts = build_facts(setup, tokenizer_.get());
+  options.facts.micro_batch_size = batch;
   options.facts.batch_fields.clear();
+  options.purposes = generation_purposes(setup, options.facts);
   options.observe = context.observe;
-  Engine engine(setup, options);
-  engine.check_fits(setup);
-  engine.allocate();
-  restore(reader, engine.state(), engine.device(), Restore::kParameters);
-  LogitsModel model(engine);
-  for (int64_t i = 0; i < settings.max_tokens && !context.interrupted->load(); ++i) {
-    const size_t seen = std::min(tokens.size(), static_cast<size_t>(model.context()));
-    std::vector<float> logits = model.next_logits(std::span(tokens).last(seen));
-    logits.resize(static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(logits.size()), tokenizer->vocab_size())));
-    const int32_t next = sample(logits, settings.sampling, i);
-    if (next == tokenizer->eos()) break;
-    tokens.push_back(next);
-    emit(tokenizer->decode(std::span(tokens).last(1)));
+  engine_ = std::make_unique<Engine>(setup, options);
+  engine_->check_fits(setup);
+  engine_->allocate();
+  restore(reader, engine_->state(), engine_->device(), Restore::kParameters);
+  model_ = make_sequence_model(*engine_);
+}
+
+std::vector<int32_t> TextGenerator::encode(const std::string& prompt) const {
+  std::vector<int32_t> tokens = tokenizer_->encode(prompt);
+  if (tokens.empty() && tokenizer_->bos() >= 0) tokens.push_back(static_cast<int32_t>(tokenizer_->bos()));
+  if (tokens.empty()) throw Error(Code::kConfig, "the prompt is empty and the tokenizer has no begin-of-text token; give --prompt");
+  return tokens;
+}
+
+std::vector<Continuation> TextGenerator::generate(const std::vector<std::vector<int32_t>>& prompts, const GenerateSettings& settings,
+                                                  const Emit& emit) {
+  std::vector<std::vector<int32_t>> sequences = prompts;
+  std::vector<Running> running;
+  for (size_t n = 0; n < prompts.size(); ++n) running.emplace_back(*tokenizer_, settings);
+  const auto finish = [&](size_t n, Ending ending) {
+    running[n].done = true;
+    running[n].out.ending = ending;
+    emit(n, running[n].stream.rest());
+  };
+  for (int64_t i = 0; i < settings.max_tokens; ++i) {
+    if (context_.interrupted->load() || std::all_of(running.begin(), running.end(), [](const Running& r) { return r.done; })) break;
+    std::vector<std::vector<float>> logits = model_->next_logits(sequences);
+    for (size_t n = 0; n < sequences.size(); ++n) {
+      if (running[n].done) continue;
+      logits[n].resize(std::min(logits[n].size(), static_cast<size_t>(tokenizer_->vocab_size())));
+      const int32_t next = sample(logits[n], settings.sampling, draw_position(n, running[n].out.tokens.size()));
+      if (next == tokenizer_->eos()) {
+        finish(n, Ending::kEndOfText);
+        continue;
+      }
+      sequences[n].push_back(next);
+      running[n].out.tokens.push_back(next);
+      emit(n, running[n].stream.take(next));
+      if (running[n].stream.stopped()) finish(n, Ending::kStop);
+    }
   }
+  std::vector<Continuation> out;
+  for (size_t n = 0; n < running.size(); ++n) {
+    if (!running[n].done) finish(n, context_.interrupted->load() ? Ending::kInterrupted : Ending::kMaxTokens);
+    running[n].out.text = running[n].stream.text();
+    out.push_back(std::move(running[n].out));
+  }
+  return out;
 }
 
 }  // namespace nemo::runtime

@@ -1,10 +1,12 @@
-// core/runtime/generate.hpp - continues a prompt with the parameters of a checkpoint.
+// core/runtime/generate.hpp - continues prompts with the parameters of a checkpoint.
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "core/runtime/sampling.hpp"
+#include "core/runtime/sequence_model.hpp"
 #include "core/runtime/train_loop.hpp"
 
 namespace nemo::runtime {
@@ -12,24 +14,40 @@ namespace nemo::runtime {
 struct GenerateSettings {
   int64_t max_tokens = 100;
   SamplingSettings sampling;
+  std::vector<std::string> stop{};  // text that ends a continuation; it is not part of it
 };
 
-// Computes logits of whole sequences with the model of an engine, one at a time; positions behind the given tokens are padding that causal
-// attention never sees.
-class LogitsModel {
+// How a continuation ended.
+enum class Ending { kMaxTokens, kEndOfText, kStop, kInterrupted };
+
+struct Continuation {
+  std::string text;
+  std::vector<int32_t> tokens;  // without the prompt
+  Ending ending = Ending::kMaxTokens;
+};
+
+// A checkpoint opened for generation. Construction plans, allocates and loads. One thread at a time.
+class TextGenerator {
  public:
-  LogitsModel(Engine& engine) : engine_(engine) {}
-  // Logits [vocab] that follow the last of `tokens` (1 to seq_length of them).
-  [[nodiscard]] std::vector<float> next_logits(std::span<const int32_t> tokens);
-  [[nodiscard]] int64_t context() const { return engine_.facts().seq_length; }
+  // Generates for up to `batch` prompts at once. Throws nemo::Error(kConfig) where the checkpoint has no tokenizer.
+  TextGenerator(const Setup& setup, const RunContext& context, const std::filesystem::path& checkpoint, int64_t batch);
+
+  // Receives each further piece of text of prompt `index` as soon as it is certain: whole characters, never part of a stop text.
+  using Emit = std::function<void(size_t index, const std::string& piece)>;
+  // The model sees at most data.seq_length tokens: older ones are dropped. Draw number i of prompt n depends on (seed, n, i) alone, not on
+  // the batch.
+  std::vector<Continuation> generate(const std::vector<std::vector<int32_t>>& prompts, const GenerateSettings& settings, const Emit& emit);
+
+  // Tokens of a prompt; the begin-of-text token alone for an empty one. Throws nemo::Error(kConfig) where there is none.
+  [[nodiscard]] std::vector<int32_t> encode(const std::string& prompt) const;
+  [[nodiscard]] const text::Tokenizer& tokenizer() const { return *tokenizer_; }
+  [[nodiscard]] SequenceModel& model() { return *model_; }
 
  private:
-  Engine& engine_;
+  const RunContext& context_;
+  std::unique_ptr<text::Tokenizer> tokenizer_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<SequenceModel> model_;
 };
-
-// Calls `emit` with each further piece of text. The model sees at most data.seq_length tokens: older ones are dropped. Stops at max_tokens
-// or the tokenizer's eos. Every token costs a forward pass over the whole context.
-void generate(const Setup& setup, const RunContext& context, const std::filesystem::path& checkpoint, const std::string& prompt,
-              const GenerateSettings& settings, const std::function<void(const std::string&)>& emit);
 
 }  // namespace nemo::runtime

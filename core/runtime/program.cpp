@@ -21,7 +21,7 @@ Program::Program(Device& device, const passes::Compiled& compiled) : device_(dev
     PreparedKernel prepared = device.prepare(op.name(), op.scope, inputs, outputs, op.attrs);
     workspace_bytes_ = std::max(workspace_bytes_, prepared.workspace_bytes);
     const auto is_gradient = [&](ValueId v) { return g.value(v).kind == graph::ValueKind::kGradient; };
-    steps_.push_back({std::move(prepared), i, pointers, std::any_of(op.outputs.begin(), op.outputs.end(), is_gradient)});
+    steps_.push_back({std::move(prepared), i, pointers, op.once_per_step, std::any_of(op.outputs.begin(), op.outputs.end(), is_gradient)});
     pointers += op.inputs.size() + op.outputs.size();
   }
   pointers_.resize(pointers, nullptr);
@@ -61,6 +61,7 @@ std::byte* Program::address(ValueId value) const {
     case Region::kInputs:
       return bases_.inputs + p.offset;
     case Region::kState:
+      return bases_.state + p.offset;
     case Region::kNone:
       break;
   }
@@ -87,6 +88,7 @@ void Program::bind(const Bases& bases) {
 
 void Program::launch_all(uint32_t flags) {
   for (size_t i = 0; i < steps_.size(); ++i) {
+    if (flags != 0 && steps_[i].once_per_step) continue;
     launches_[i].flags = steps_[i].writes_gradients ? flags : 0;
     device_.launch(steps_[i].prepared.kernel.get(), launches_[i]);
   }
@@ -101,6 +103,15 @@ void Program::run(Gradients gradients) {
   }
   if (!recording.capture) recording.capture = device_.capture([&] { launch_all(flags); });
   device_.replay(recording.capture);
+}
+
+void Program::run_observed(Gradients gradients, const std::function<void(const graph::Op&, const std::function<void()>&)>& each) {
+  const uint32_t flags = gradients == Gradients::kAccumulate ? NEMO_LAUNCH_ACCUMULATE : 0;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (flags != 0 && steps_[i].once_per_step) continue;
+    launches_[i].flags = steps_[i].writes_gradients ? flags : 0;
+    each(compiled_.graph.ops[steps_[i].op], [&] { device_.launch(steps_[i].prepared.kernel.get(), launches_[i]); });
+  }
 }
 
 std::byte* Program::input(std::string_view name) const {

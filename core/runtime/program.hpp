@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <limits>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,7 @@ struct Bases {
   std::byte* gradients = nullptr;
   std::byte* inputs = nullptr;
   std::byte* workspace = nullptr;
+  std::byte* state = nullptr;
 };
 
 // Whether weight gradients overwrite (first micro-batch of a step) or add.
@@ -40,6 +42,8 @@ class Program {
   [[nodiscard]] int64_t vocabulary() const { return vocabulary_; }
   void bind(const Bases& bases);
   void run(Gradients gradients = Gradients::kOverwrite);
+  // The same, eagerly; `each` gets every op with what launches it, and must call that once.
+  void run_observed(Gradients gradients, const std::function<void(const graph::Op&, const std::function<void()>& launch)>& each);
 
   // Device address of an input or output; nullptr if the program does not have it. After bind().
   [[nodiscard]] std::byte* input(std::string_view name) const;
@@ -51,6 +55,7 @@ class Program {
     PreparedKernel prepared;
     size_t op;  // index in the graph
     size_t first_pointer;
+    bool once_per_step;     // skipped where gradients are added to: an earlier launch has done it
     bool writes_gradients;  // into the buffers that outlive the program: what it writes to the arena is never added to
   };
   // The recordings of one Gradients mode: the first run is eager, the second records, later ones replay.

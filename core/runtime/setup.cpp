@@ -34,6 +34,19 @@ std::optional<config::Section> sound_section(const config::Document& document, c
   }
 }
 
+// trainer.deterministic as the backend's own settings say it. What the recipe does not mention keeps the backend's default, which may stop
+// at a cost; what it asks for is kept at any cost.
+void ask_for_determinism(config::Configuration& configuration) {
+  const config::Section& trainer = configuration.section("trainer");
+  config::Section& backend = configuration.section("backend");
+  const auto is_default = [](const config::Section& s, const char* path) { return s.origin(path).kind == config::Origin::Kind::kDefault; };
+  if (is_default(trainer, "deterministic") || !backend.knows("deterministic") || !is_default(backend, "deterministic")) return;
+  const bool wanted = trainer.get_bool("deterministic");
+  backend.set("deterministic", config::Value{wanted}, trainer.origin("deterministic"));
+  if (wanted && backend.knows("determinism_limit") && is_default(backend, "determinism_limit"))
+    backend.set("determinism_limit", config::Value{1.0}, trainer.origin("deterministic"));
+}
+
 const plugin::Component& choose_backend(const config::Document& document, plugin::Registry& registry,
                                         const std::function<void(const std::string&)>& warn) {
   const auto section = sound_section(document, "trainer");
@@ -95,6 +108,7 @@ Setup make_setup(const config::Document& document, plugin::Registry& registry, c
   add("backend", setup.backend);
   for (const plugin::Component* logger : setup.loggers) add("log." + logger->id, logger);
   setup.configuration = resolver.resolve();
+  ask_for_determinism(setup.configuration);
   return setup;
 }
 

@@ -1,6 +1,7 @@
 #include "core/runtime/state.hpp"
 
 #include <algorithm>
+#include <thread>
 
 #include "core/base/error.hpp"
 #include "core/base/nearest.hpp"
@@ -10,7 +11,7 @@
 namespace nemo::runtime {
 namespace {
 
-constexpr int64_t kInitChunk = 1 << 20;  // elements drawn at a time
+constexpr int64_t kInitChunk = 1 << 23;  // elements drawn at a time
 
 constexpr std::array<std::string_view, kRoles> kTags{"parameters", "master weights", "gradients", "exp_avg", "exp_avg_sq"};
 
@@ -23,8 +24,9 @@ graph::DType dtype_of(Role role, const passes::Precision& precision) {
     case Role::kGradient:
       return precision.gradient;
     case Role::kExpAvg:
-    case Role::kExpAvgSq:
       return precision.moment;
+    case Role::kExpAvgSq:
+      return precision.second_moment != graph::DType::kNone ? precision.second_moment : precision.moment;
   }
   return graph::DType::kNone;
 }
@@ -67,6 +69,26 @@ size_t State::find(std::string_view name) const {
               "the model has no parameter '" + std::string(name) + "'" + (near.empty() ? "" : "; the nearest is '" + near + "'"));
 }
 
+namespace {
+
+// Draws values[i] for element first + i; every element has its own counter, so threads may share the work.
+void draw(std::span<float> values, int64_t first, const graph::Parameter& parameter, int64_t seed) {
+  constexpr size_t kPerThread = 1 << 18;
+  const size_t most = std::max(1U, std::thread::hardware_concurrency());
+  const size_t threads = std::clamp<size_t>(values.size() / kPerThread, 1, most), each = (values.size() + threads - 1) / threads;
+  std::vector<std::jthread> workers;
+  for (size_t t = 1; t < threads; ++t) {
+    const size_t at = std::min(t * each, values.size());
+    workers.emplace_back([=, &parameter] {
+      initialize(values.subspan(at, std::min(each, values.size() - at)), first + static_cast<int64_t>(at), parameter.name, parameter.init,
+                 seed);
+    });
+  }
+  initialize(values.first(std::min(each, values.size())), first, parameter.name, parameter.init, seed);
+}
+
+}  // namespace
+
 void State::initialize(int64_t seed) {
   std::vector<float> values;
   std::vector<std::byte> encoded;
@@ -74,15 +96,20 @@ void State::initialize(int64_t seed) {
     const int64_t n = element_count(parameters_[p].dims);
     for (int64_t at = 0; at < n; at += kInitChunk) {
       values.resize(static_cast<size_t>(std::min(kInitChunk, n - at)));
-      nemo::runtime::initialize(values, at, parameters_[p].name, parameters_[p].init, seed);
+      draw(values, at, parameters_[p], seed);
       for (const Role role : {Role::kParameter, Role::kMaster}) {
         if (!keeps(role) || (role == Role::kMaster && !parameters_[p].trainable)) continue;
-        encoded.resize(values.size() * static_cast<size_t>(size_of(dtype(role))));
-        from_f32(values, dtype(role), encoded.data());
-        device_.copy_in(address(role, p) + at * size_of(dtype(role)), encoded.data(), static_cast<int64_t>(encoded.size()));
+        const std::byte* from = reinterpret_cast<const std::byte*>(values.data());
+        if (dtype(role) != graph::DType::kF32) {
+          encoded.resize(values.size() * static_cast<size_t>(size_of(dtype(role))));
+          from_f32(values, dtype(role), encoded.data());
+          from = encoded.data();
+        }
+        device_.send(address(role, p) + at * size_of(dtype(role)), from, static_cast<int64_t>(values.size()) * size_of(dtype(role)));
       }
     }
   }
+  device_.synchronize();
 }
 
 std::vector<float> State::read(Role role, size_t parameter) const {

@@ -103,6 +103,7 @@ TrainLoop::TrainLoop(const Setup& setup, RunContext context)
   engine_ = std::make_unique<Engine>(setup, engine_options(setup, context_, tokenizer_.get()));
   micro_batches_ = global_batch_size_ / engine_->facts().micro_batch_size;
   schedule_ = lr_schedule(setup.section("optim"), max_steps_);
+  scaler_ = std::make_unique<LossScaler>(engine_->precision().loss_scaling);
   directory_ = run_folder(setup);
   progress_.seed = setup.section("job").get_int("seed");
 }
@@ -113,12 +114,10 @@ Outcome TrainLoop::run() {
   prepare_folder();
   context_.info("training " + setup_.model->id + ", " + std::to_string(parameter_count(engine_->compiled(Purpose::kTrain).graph)) +
                 " parameters, on " + engine_->device().name() + "; planned memory " + gib(engine_->report().total()));
-  const config::Section& backend = setup_.section("backend");
-  if (setup_.section("trainer").get_bool("deterministic") && backend.knows("deterministic") && !backend.get_bool("deterministic"))
-    context_.warn("trainer.deterministic is not kept by backend '" + setup_.backend->id +
-                  "' by default; backend.deterministic=true keeps it and costs speed");
+  planned_bytes_ = engine_->report().total();
   engine_->allocate();
   optimizer_ = std::make_unique<Optimizer>(engine_->device(), engine_->state(), optimizer_settings(setup_.section("optim")));
+  for (Mark& mark : marks_) mark = engine_->device().make_mark();
   resume();
   loggers_ = std::make_unique<LoggerSet>(
       setup_, RunFacts{directory_.filename().string(), directory_, config::to_toml(setup_.configuration), progress_.step + 1, max_steps_},
@@ -135,6 +134,9 @@ Outcome TrainLoop::run() {
   }
   const bool interrupted = progress_.step < max_steps_;
   if (!saved) save_checkpoint({});
+  if (most_bytes_ > 0)
+    context_.info("device memory: planned " + gib(planned_bytes_) + ", measured " +
+                  gib(std::max(most_bytes_, engine_->device().used_bytes().value_or(0))));
   loggers_->finish(interrupted ? "interrupted" : "done", "step " + std::to_string(progress_.step) + " of " + std::to_string(max_steps_));
   return interrupted ? Outcome::kInterrupted : Outcome::kDone;
 }
@@ -163,8 +165,9 @@ void TrainLoop::resume() {
   const auto entry = store.latest_good();
   if (entry) {
     const int64_t seed = progress_.seed;
-    progress_ =
-        restore(checkpoint::Reader(entry->path, checkpoint::Verify::kSizes), engine_->state(), engine_->device(), Restore::kEverything);
+    progress_ = restore(checkpoint::Reader(entry->path, checkpoint::Verify::kSizes), engine_->state(), engine_->device(),
+                        Restore::kEverything, kept());
+    if (scaler_->active() && progress_.loss_scale) scaler_->restore(*progress_.loss_scale);
     if (progress_.seed != seed)
       throw config::fault_at(setup_.section("job"), "seed",
                              std::to_string(seed) + " is not that of the run so far, " + std::to_string(progress_.seed) + " (" +
@@ -180,51 +183,88 @@ void TrainLoop::resume() {
   engine_->state().initialize(progress_.seed);
 }
 
-// Forward and backward of one global batch; returns the summed loss.
-double TrainLoop::accumulate(StepTimes& times, int64_t& tokens) {
+const Batch& TrainLoop::take_batch() {
+  if (ahead_failed_) std::rethrow_exception(std::exchange(ahead_failed_, nullptr));
+  return ahead_ != nullptr ? *std::exchange(ahead_, nullptr) : train_->next();
+}
+
+// Reads the next step's first batch while the device works on this one.
+void TrainLoop::fetch_ahead() {
+  try {
+    ahead_ = &train_->next();
+  } catch (...) {
+    ahead_failed_ = std::current_exception();
+  }
+}
+
+// Enqueues forward and backward of one global batch; returns its unmasked tokens.
+int64_t TrainLoop::accumulate(StepTimes& times) {
   Program& program = engine_->program(Purpose::kTrain);
-  double loss = 0;
+  const graph::Graph& g = program.compiled().graph;
+  const graph::DType loss = g.value(g.find_output("loss")).dtype;
+  int64_t tokens = 0;
   for (int64_t m = 0; m < micro_batches_; ++m) {
     Stopwatch watch;
-    const Batch& batch = train_->next();
+    const Batch& batch = take_batch();
     tokens += batch.unmasked_tokens;
-    feed(engine_->device(), program, batch, progress_.seed, progress_.step * micro_batches_ + m);
-    times.data += watch.lap();
-    program.run(m == 0 ? Gradients::kOverwrite : Gradients::kAccumulate);
-    loss += read_scalar(engine_->device(), program, "loss");
-    times.compute += watch.lap();
+    feed(engine_->device(), program, batch, progress_.seed, progress_.step * micro_batches_ + m, scaler_->scale());
+    if (m == 0) times.data = watch.lap(), engine_->device().record(marks_[0]);  // later ones: while the device works
+    const Gradients order = m == 0 ? Gradients::kOverwrite : Gradients::kAccumulate;
+    program.run(order);
+    optimizer_->add_loss(program.output("loss"), loss, order);
   }
-  return loss;
+  engine_->device().record(marks_[1]);
+  return tokens;
 }
 
 Metrics TrainLoop::step(int64_t n) {
-  Stopwatch whole, part;
+  Stopwatch whole;
   StepTimes times;
-  int64_t tokens = 0;
-  const double loss = accumulate(times, tokens);
-  part.lap();
-  const double lr = schedule_.at(n - 1);
-  const double norm = optimizer_->step(lr, n, static_cast<double>(std::max<int64_t>(tokens, 1)));
-  times.optimizer = part.lap();
-  const double mean = loss / static_cast<double>(std::max<int64_t>(tokens, 1));
-  if (!std::isfinite(norm))
+  const int64_t tokens = accumulate(times);
+  // Steps that overflowed have changed nothing: neither the schedule nor the optimizer counts them.
+  const int64_t updates = n - scaler_->state().skipped_steps;
+  const double lr = schedule_.at(updates - 1), loss_scale = scaler_->scale();
+  optimizer_->enqueue(lr, updates, static_cast<double>(tokens), loss_scale);
+  engine_->device().record(marks_[2]);
+  if (n < max_steps_) fetch_ahead();
+  const Optimizer::Report report = optimizer_->read();
+  const double mean = report.loss / std::max(report.tokens, 1.0);
+  if (!scaler_->update(!report.skipped))
     throw Error(Code::kInternal,
                 "step " + std::to_string(n) + ": the gradient norm is not finite (loss " + std::to_string(mean) +
+                    (scaler_->active() ? ", loss scale " + std::to_string(loss_scale) : "") +
                     "); lower optim.lr, raise optim.schedule.warmup_steps, or check the data. Checkpoints saved so far are intact");
+  times.compute = engine_->device().elapsed(marks_[0], marks_[1]);
+  times.optimizer = engine_->device().elapsed(marks_[1], marks_[2]);
   progress_.step = n;
   progress_.consumed_samples += global_batch_size_;
   const double ms = whole.lap();
   const double processed = static_cast<double>(global_batch_size_ * engine_->facts().seq_length);
-  return {{"loss", mean},
-          {"grad_norm", norm},
-          {"lr", lr},
-          {"tokens_per_s", processed / ms * 1e3},
-          {"step_ms", ms},
-          {"data_ms", times.data},
-          {"compute_ms", times.compute},
-          {"optimizer_ms", times.optimizer},
-          {"model_tflops", engine_->model_flops() * static_cast<double>(micro_batches_) / ms / 1e9},
-          {"consumed_samples", static_cast<double>(progress_.consumed_samples)}};
+  watch_memory();
+  Metrics metrics{{"loss", mean},
+                  {"grad_norm", report.norm},
+                  {"lr", lr},
+                  {"tokens_per_s", processed / ms * 1e3},
+                  {"step_ms", ms},
+                  {"data_ms", times.data},
+                  {"compute_ms", times.compute},
+                  {"optimizer_ms", times.optimizer},
+                  {"model_tflops", engine_->model_flops() * static_cast<double>(micro_batches_) / ms / 1e9},
+                  {"consumed_samples", static_cast<double>(progress_.consumed_samples)},
+                  {"memory_planned", static_cast<double>(planned_bytes_)}};
+  if (report.skipped) std::erase_if(metrics, [](const auto& m) { return m.first == "grad_norm"; });  // not a number
+  if (scaler_->active()) {
+    metrics.emplace_back("loss_scale", loss_scale);
+    metrics.emplace_back("skipped", static_cast<double>(scaler_->state().skipped_steps));
+  }
+  if (most_bytes_ > 0) metrics.emplace_back("memory_measured", static_cast<double>(most_bytes_));
+  return metrics;
+}
+
+// Memory in use grows until programs are recorded: by the third step.
+void TrainLoop::watch_memory() {
+  constexpr int64_t kSteps = 3;
+  if (watched_steps_++ < kSteps) most_bytes_ = std::max(most_bytes_, engine_->device().used_bytes().value_or(0));
 }
 
 double TrainLoop::validate() { return mean_loss(setup_, *engine_, *validation_, progress_.seed); }
@@ -235,8 +275,9 @@ void TrainLoop::save_checkpoint(const Metrics& metrics) {
   progress_.metrics.clear();
   for (const char* name : {"loss", "val_loss"})
     if (const double* value = find(metrics, name)) progress_.metrics[name] = *value;
+  if (scaler_->active()) progress_.loss_scale = scaler_->state();
   const checkpoint::Store store(directory_ / "checkpoints");
-  save(store.path_of(progress_.step), engine_->state(), progress_, setup_, tokenizer_.get(), engine_->device());
+  save(store.path_of(progress_.step), engine_->state(), progress_, setup_, tokenizer_.get(), engine_->device(), kept());
   prune(store);
   loggers_->text(progress_.step, "saved " + store.path_of(progress_.step).string());
 }

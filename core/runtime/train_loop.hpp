@@ -5,7 +5,9 @@
 // killed and started again with the same recipe continues from its last checkpoint and ends with the same bits.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
@@ -48,11 +50,15 @@ class TrainLoop {
   void prepare_folder();
   void resume();
   void open_sources();
-  double accumulate(StepTimes& times, int64_t& tokens);
+  const Batch& take_batch();
+  void fetch_ahead();
+  int64_t accumulate(StepTimes& times);
   Metrics step(int64_t step);
+  void watch_memory();
   double validate();
   void save_checkpoint(const Metrics& metrics);
   void prune(const checkpoint::Store& store) const;
+  [[nodiscard]] KeptState kept() const { return {&engine_->state_layout(), engine_->kept_state()}; }
   [[nodiscard]] bool due(const char* section, const char* every, int64_t step) const;
 
   const Setup& setup_;
@@ -64,6 +70,12 @@ class TrainLoop {
   std::unique_ptr<LoggerSet> loggers_;
   LrSchedule schedule_;
   Progress progress_;
+  std::unique_ptr<LossScaler> scaler_;
+  const Batch* ahead_ = nullptr;                // read while the device worked
+  std::exception_ptr ahead_failed_;             // that read's failure, told when its batch is due
+  std::array<Mark, 3> marks_;                   // of a step: begin, gradients done, update done
+  int64_t planned_bytes_ = 0, most_bytes_ = 0;  // most_: as the device counts them; 0: it cannot
+  int64_t watched_steps_ = 0;
   int64_t global_batch_size_, micro_batches_, max_steps_;
   std::filesystem::path directory_;
 };

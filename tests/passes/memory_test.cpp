@@ -6,6 +6,7 @@
 
 #include <random>
 
+#include "core/base/error.hpp"
 #include "core/passes/compile.hpp"
 #include "tests/passes/draft.hpp"
 #include "tests/passes/memory_checker.hpp"
@@ -181,7 +182,8 @@ struct Typed {
   ValueId shaped(graph::Dims dims) { return graph.add_value({graph::ValueKind::kResult, "", DType::kF32, std::move(dims), {}}); }
   [[nodiscard]] MemoryPlan plan() const {
     graph::verify(graph, "test");
-    return plan_memory(graph, layout(graph));
+    StateLayout state;
+    return plan_memory(graph, layout(graph), state);
   }
 };
 
@@ -256,6 +258,16 @@ TEST(Memory, the_checker_sees_an_overlap) {
   MemoryPlan plan = t.plan();
   plan.placements[b].offset = plan.placements[a].offset;
   EXPECT_FALSE(faults_of(t.graph, plan).empty());
+}
+
+TEST(StateLayout, a_name_is_one_range_in_all_programs_and_has_one_size) {
+  StateLayout state;
+  const int64_t first = state.place("a", 100).offset, second = state.place("b", 8).offset;
+  EXPECT_EQ(first, 0);
+  EXPECT_EQ(second, 256);
+  EXPECT_EQ(state.place("a", 100).offset, first);
+  EXPECT_EQ(state.bytes, 512);
+  EXPECT_THROW((void)state.place("a", 104), nemo::Error);
 }
 
 }  // namespace

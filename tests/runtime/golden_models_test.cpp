@@ -189,15 +189,34 @@ TEST_P(GoldenModel, three_adamw_steps_equal_torch) {
   expect_close(logits_of(*s, batch), golden.tensors.at("after3_logits").as<float>(), 2e-4, 1e-3, "after3_logits");
 }
 
-TEST_P(GoldenModel, greedy_tokens_equal_transformers) {
+// Two rows, so that the second is read from another prompt length; with a context of the expected length.
+std::vector<std::vector<int32_t>> greedy(Session& s, std::vector<std::vector<int32_t>> sequences, size_t length) {
+  const auto model = runtime::make_sequence_model(*s.engine);
+  while (sequences[0].size() < length) {
+    const auto logits = model->next_logits(sequences);
+    for (size_t n = 0; n < sequences.size(); ++n) sequences[n].push_back(runtime::sample(logits[n], {.temperature = 0}, 0));
+  }
+  return sequences;
+}
+
+TEST_P(GoldenModel, greedy_tokens_equal_transformers_with_and_without_cache) {
   const auto expected = golden.tensors.at("gen.output_ids").as<int32_t>();
   const auto prompt = golden.tensors.at("gen.prompt_ids").as<int32_t>();
-  Session s(plugins, recipe(golden, 1, static_cast<int64_t>(expected.size())), {Purpose::kLogits});
+  const auto length = static_cast<int64_t>(expected.size());
+  for (const std::set<Purpose>& purposes : {std::set{Purpose::kLogits}, std::set{Purpose::kPrefill, Purpose::kDecode}}) {
+    Session s(plugins, recipe(golden, 1, length), purposes);
+    load(s, golden);
+    EXPECT_EQ(greedy(s, {prompt}, expected.size())[0], expected);
+  }
+}
+
+TEST_P(GoldenModel, rows_of_a_batch_do_not_see_each_other) {
+  const auto expected = golden.tensors.at("gen.output_ids").as<int32_t>();
+  const auto prompt = golden.tensors.at("gen.prompt_ids").as<int32_t>();
+  Session s(plugins, recipe(golden, 3, static_cast<int64_t>(expected.size())), {Purpose::kPrefill, Purpose::kDecode});
   load(s, golden);
-  runtime::LogitsModel model(*s.engine);
-  std::vector<int32_t> tokens = prompt;
-  while (tokens.size() < expected.size()) tokens.push_back(runtime::sample(model.next_logits(tokens), {.temperature = 0}, 0));
-  EXPECT_EQ(tokens, expected);
+  const std::vector<int32_t> other(prompt.rbegin(), prompt.rbegin() + 2);
+  EXPECT_EQ(greedy(s, {prompt, other, prompt}, expected.size())[2], expected);
 }
 
 INSTANTIATE_TEST_SUITE_P(, GoldenModel, ::testing::Values("gpt2", "llama", "llama3_rope_tied", "llama_linear_rope", "llama_yarn_bias"),

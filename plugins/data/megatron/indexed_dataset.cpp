@@ -87,7 +87,7 @@ void IndexedDataset::convert(const char* at, int64_t sequence, int64_t offset, i
         data_loss(prefix_ + ".bin", "token " + number(offset + i) + " of sequence " + number(sequence) + " is " + std::to_string(value) +
                                         ", which is no token id");
     }
-    out[i] = static_cast<int32_t>(value);
+    out[i] = static_cast<int32_t>(value);  // NOLINT(bugprone-signed-char-misuse): int8 tokens are numbers
   }
 }
 

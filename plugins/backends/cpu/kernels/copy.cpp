@@ -50,7 +50,7 @@ size_t checked_dim(const Node& node) {
 
 NEMO_CPU_KERNEL(cast) {
   const Tensor &x = node.in(0), &y = node.out(0);
-  if (!is_floating(x.dtype) || !is_floating(y.dtype)) node.refuse("casts between f32, f64 and bf16 only");
+  if (!is_floating(x.dtype) || !is_floating(y.dtype)) node.refuse("casts between f32, f64, bf16 and f16 only");
   const Aligned a = node.align({&x, &y});
   return make_kernel([=, from = x.dtype, to = y.dtype, &pool = device.pool](const Launch& l) {
     const bool wide = from == NEMO_DTYPE_F64 || to == NEMO_DTYPE_F64;

@@ -31,13 +31,13 @@ void turn_interleaved(const T* x, const C* cosine, const C* sine, int64_t pairs,
 }  // namespace
 
 NEMO_CPU_KERNEL(rope) {
-  const std::span<const double> given = node.numbers("inv_freq");
+  const auto given = node.numbers("inv_freq");
   const std::vector<double> inv_freq(given.begin(), given.end());
   const int64_t pairs = static_cast<int64_t>(inv_freq.size()), d = node.size('d'), s = node.size('s'), h = node.size('h');
   if (2 * pairs > d) node.refuse("2 * len(inv_freq) is larger than the head dimension");
   const double scale = node.number("scale"), sign = node.integer("inverse") != 0 ? -1 : 1;
   const bool interleaved = node.integer("interleaved") != 0;
-  const Tensor x = node.in(0), positions = node.in(1), y = node.out(0);
+  const Tensor &x = node.in(0), &positions = node.in(1), &y = node.out(0);
   const int64_t tokens = node.size('b') * s;
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);

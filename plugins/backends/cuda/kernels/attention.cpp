@@ -7,6 +7,7 @@
 
 #include "../table.hpp"
 #include "attention_cudnn.hpp"
+#include "attention_order.hpp"
 #include "attention_own.hpp"
 
 namespace nemo::cuda {
@@ -17,6 +18,7 @@ namespace {
 struct Shared {
   std::shared_ptr<Cudnn> cudnn;                                   // nullptr: own kernels only
   std::map<std::string, std::shared_ptr<const CudnnPlan>> plans;  // nullptr: cuDNN refused the shape
+  std::map<std::string, DqOrder> orders;                          // measured choices
 };
 
 Shared& shared(Device& device) {
@@ -53,6 +55,27 @@ std::shared_ptr<const CudnnPlan> find_plan(Device& device, const Problem& p, con
     sdk::log(NEMO_LOG_DEBUG, "backend:cuda", std::string("attention by own kernels: ") + e.what());
   }
   return at->second;
+}
+
+// A plan of the backward with the order that it sums in. Without a plan the own kernels run, whose order is fixed.
+struct Ordered {
+  std::shared_ptr<const CudnnPlan> plan;
+  DqOrder order = DqOrder::fixed;
+};
+
+Ordered backward_plan(Device& device, const AttentionBackward& p) {
+  const auto plan = [&](DqOrder order) {
+    return find_plan(device, p, order == DqOrder::fixed ? "backward, fixed" : "backward",
+                     [&](const std::shared_ptr<Cudnn>& c) { return build_backward(c, p, order); });
+  };
+  if (!device.deterministic) return {plan(DqOrder::any), DqOrder::any};
+  Ordered fixed{plan(DqOrder::fixed), DqOrder::fixed};
+  if (device.determinism_limit >= 1) return fixed;
+  Ordered any{plan(DqOrder::any), DqOrder::any};
+  if (any.plan == nullptr || fixed.plan == nullptr) return any.plan == nullptr ? fixed : any;
+  const auto [at, fresh] = shared(device).orders.try_emplace(key(p, "order"), DqOrder::any);
+  if (fresh) at->second = choose_order(device, p, any.plan, fixed.plan);
+  return at->second == DqOrder::fixed ? fixed : any;
 }
 
 Heads heads(const Tensor& t) {
@@ -147,9 +170,8 @@ NEMO_CUDA_KERNEL(attention_grad) {
   node.need_contiguous(node.in(5));
   p.dout = heads(node.in(0)), p.q = heads(node.in(1)), p.k = heads(node.in(2)), p.v = heads(node.in(3)), p.o = heads(node.in(4));
   p.dq = heads(node.out(0)), p.dk = heads(node.out(1)), p.dv = heads(node.out(2));
-  const DqOrder order = device.deterministic ? DqOrder::fixed : DqOrder::any;
-  auto plan = find_plan(device, p, "backward", [&](const std::shared_ptr<Cudnn>& c) { return build_backward(c, p, order); });
-  auto kernel = std::make_unique<BackwardKernel>(p, std::move(plan), order);
+  Ordered chosen = backward_plan(device, p);
+  auto kernel = std::make_unique<BackwardKernel>(p, std::move(chosen.plan), chosen.order);
   const uint64_t workspace = kernel->workspace();
   return {std::move(kernel), workspace};
 }

@@ -1,0 +1,122 @@
+#include "core/runtime/sequence_model.hpp"
+
+#include <algorithm>
+
+#include "core/passes/build.hpp"
+#include "core/passes/cache.hpp"
+#include "core/runtime/convert.hpp"
+#include "core/runtime/data_source.hpp"
+
+namespace nemo::runtime {
+
+using passes::Purpose;
+
+std::span<const int32_t> SequenceModel::seen(const std::vector<int32_t>& sequence) const {
+  return std::span(sequence).last(std::min(sequence.size(), static_cast<size_t>(context())));
+}
+
+void SequenceModel::run(Program& program, std::vector<int32_t> tokens, std::vector<int32_t> positions) {
+  Batch batch;
+  batch.fields["tokens"] = std::move(tokens);
+  batch.fields["positions"] = std::move(positions);
+  feed(engine_.device(), program, batch, 0, 0);
+  program.run();
+}
+
+std::vector<float> SequenceModel::logits_at(const Program& program, int64_t row, int64_t column) {
+  const graph::Graph& g = program.compiled().graph;
+  const graph::Value& logits = g.value(g.find_output("logits"));
+  const int64_t vocab = logits.dims.back().size, bytes = vocab * size_of(logits.dtype);
+  std::vector<std::byte> raw(static_cast<size_t>(bytes));
+  engine_.device().copy_out(raw.data(), program.output("logits") + (row * logits.dims[1].size + column) * bytes, bytes);
+  std::vector<float> out(static_cast<size_t>(vocab));
+  to_f32(raw.data(), logits.dtype, out);
+  return out;
+}
+
+// Positions behind the given tokens are padding that causal attention never sees.
+std::vector<std::vector<float>> WholeModel::next_logits(Sequences sequences) {
+  Program& program = engine_.program(Purpose::kLogits);
+  const auto columns = static_cast<size_t>(context());
+  std::vector<int32_t> tokens(static_cast<size_t>(batch()) * columns, 0), positions(tokens.size());
+  for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(i % columns);
+  for (size_t row = 0; row < sequences.size(); ++row) {
+    const auto part = seen(sequences[row]);
+    std::copy(part.begin(), part.end(), tokens.begin() + static_cast<int64_t>(row * columns));
+  }
+  run(program, std::move(tokens), std::move(positions));
+  std::vector<std::vector<float>> logits;
+  for (size_t row = 0; row < sequences.size(); ++row)
+    logits.push_back(logits_at(program, static_cast<int64_t>(row), static_cast<int64_t>(seen(sequences[row]).size()) - 1));
+  return logits;
+}
+
+CachedModel::CachedModel(Engine& engine) : SequenceModel(engine), cached_(static_cast<size_t>(batch())) {}
+
+// Keeps of each row's cache the tokens that its sequence begins with; the last token is always computed, for its logits.
+void CachedModel::forget_what_differs(Sequences sequences) {
+  for (size_t row = sequences.size(); row < cached_.size(); ++row) cached_[row].clear();  // every run writes to all rows
+  for (size_t row = 0; row < sequences.size(); ++row) {
+    const auto part = seen(sequences[row]);
+    std::vector<int32_t>& cached = cached_[row];
+    const size_t most = std::min(cached.size(), part.size() - 1);
+    cached.resize(
+        static_cast<size_t>(std::mismatch(part.begin(), part.begin() + static_cast<int64_t>(most), cached.begin()).first - part.begin()));
+  }
+}
+
+CachedModel::Turn CachedModel::take(Sequences sequences, int64_t columns) const {
+  const auto rows = static_cast<size_t>(batch());
+  Turn turn;
+  turn.tokens.assign(rows * static_cast<size_t>(columns), 0);
+  turn.positions.assign(turn.tokens.size(), 0);
+  turn.start.assign(rows, 0);
+  turn.count.assign(rows, 0);
+  for (size_t row = 0; row < rows; ++row) {
+    const auto part = row < sequences.size() ? seen(sequences[row]) : std::span<const int32_t>();
+    const size_t start = std::min(cached_[row].size(), part.size());
+    turn.start[row] = static_cast<int32_t>(start);
+    turn.count[row] = static_cast<int32_t>(std::min(part.size() - start, static_cast<size_t>(columns)));
+    for (int64_t i = 0; i < columns; ++i) {
+      const size_t at = row * static_cast<size_t>(columns) + static_cast<size_t>(i);
+      if (i < turn.count[row]) turn.tokens[at] = part[start + static_cast<size_t>(i)];
+      turn.positions[at] = static_cast<int32_t>(std::min<int64_t>(turn.start[row] + i, context() - 1));
+    }
+  }
+  return turn;
+}
+
+std::vector<std::vector<float>> CachedModel::next_logits(Sequences sequences) {
+  forget_what_differs(sequences);
+  std::vector<std::vector<float>> logits(sequences.size());
+  const auto left = [&](size_t row) { return seen(sequences[row]).size() - cached_[row].size(); };
+  for (;;) {
+    size_t most = 0;
+    for (size_t row = 0; row < sequences.size(); ++row) most = std::max(most, left(row));
+    if (most == 0) return logits;
+    Program& program = engine_.program(most > 1 ? Purpose::kPrefill : Purpose::kDecode);
+    const graph::Graph& g = program.compiled().graph;
+    const Turn turn = take(sequences, g.value(g.find_input("tokens")).dims[1].size);
+    engine_.device().copy_in(program.input("cache_start"), turn.start.data(), static_cast<int64_t>(turn.start.size() * sizeof(int32_t)));
+    run(program, turn.tokens, turn.positions);
+    for (size_t row = 0; row < sequences.size(); ++row) {
+      if (turn.count[row] == 0) continue;
+      const auto part = seen(sequences[row]).subspan(static_cast<size_t>(turn.start[row]), static_cast<size_t>(turn.count[row]));
+      cached_[row].insert(cached_[row].end(), part.begin(), part.end());
+      if (left(row) == 0) logits[row] = logits_at(program, static_cast<int64_t>(row), turn.count[row] - 1);
+    }
+  }
+}
+
+std::set<Purpose> generation_purposes(const Setup& setup, const graph::BuildFacts& facts) {
+  const graph::Graph graph = placed(setup.section("model"), [&] { return passes::build(*setup.model, &setup.section("model"), facts); });
+  if (passes::why_not_cached(graph).empty()) return {Purpose::kPrefill, Purpose::kDecode};
+  return {Purpose::kLogits};
+}
+
+std::unique_ptr<SequenceModel> make_sequence_model(Engine& engine) {
+  if (engine.has(Purpose::kDecode)) return std::make_unique<CachedModel>(engine);
+  return std::make_unique<WholeModel>(engine);
+}
+
+}  // namespace nemo::runtime

@@ -23,13 +23,10 @@ commands
   pretrain    train from random weights, or go on from the run's newest checkpoint
   validate    measure the loss of a checkpoint on the validation split
   generate    continue a prompt with a checkpoint
-<<<<<<< HEAD
   evaluate    perplexity of texts, accuracy on multiple-choice questions
   tokenize    what a tokenizer makes of text, and how it writes a chat
   data        prepare: texts to Megatron's .bin/.idx with any tokenizer
-=======
   profile     time a training step by kind of op, against what the device reaches
->>>>>>> main
   plugins     list | inspect ID: what can be named in a recipe, and its settings
   recipes     list | show NAME: the shipped recipes
 
@@ -42,19 +39,13 @@ exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 130 interr
 int dispatch(nemo::host::Program& program, const std::string& command, const std::vector<std::string>& rest) {
   if (command == "pretrain" || command == "validate") return run(program, command, rest);
   if (command == "generate") return generate(program, rest);
-<<<<<<< HEAD
   if (command == "evaluate") return evaluate(program, rest);
   if (command == "tokenize") return nemo::host::tokenize(rest);
   if (command == "data") return nemo::host::data(rest);
-  if (command == "plugins") return plugins(program, rest);
-  if (command == "recipes") return recipes(program, rest);
-  const std::vector<std::string> known{"pretrain", "validate", "generate", "evaluate", "tokenize", "data", "plugins", "recipes"};
-=======
   if (command == "profile") return profile(program, rest);
   if (command == "plugins") return plugins(program, rest);
   if (command == "recipes") return recipes(program, rest);
-  const std::vector<std::string> known{"pretrain", "validate", "generate", "profile", "plugins", "recipes"};
->>>>>>> main
+  const std::vector<std::string> known{"pretrain", "validate", "generate", "evaluate", "tokenize", "data", "profile", "plugins", "recipes"};
   const std::string near = nemo::nearest_name(command, known);
   throw nemo::Error(nemo::Code::kConfig, "unknown command '" + command + "'" + (near.empty() ? "" : "; did you mean '" + near + "'?") +
                                              " (see nemo-host --help)");

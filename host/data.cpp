@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <thread>
 
 #include "core/base/error.hpp"
@@ -73,10 +74,12 @@ int prepare(const std::vector<std::string>& arguments) {
     return kInterrupted;
   }
   const double seconds = seconds_since(start), fresh = static_cast<double>(result.bytes - result.resumed_bytes) / 1e6;
-  std::printf("%s.bin and .idx: %llu documents, %llu tokens of %.1f MB text (%.1f MB of it done before), %.1f s, %.1f MB/s\n",
-              settings.output_prefix.c_str(), static_cast<unsigned long long>(result.documents),
-              static_cast<unsigned long long>(result.tokens), static_cast<double>(result.bytes) / 1e6,
-              static_cast<double>(result.resumed_bytes) / 1e6, seconds, fresh / seconds);
+  std::printf(
+      "%s.bin and .idx: %llu documents, %llu tokens of %.1f MB text (%.1f MB of it done before), %.1f s, %.1f MB/s (%.1f MB a CPU "
+      "second)\n",
+      settings.output_prefix.c_str(), static_cast<unsigned long long>(result.documents), static_cast<unsigned long long>(result.tokens),
+      static_cast<double>(result.bytes) / 1e6, static_cast<double>(result.resumed_bytes) / 1e6, seconds, fresh / seconds,
+      fresh * CLOCKS_PER_SEC / static_cast<double>(std::max<std::clock_t>(std::clock(), 1)));
   return kDone;
 }
 

@@ -61,7 +61,7 @@ std::string property_set(std::string_view name) {
   if (name == "Alphabetic" || name == "Alpha") return "A-Za-z\\p{Alphabetic}" + added_since("L");
   if (name == "Alnum") return "0-9A-Za-z\\p{Alphabetic}\\p{Nd}" + added_since("L") + added_since("Nd");
   if (name == "Word" || name == "w")
-    return "0-9A-Z_a-z\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}" + added_since("L") + added_since("M") + added_since("Nd");
+    return "0-9A-Z_a-z\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}" + added_since("L") + added_since("M") + added_since("Nd");
   if (name == "Space" || name == "White_Space") return std::string(kSpaces);
   if (name == "Upper") return "\\p{Uppercase}" + added_since("Lu");
   if (name == "Lower") return "\\p{Lowercase}" + added_since("Ll");
@@ -191,7 +191,7 @@ class Translator {
     if (c == 's' || c == 'S')
       set = kSpaces;
     else if (c == 'w' || c == 'W')
-      set = property_set("w");
+      set = property_set("w") + (syntax_ == RegexSyntax::kOniguruma ? "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}" : "\\x{200C}\\x{200D}");
     else if (c == 'd' || c == 'D')
       set = property_set("Nd");
     else if (hex_digit)

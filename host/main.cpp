@@ -24,6 +24,8 @@ struct Command {
 
 int pretrain(Program& program, const Words& rest) { return nemo::host::run(program, "pretrain", rest); }
 int validate(Program& program, const Words& rest) { return nemo::host::run(program, "validate", rest); }
+int tokenize(Program&, const Words& rest) { return nemo::host::tokenize(rest); }
+int data(Program&, const Words& rest) { return nemo::host::data(rest); }
 
 const Command kCommands[] = {
     {"pretrain", "train from random weights, or go on from the run's newest checkpoint", pretrain},
@@ -31,6 +33,9 @@ const Command kCommands[] = {
     {"plan", "memory, communication and speed of a run on any number of devices, without one", nemo::host::plan},
     {"profile", "time a training step by kind of op, against what the device reaches", nemo::host::profile},
     {"generate", "continue prompts with a checkpoint", nemo::host::generate},
+    {"evaluate", "perplexity of texts, accuracy on multiple-choice questions", nemo::host::evaluate},
+    {"tokenize", "what a tokenizer makes of text, and how it writes a chat", tokenize},
+    {"data", "prepare: texts to Megatron's .bin/.idx with any tokenizer", data},
     {"import", "make a checkpoint of a Hugging Face model folder", nemo::host::import_folder},
     {"export", "make a Hugging Face model folder of a checkpoint", nemo::host::export_checkpoint},
     {"parity", "compare a Hugging Face model folder with golden outputs", nemo::host::parity},

@@ -47,10 +47,14 @@ const nemo_schema* tokenizer() {
              {{"none", "the data are token ids already"},
               {"byte", "one token per byte"},
               {"char", "one token per character of the training text"},
-              {"gpt2", "GPT-2 byte-pair encoding"}},
+              {"gpt2", "GPT-2 byte-pair encoding"},
+              {"huggingface", "a tokenizer.json of Hugging Face"},
+              {"sentencepiece", "a SentencePiece .model"},
+              {"tiktoken", "a vocabulary in tiktoken's format"}},
              "how text becomes tokens"),
       file("vocab_file", "", "vocabulary, for type gpt2 (vocab.json)"),
       file("merges_file", "", "merge rules, for type gpt2 (merges.txt)"),
+      file("path", "", "the tokenizer, for types huggingface, sentencepiece, tiktoken: a file or the folder that it is in"),
   }};
   return schema.get();
 }

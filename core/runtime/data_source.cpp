@@ -34,6 +34,7 @@ std::unique_ptr<text::Tokenizer> make_tokenizer(const Setup& setup) {
   text::TokenizerOptions options;
   if (section.has("vocab_file")) options.vocab_file = section.get_string("vocab_file");
   if (section.has("merges_file")) options.merges_file = section.get_string("merges_file");
+  if (section.has("path")) options.path = section.get_string("path");
   return text::make_tokenizer(section.get_string("type"), options, corpus_of(setup));
 }
 

@@ -126,7 +126,8 @@ checkpoint::Team team_of(const Ranks& ranks, dist::StoreClient& store, int64_t s
 
 Snapshot take_snapshot(const std::filesystem::path& final_dir, const State& state, const Ranks& ranks, const Progress& progress,
                        const Setup& setup, const text::Tokenizer* tokenizer, const KeptState& kept) {
-  Snapshot out{final_dir, progress, config::to_toml(setup.configuration), tokenizer == nullptr ? "" : tokenizer->to_json(), {}, {}};
+  Snapshot out{final_dir, progress, config::to_toml(setup.configuration), {}, {}, {}};
+  if (tokenizer != nullptr) out.tokenizer = tokenizer->files();
   for_each_tensor(state, [&](const Group& g, size_t p) {
     const State::Part part = written_part(state, ranks, g.role, p);
     out.tensors.push_back({g.name,
@@ -183,7 +184,7 @@ void write(const Snapshot& snapshot, Device& device, const Ranks& ranks, dist::S
   writer.attribute("seed", snapshot.progress.seed);
   if (snapshot.progress.loss_scale) write_loss_scale(writer, *snapshot.progress.loss_scale);
   writer.add_text_file(checkpoint::kRecipeFile, snapshot.recipe);
-  if (!snapshot.tokenizer.empty()) writer.add_text_file("tokenizer/" + std::string(text::kTokenizerFile), snapshot.tokenizer);
+  for (const text::TokenizerFile& file : snapshot.tokenizer) writer.add_text_file("tokenizer/" + file.name, file.bytes);
   writer.commit({snapshot.progress.step, snapshot.progress.metrics, snapshot.plugins});
 }
 

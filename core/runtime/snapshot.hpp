@@ -45,7 +45,8 @@ struct Snapshot {
   };
   std::filesystem::path final_dir;
   Progress progress;
-  std::string recipe, tokenizer;
+  std::string recipe;
+  std::vector<text::TokenizerFile> tokenizer;
   std::vector<checkpoint::PluginId> plugins;
   std::vector<Tensor> tensors;
 };

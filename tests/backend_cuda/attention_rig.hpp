@@ -22,6 +22,7 @@ enum class Layout { dense, fused, odd };
 struct Settings {
   bool deterministic = false;
   bool cudnn = true;
+  bool spread_heads = false;
 };
 
 class Backend {

@@ -127,6 +127,11 @@ const Backend& deterministic() {
   return b;
 }
 
+const Backend& spread() {
+  static const Backend b("cuda", {.spread_heads = true});
+  return b;
+}
+
 class Attention : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Attention, equals_the_cpu_backend_with_cudnn) {
@@ -139,6 +144,13 @@ TEST_P(Attention, equals_the_cpu_backend_with_cudnn) {
   if (c.by_cudnn) {
     EXPECT_EQ(log, "");
   }
+}
+
+TEST_P(Attention, equals_the_cpu_backend_with_kv_heads_spread_out) {
+  SKIP_WITHOUT_GPU();
+  const Case& c = GetParam();
+  if (c.h == c.g || !c.by_cudnn) GTEST_SKIP() << "nothing to spread";
+  expect_close(attention(spread(), c, BF16, c.layout), attention(cpu(), c, F32, Layout::dense), BF16);
 }
 
 TEST_P(Attention, equals_the_cpu_backend_with_own_kernels) {

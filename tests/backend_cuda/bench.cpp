@@ -162,8 +162,8 @@ int main(int argc, char** argv) {
     return 1;
   }
   const std::string part = argc > 1 ? argv[1] : "";
-  part == "norms"   ? nemo::backend_cuda::all_norms()
+  part == "norms"    ? nemo::backend_cuda::all_norms()
   : part == "fused"  ? nemo::backend_cuda::all_fused()
   : part == "memory" ? nemo::backend_cuda::memory_bound()
-                    : nemo::backend_cuda::run();
+                     : nemo::backend_cuda::run();
 }

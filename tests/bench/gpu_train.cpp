@@ -1,11 +1,11 @@
-// tests/bench/gpu_train.cpp - training speed of whole steps on one GPU, one table: model x precision, with the peers' rows from the same GPU
-// where they are present.
+// tests/bench/gpu_train.cpp - training speed of whole steps on one GPU, one table: model x precision, with the peers' rows from the same
+// GPU where they are present.
 //
 // usage: bench_gpu_train [--only WORD[,WORD]] [--steps N] [--peer FOLDER] [--llmc "COMMAND"]
 //   --only   rows whose name contains one of the words     --steps  timed steps of each row (default 5, after three that are not timed)
 //   --peer   folder with torch_llama.py: runs its configuration of each model    --llmc  llm.c's command line, run as it is
-// A row is the median of whole optimizer steps: batch copied in, forward, backward, clipping, AdamW, loss read. Model FLOPs are 6 N + 6 L q s
-// per token (core/ops/cost.hpp: causal attention counts half); MFU is against 989.4 TFLOP/s, dense bf16 of an H100 or H200 SXM.
+// A row is the median of whole optimizer steps: batch copied in, forward, backward, clipping, AdamW, loss read. Model FLOPs are 6 N + 6 L q
+// s per token (core/ops/cost.hpp: causal attention counts half); MFU is against 989.4 TFLOP/s, dense bf16 of an H100 or H200 SXM.
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -45,9 +45,12 @@ std::vector<std::string> batch(int64_t micro, int64_t accumulated) {
 std::vector<Work> works() {
   return {{"gpt2_124m s1024 64x1", "gpt2_124m", kPadded + batch(64, 1), "model=gpt2_124m,seq=1024,bs=64,chunk=16384"},
           {"gpt2_124m s1024 128x1", "gpt2_124m", kPadded + batch(128, 1), nullptr},
-          {"gpt2_1558m s1024 16x4", "gpt2_124m", kPadded + kXl + batch(16, 4), "model=gpt2_1558m,seq=1024,bs=16,chunk=8192,accum=4,compile=block,steps=5"},
-          {"llama32_1b s2048 16x1", "llama32_1b", std::vector<std::string>{"data.seq_length=2048"} + batch(16, 1), "model=llama32_1b,seq=2048,bs=16"},
-          {"llama32_1b s8192 4x1", "llama32_1b", std::vector<std::string>{"data.seq_length=8192"} + batch(4, 1), "model=llama32_1b,seq=8192,bs=4,attn=flash"},
+          {"gpt2_1558m s1024 16x4", "gpt2_124m", kPadded + kXl + batch(16, 4),
+           "model=gpt2_1558m,seq=1024,bs=16,chunk=8192,accum=4,compile=block,steps=5"},
+          {"llama32_1b s2048 16x1", "llama32_1b", std::vector<std::string>{"data.seq_length=2048"} + batch(16, 1),
+           "model=llama32_1b,seq=2048,bs=16"},
+          {"llama32_1b s8192 4x1", "llama32_1b", std::vector<std::string>{"data.seq_length=8192"} + batch(4, 1),
+           "model=llama32_1b,seq=8192,bs=4,attn=flash"},
           {"llama3_8b/8 s8192 1x4", "llama3_8b", kEightLayers + batch(1, 4), nullptr}};
 }
 
@@ -57,7 +60,7 @@ struct Way {
   std::vector<std::string> overrides;
 };
 const std::vector<Way> kWays{{"bf16", {"precision.plugin=bf16-mixed", "backend.deterministic=false"}},
-                             {"bf16 deterministic", {"precision.plugin=bf16-mixed", "trainer.deterministic=true"}},
+                             {"deterministic bf16", {"precision.plugin=bf16-mixed", "trainer.deterministic=true"}},
                              {"fp8", {"precision.plugin=fp8", "backend.deterministic=false"}}};
 
 struct Options {
@@ -95,8 +98,8 @@ double gib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
 
 void print_row(const std::string& name, const runtime::ProfileResult& r, double same_without) {
   std::printf("%-44s %9.2f %10.0f %8.1f %6.1f %8.2f %8.2f %8.3f", name.c_str(), r.step_ms, r.tokens / r.step_ms * 1e3,
-              r.model_flops / r.step_ms * 1e-9, 100 * r.model_flops / (r.step_ms * 1e-3) / kPeak, gib(r.planned_bytes), gib(r.measured_bytes),
-              r.ideal_ms() / r.step_ms);
+              r.model_flops / r.step_ms * 1e-9, 100 * r.model_flops / (r.step_ms * 1e-3) / kPeak, gib(r.planned_bytes),
+              gib(r.measured_bytes), r.ideal_ms() / r.step_ms);
   if (same_without > 0) std::printf("  costs %+.1f %%", 100 * (r.step_ms / same_without - 1));
   std::printf("\n");
   std::fflush(stdout);
@@ -143,9 +146,10 @@ int main(int argc, char** argv) try {
   plugin::SearchSources sources;
   sources.install_folder = NEMO_BUILD_DIR "/lib/nemo/plugins";
   plugin::Registry registry{plugin::SearchPath(sources), table};
-  std::printf("MFU = (6 N + 6 L q s) tokens/s / 989.4 TFLOP/s; GiB planned before and measured after; roof = roofline of this run over the step\n");
-  std::printf("%-44s %9s %10s %8s %6s %8s %8s %8s\n", "work, micro batch x accumulated", "step ms", "tokens/s", "TFLOP/s", "MFU %", "planned",
-              "measured", "roof");
+  std::printf(
+      "MFU = (6 N + 6 L q s) tokens/s / 989.4 TFLOP/s; GiB planned before and measured after; roof = roofline of this run over the step\n");
+  std::printf("%-44s %9s %10s %8s %6s %8s %8s %8s\n", "work, micro batch x accumulated", "step ms", "tokens/s", "TFLOP/s", "MFU %",
+              "planned", "measured", "roof");
   for (const Work& work : works()) run_work(o, work, registry, table);
   if (!o.llmc.empty()) run_peer(o.llmc);
   return 0;

@@ -11,8 +11,9 @@ class Profile : public Sandbox {};
 TEST_F(Profile, names_time_rate_and_ceiling_of_every_kind_of_op_and_the_three_largest_gaps) {
   const Finished end = nemo({"profile", "--recipe", "tiny.toml", "--steps", "1", "trainer.accelerator=cpu"});
   EXPECT_EQ(end.exit_code, kDone) << testing::PrintToString(end);
-  EXPECT_THAT(end.out, AllOf(HasSubstr("ceilings of this run: copy"), HasSubstr("linear_wgrad"), HasSubstr("attention_grad"), HasSubstr("adamw"),
-                             HasSubstr("all kernels"), HasSubstr("roofline"), HasSubstr("largest gaps to the roofline")));
+  EXPECT_THAT(end.out,
+              AllOf(HasSubstr("ceilings of this run: copy"), HasSubstr("linear_wgrad"), HasSubstr("attention_grad"), HasSubstr("adamw"),
+                    HasSubstr("all kernels"), HasSubstr("roofline"), HasSubstr("largest gaps to the roofline")));
   EXPECT_FALSE(fs::exists(folder() / "runs")) << "profile leaves no run behind";
 }
 

@@ -33,15 +33,14 @@ bool is_8_bit(const Product& p) { return size_of(p.ab) == 1; }
 struct EpilogueTraits {
   const char* name;
   cublasLtEpilogue_t word;
-  bool bias, aux, bias_grad;
+  bool bias, aux;
 };
 const EpilogueTraits& traits_of(Epilogue e) {
   static constexpr EpilogueTraits all[] = {
-      {"", CUBLASLT_EPILOGUE_DEFAULT, false, false, false},         {"bias", CUBLASLT_EPILOGUE_BIAS, true, false, false},
-      {"gelu", CUBLASLT_EPILOGUE_GELU, false, false, false},        {"gelu_bias", CUBLASLT_EPILOGUE_GELU_BIAS, true, false, false},
-      {"gelu_aux", CUBLASLT_EPILOGUE_GELU_AUX, false, true, false}, {"gelu_aux_bias", CUBLASLT_EPILOGUE_GELU_AUX_BIAS, true, true, false},
-      {"dgelu", CUBLASLT_EPILOGUE_DGELU, false, true, false},       {"dgelu_bias_grad", CUBLASLT_EPILOGUE_DGELU_BGRAD, false, true, true},
-      {"bias_grad", CUBLASLT_EPILOGUE_BGRADB, false, false, true}};
+      {"", CUBLASLT_EPILOGUE_DEFAULT, false, false},         {"bias", CUBLASLT_EPILOGUE_BIAS, true, false},
+      {"gelu", CUBLASLT_EPILOGUE_GELU, false, false},        {"gelu_bias", CUBLASLT_EPILOGUE_GELU_BIAS, true, false},
+      {"gelu_aux", CUBLASLT_EPILOGUE_GELU_AUX, false, true}, {"gelu_aux_bias", CUBLASLT_EPILOGUE_GELU_AUX_BIAS, true, true},
+      {"dgelu", CUBLASLT_EPILOGUE_DGELU, false, true}};
   return all[static_cast<size_t>(e)];
 }
 
@@ -85,7 +84,7 @@ GemmPlan::GemmPlan(const CublasLt& lt, cublasLtHandle_t handle, const Product& p
   set(lt, desc_, CUBLASLT_MATMUL_DESC_TRANSB, op_b);
   const EpilogueTraits& epilogue = traits_of(p.epilogue);
   set(lt, desc_, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue.word);
-  if (epilogue.bias || epilogue.bias_grad) set(lt, desc_, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(p.c));
+  if (epilogue.bias) set(lt, desc_, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(p.c));
   if (epilogue.aux) {
     set(lt, desc_, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, cuda_type(p.c));
     set(lt, desc_, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.ld_aux);
@@ -111,7 +110,6 @@ cublasStatus_t GemmPlan::enqueue(const Operands& o, const cublasLtMatmulAlgo_t& 
   const float one = 1, beta = product_.write == Write::accumulate ? 1.0f : 0.0f;
   const EpilogueTraits& epilogue = traits_of(product_.epilogue);
   if (epilogue.bias) set(lt_, desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, o.bias);
-  if (epilogue.bias_grad) set(lt_, desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, o.bias_grad);
   if (epilogue.aux) set(lt_, desc_, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, o.aux);
   if (is_8_bit(product_)) {
     set(lt_, desc_, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, o.b_scale);
@@ -126,8 +124,7 @@ void GemmPlan::run(const Operands& o, void* workspace, cudaStream_t stream) cons
 
 bool GemmPlan::takes(const Operands& o) const {
   uintptr_t all = 0;
-  for (const void* p :
-       {o.a, o.b, static_cast<const void*>(o.c), o.bias, static_cast<const void*>(o.aux), static_cast<const void*>(o.bias_grad)})
+  for (const void* p : {o.a, o.b, static_cast<const void*>(o.c), o.bias, static_cast<const void*>(o.aux)})
     all |= reinterpret_cast<uintptr_t>(p);
   return all % alignment_ == 0;
 }

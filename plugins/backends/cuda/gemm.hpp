@@ -23,9 +23,7 @@ enum class Arithmetic { plain, tf32, fast };
 //   gelu, gelu_bias            gelu(product (+ bias))
 //   gelu_aux, gelu_aux_bias    the same, and the argument of gelu goes to aux [m n]
 //   dgelu          product * gelu'(aux)
-//   dgelu_bias_grad   the same, and its sums over m go to bias_grad[n]
-//   bias_grad      the sums of op(A) over k go to bias_grad[m]: A = dy transposed gives the gradient of a bias
-enum class Epilogue { none, bias, gelu, gelu_bias, gelu_aux, gelu_aux_bias, dgelu, dgelu_bias_grad, bias_grad };
+enum class Epilogue { none, bias, gelu, gelu_bias, gelu_aux, gelu_aux_bias, dgelu };
 
 // op(A) is [m k], op(B) is [k n], C is [m n]; leading dimensions in elements. A and B have one dtype (f32, bf16 or f16); C has it too, or
 // is f32. 8-bit operands (e4m3 and e5m2, not both e5m2): ta = no, tb = yes, pitches and k multiples of 16, C is bf16, f16 or f32.
@@ -49,7 +47,6 @@ struct Operands {
   void* c;
   const void* bias = nullptr;  // n values of C's dtype
   void* aux = nullptr;         // dtype of C; read by dgelu
-  void* bias_grad = nullptr;   // overwritten, dtype of C
   // Factors of A and B in device memory, for 8-bit operands; nullptr: 1.
   const float* a_scale = nullptr;
   const float* b_scale = nullptr;

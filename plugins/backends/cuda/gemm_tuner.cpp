@@ -46,7 +46,7 @@ int64_t rows_of(Transpose t, int64_t rows, int64_t cols) { return t == Transpose
 }  // namespace
 
 std::optional<Fastest> fastest(const Product& p, const std::vector<cublasLtMatmulAlgo_t>& algorithms, const TryProduct& run,
-                              uint64_t workspace_bytes, cudaStream_t stream) {
+                               uint64_t workspace_bytes, cudaStream_t stream) {
   const int64_t a = rows_of(p.ta, p.m, p.k) * p.lda, b = rows_of(p.tb, p.k, p.n) * p.ldb, c = p.m * p.ldc;
   const Scratch sa(a * size_of(p.ab)), sb(b * size_of(p.b_type())), sc(c * size_of(p.c)), bias(std::max(p.m, p.n) * 4),
       aux(p.m * p.ld_aux * size_of(p.c));
@@ -58,7 +58,7 @@ std::optional<Fastest> fastest(const Product& p, const std::vector<cublasLtMatmu
   fill_random(sc.data(), p.c, c, 3, stream);
   fill_random(bias.data(), p.c, p.n, 4, stream);
   fill_random(aux.data(), p.c, p.m * p.ld_aux, 5, stream);
-  const Operands o{sa.data(), sb.data(), sc.data(), bias.data(), aux.data(), bias.data()};
+  const Operands o{sa.data(), sb.data(), sc.data(), bias.data(), aux.data()};
   const Timer timer;
   std::vector<float> best(algorithms.size(), 1e30f);
   // Rounds over all candidates, so that a change of the clock meets all of them; the first warms up, the second sorts out the hopeless.

@@ -18,7 +18,7 @@ struct Fastest {
 
 // The fastest algorithm; nothing where there is no memory to try, or none runs.
 std::optional<Fastest> fastest(const Product& p, const std::vector<cublasLtMatmulAlgo_t>& algorithms, const TryProduct& run,
-                              uint64_t workspace_bytes, cudaStream_t stream);
+                               uint64_t workspace_bytes, cudaStream_t stream);
 
 // Fills n elements with uniform values in [-1, 1): a product of zeros runs faster than real ones.
 void fill_random(void* data, nemo_dtype dtype, int64_t n, uint32_t seed, cudaStream_t stream);

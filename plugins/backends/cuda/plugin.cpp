@@ -20,11 +20,15 @@ const nemo::sdk::Schema& schema() {
           "autotune", "true",
           "time several algorithms for each matrix product before training and remember the fastest in the user's cache folder"),
       nemo::sdk::boolean("deterministic", "true", "the same bits in every run; attention's backward needs more memory and time for it"),
-      nemo::sdk::number("determinism_limit", "0.02",
-                        "largest share of a step that determinism may cost, by measurement; where it costs more the run says so and goes on "
-                        "without; 1: deterministic at any cost")
+      nemo::sdk::number(
+          "determinism_limit", "0.02",
+          "largest share of a step that determinism may cost, by measurement; where it costs more the run says so and goes on "
+          "without; 1: deterministic at any cost")
           .min(0)
           .max(1),
+      nemo::sdk::boolean(
+          "spread_heads", "false",
+          "attention's backward always copies kv heads to their query heads; false: where a measurement says that it is faster"),
       nemo::sdk::boolean("cudnn", "true", "attention through cuDNN where it takes the shape; false: own kernels"),
   }};
   return s;
@@ -50,6 +54,8 @@ nemo_error* open(nemo_host*, const nemo_config* config, int64_t device, nemo_bac
                use_cudnn = settings.boolean("cudnn");
     *out = new nemo_backend(m.ordinals[static_cast<size_t>(device)], autotune ? nemo::cuda::Autotune::on : nemo::cuda::Autotune::off);
     (*out)->device.deterministic = deterministic;
+    (*out)->device.autotune = autotune;
+    (*out)->device.spread_heads = settings.boolean("spread_heads");
     (*out)->device.determinism_limit = settings.number("determinism_limit");
     (*out)->device.use_cudnn = use_cudnn;
   });

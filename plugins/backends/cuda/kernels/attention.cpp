@@ -18,7 +18,7 @@ namespace {
 struct Shared {
   std::shared_ptr<Cudnn> cudnn;                                   // nullptr: own kernels only
   std::map<std::string, std::shared_ptr<const CudnnPlan>> plans;  // nullptr: cuDNN refused the shape
-  std::map<std::string, DqOrder> orders;                          // measured choices
+  std::map<std::string, bool> spreads, fixed;                     // measured choices
 };
 
 Shared& shared(Device& device) {
@@ -57,25 +57,38 @@ std::shared_ptr<const CudnnPlan> find_plan(Device& device, const Problem& p, con
   return at->second;
 }
 
-// A plan of the backward with the order that it sums in. Without a plan the own kernels run, whose order is fixed.
-struct Ordered {
-  std::shared_ptr<const CudnnPlan> plan;
-  DqOrder order = DqOrder::fixed;
-};
+BackwardRoute route_of(Device& device, const AttentionBackward& asked, const AttentionBackward& solved, DqOrder order) {
+  return {asked, solved,
+          find_plan(device, solved, order == DqOrder::fixed ? "backward, fixed" : "backward",
+                    [&](const std::shared_ptr<Cudnn>& c) { return build_backward(c, solved, order); }),
+          order};
+}
 
-Ordered backward_plan(Device& device, const AttentionBackward& p) {
-  const auto plan = [&](DqOrder order) {
-    return find_plan(device, p, order == DqOrder::fixed ? "backward, fixed" : "backward",
-                     [&](const std::shared_ptr<Cudnn>& c) { return build_backward(c, p, order); });
-  };
-  if (!device.deterministic) return {plan(DqOrder::any), DqOrder::any};
-  Ordered fixed{plan(DqOrder::fixed), DqOrder::fixed};
+// Of the routes that sum in an order, the faster one by measurement.
+BackwardRoute best_route(Device& device, const AttentionBackward& p, DqOrder order) {
+  BackwardRoute native = route_of(device, p, p, order);
+  if (p.spec.g == p.spec.h) return native;
+  if (!native && !device.spread_heads) return native;
+  BackwardRoute spread = route_of(device, p, BackwardRoute::spread(p), order);
+  if (!spread || device.spread_heads) return spread ? spread : native;
+  const auto [at, fresh] = shared(device).spreads.try_emplace(key(p, order == DqOrder::fixed ? "fixed" : "any"), false);
+  if (fresh && device.autotune) {
+    const auto direct = time_route(device, p, native), spread_out = time_route(device, p, spread);
+    at->second = direct && spread_out && *spread_out < *direct;
+  }
+  return at->second ? spread : native;
+}
+
+// Without a plan the own kernels run, whose order is fixed.
+BackwardRoute backward_route(Device& device, const AttentionBackward& p) {
+  if (!device.deterministic) return best_route(device, p, DqOrder::any);
+  BackwardRoute fixed = best_route(device, p, DqOrder::fixed);
   if (device.determinism_limit >= 1) return fixed;
-  Ordered any{plan(DqOrder::any), DqOrder::any};
-  if (any.plan == nullptr || fixed.plan == nullptr) return any.plan == nullptr ? fixed : any;
-  const auto [at, fresh] = shared(device).orders.try_emplace(key(p, "order"), DqOrder::any);
-  if (fresh) at->second = choose_order(device, p, any.plan, fixed.plan);
-  return at->second == DqOrder::fixed ? fixed : any;
+  BackwardRoute any = best_route(device, p, DqOrder::any);
+  if (!any || !fixed) return any ? any : fixed;
+  const auto [at, fresh] = shared(device).fixed.try_emplace(key(p, "order"), false);
+  if (fresh) at->second = fixed_order_pays(device, p, any, fixed);
+  return at->second ? fixed : any;
 }
 
 Heads heads(const Tensor& t) {
@@ -136,25 +149,25 @@ class ForwardKernel final : public nemo_kernel {
 
 class BackwardKernel final : public nemo_kernel {
  public:
-  BackwardKernel(const AttentionBackward& p, std::shared_ptr<const CudnnPlan> plan, DqOrder order) : p_(p), order_(order) {
-    if (plan != nullptr) binding_ = std::make_unique<CudnnBinding>(std::move(plan));
+  BackwardKernel(const AttentionBackward& p, BackwardRoute route) : p_(p), route_(std::move(route)) {
+    if (route_) binding_ = std::make_unique<CudnnBinding>(route_.plan());
   }
   uint64_t workspace() const {
     const uint64_t own = own_backward_workspace(p_);
-    return binding_ ? std::max(own, backward_workspace(binding_->plan(), p_, order_)) : own;
+    return binding_ ? std::max(own, route_.workspace()) : own;
   }
   void run(const Launch& l) const override {
     const int32_t* segments = p_.spec.segments ? l.in<int32_t>(6) : nullptr;
     const BackwardPointers x{l.in(0), l.in(1), l.in(2), l.in(3), l.in(4), l.in<float>(5), segments, l.out(0), l.out(1), l.out(2)};
     if (binding_ && aligned({x.dout, x.q, x.k, x.v, x.o, x.dq, x.dk, x.dv}))
-      run_backward(*binding_, p_, order_, x, l.stream(), l.workspace<char>());
+      route_.run(*binding_, x, l.stream(), l.workspace<char>());
     else
       own_backward(p_, x, l.stream(), l.workspace<char>());
   }
 
  private:
   AttentionBackward p_;
-  DqOrder order_;
+  BackwardRoute route_;
   std::unique_ptr<CudnnBinding> binding_;
 };
 
@@ -175,8 +188,7 @@ NEMO_CUDA_KERNEL(attention_grad) {
   node.need_contiguous(node.in(5));
   p.dout = heads(node.in(0)), p.q = heads(node.in(1)), p.k = heads(node.in(2)), p.v = heads(node.in(3)), p.o = heads(node.in(4));
   p.dq = heads(node.out(0)), p.dk = heads(node.out(1)), p.dv = heads(node.out(2));
-  Ordered chosen = backward_plan(device, p);
-  auto kernel = std::make_unique<BackwardKernel>(p, std::move(chosen.plan), chosen.order);
+  auto kernel = std::make_unique<BackwardKernel>(p, backward_route(device, p));
   const uint64_t workspace = kernel->workspace();
   return {std::move(kernel), workspace};
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <memory>
 #include <vector>
 
 #include "../gemm_tuner.hpp"
@@ -38,15 +39,16 @@ class Tensors {
     x_.segments = nullptr;
   }
   // Milliseconds per launch, the first not counted.
-  double time(const std::shared_ptr<const CudnnPlan>& plan, DqOrder order) {
-    CudnnBinding binding(plan);
-    const Scratch workspace(backward_workspace(*plan, p_, order));
+  double time(const BackwardRoute& route) {
+    CudnnBinding binding(route.plan());
+    const Scratch workspace(route.workspace());
+    char* at = static_cast<char*>(workspace.data());
     cudaEvent_t begin = nullptr, end = nullptr;
     check(cudaEventCreate(&begin), "event");
     check(cudaEventCreate(&end), "event");
-    run_backward(binding, p_, order, x_, stream_, workspace.data());
+    route.run(binding, x_, stream_, at);
     check(cudaEventRecord(begin, stream_), "event");
-    for (int i = 0; i < kLaunches; ++i) run_backward(binding, p_, order, x_, stream_, workspace.data());
+    for (int i = 0; i < kLaunches; ++i) route.run(binding, x_, stream_, at);
     check(cudaEventRecord(end, stream_), "event");
     check(cudaEventSynchronize(end), "time of attention");
     float ms = 0;
@@ -82,27 +84,32 @@ std::string shape_of(const AttentionSpec& s) {
 
 }  // namespace
 
-DqOrder choose_order(const Device& device, const AttentionBackward& p, const std::shared_ptr<const CudnnPlan>& any,
-                     const std::shared_ptr<const CudnnPlan>& fixed) {
-  const uint64_t bytes = backward_workspace(*fixed, p, DqOrder::fixed);
-  char words[160];
-  bool taken = false;
+std::optional<double> time_route(const Device& device, const AttentionBackward& p, const BackwardRoute& route) {
   try {
-    if (bytes > device.memory_bytes / kMemoryShare)
-      throw sdk::Error(NEMO_CODE_OUT_OF_MEMORY, "workspace of " + std::to_string(bytes >> 20) + " MiB");
-    Tensors tensors(p, device.stream);
-    const double free = tensors.time(any, DqOrder::any), ordered = tensors.time(fixed, DqOrder::fixed);
-    const double cost = (ordered - free) / block_ms(p.spec, free);
-    taken = cost <= device.determinism_limit;
-    std::snprintf(words, sizeof words, "%.3f ms in a fixed order, %.3f ms in any: %.1f %% of a step", ordered, free, 100 * cost);
+    return Tensors(p, device.stream).time(route);
   } catch (const sdk::Error& e) {
     if (e.code() != NEMO_CODE_OUT_OF_MEMORY) throw;
+    return std::nullopt;
+  }
+}
+
+bool fixed_order_pays(const Device& device, const AttentionBackward& p, const BackwardRoute& any, const BackwardRoute& fixed) {
+  const uint64_t bytes = fixed.workspace();
+  char words[160];
+  std::optional<double> free, ordered;
+  if (bytes <= device.memory_bytes / kMemoryShare) free = time_route(device, p, any), ordered = time_route(device, p, fixed);
+  bool pays = false;
+  if (free && ordered) {
+    const double cost = (*ordered - *free) / block_ms(p.spec, *free);
+    pays = cost <= device.determinism_limit;
+    std::snprintf(words, sizeof words, "%.3f ms in a fixed order, %.3f ms in any: %.1f %% of a step", *ordered, *free, 100 * cost);
+  } else {
     std::snprintf(words, sizeof words, "a fixed order needs a workspace of %llu MiB", static_cast<unsigned long long>(bytes >> 20));
   }
-  sdk::log(taken ? NEMO_LOG_INFO : NEMO_LOG_WARNING, "backend:cuda",
+  sdk::log(pays ? NEMO_LOG_INFO : NEMO_LOG_WARNING, "backend:cuda",
            shape_of(p.spec) + ": " + words +
-               (taken ? "; deterministic" : "; not deterministic, runs may differ in the last bits (trainer.deterministic=true insists)"));
-  return taken ? DqOrder::fixed : DqOrder::any;
+               (pays ? "; deterministic" : "; not deterministic, runs may differ in the last bits (trainer.deterministic=true insists)"));
+  return pays;
 }
 
 }  // namespace nemo::cuda

@@ -87,10 +87,10 @@ __global__ void __launch_bounds__(kThreads) rope_kernel(const T* x, const int32_
     it.at = within - it.head * per_head;
     return it;
   };
-  const auto offset = [&](const int64_t(&strides)[3], const Item& it) {
-    const int64_t token = first + it.slot, b = token / p.seq;
-    return b * strides[0] + (token - b * p.seq) * strides[1] + it.head * strides[2];
-  };
+  const int64_t batch = first / p.seq, at_seq = first - batch * p.seq;  // the block's tokens lie in one sequence
+  const T* from_block = x + batch * p.x[0] + at_seq * p.x[1];
+  T* to_block = y + batch * p.y[0] + at_seq * p.y[1];
+  const auto offset = [&](const int64_t(&strides)[3], const Item& it) { return it.slot * strides[1] + it.head * strides[2]; };
   constexpr bool kPieces = !kInterleaved && N > 1;  // of two halves
   Raw<T, N> low[kAhead], high[kAhead];
   if constexpr (kPieces)
@@ -100,12 +100,13 @@ __global__ void __launch_bounds__(kThreads) rope_kernel(const T* x, const int32_
       if (i >= items) continue;
       const Item it = locate(i);
       if (it.at >= turned) continue;
-      const T* from = x + offset(p.x, it) + it.at * N;
+      const T* from = from_block + offset(p.x, it) + it.at * N;
       low[k] = load_raw<T, N>(from, 0), high[k] = load_raw<T, N>(from, p.pairs);
     }
   for (int i = static_cast<int>(threadIdx.x); i < here * p.pairs; i += kThreads) {
-    const int64_t token = first + i / p.pairs, b = token / p.seq;
-    const double turns = static_cast<double>(positions[b * p.positions[0] + (token - b * p.seq) * p.positions[1]]) * p.turns[i % p.pairs];
+    const int slot = i / p.pairs;
+    const double turns =
+        static_cast<double>(positions[batch * p.positions[0] + (at_seq + slot) * p.positions[1]]) * p.turns[i - slot * p.pairs];
     float s, c;
     sincospif(2.0f * static_cast<float>(turns - rint(turns)), &s, &c);
     cosine[i] = c * p.scale;
@@ -120,15 +121,15 @@ __global__ void __launch_bounds__(kThreads) rope_kernel(const T* x, const int32_
       if (i >= items) continue;
       const Item it = locate(i);
       if (it.at >= turned) continue;
-      turn_raw<T, N>(low[k], high[k], y + offset(p.y, it) + it.at * N, p.pairs, cosine + it.slot * p.pairs + it.at * N,
+      turn_raw<T, N>(low[k], high[k], to_block + offset(p.y, it) + it.at * N, p.pairs, cosine + it.slot * p.pairs + it.at * N,
                      sine + it.slot * p.pairs + it.at * N);
     }
     done = rest == 0 ? kAhead * kThreads : 0;  // of the rest, elements may stand among the first items
   }
   for (int i = done + static_cast<int>(threadIdx.x); i < items; i += kThreads) {
     const Item it = locate(i);
-    const T* from = x + offset(p.x, it);
-    T* to = y + offset(p.y, it);
+    const T* from = from_block + offset(p.x, it);
+    T* to = to_block + offset(p.y, it);
     const float *c = cosine + it.slot * p.pairs, *s = sine + it.slot * p.pairs;
     if (it.at >= turned) {
       to[2 * p.pairs + it.at - turned] = from[2 * p.pairs + it.at - turned];
@@ -150,10 +151,12 @@ bool vector_heads(const RopeArgs& p, const void* x, const void* y, int lanes, bo
   return fits;
 }
 
-// As many tokens per block as fill its threads with the pieces that are fetched ahead.
+// As many tokens per block as fill its threads with the pieces that are fetched ahead; a divisor of the sequence's length.
 int tokens_of(const RopeArgs& p, int lanes) {
   const int64_t pieces = p.heads * std::max(p.pairs / lanes, 1);
-  return static_cast<int>(std::clamp<int64_t>(kAhead * kThreads / std::max<int64_t>(pieces, 1), 1, 8));
+  int tokens = static_cast<int>(std::clamp<int64_t>(kAhead * kThreads / std::max<int64_t>(pieces, 1), 1, 8));
+  while (p.seq % tokens != 0) --tokens;
+  return tokens;
 }
 
 template <class T, bool kInterleaved>

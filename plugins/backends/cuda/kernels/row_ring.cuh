@@ -29,8 +29,8 @@ struct RingShape {
   void from(int k, const void* rows, int64_t ld, int64_t width) { at[k] = static_cast<const char*>(rows), pitch[k] = ld * width; }
 };
 
-// For rows of `cols` elements of `tensors` tensors, one vector of 16 bytes per thread, `most` threads in a block; threads = 0 where rows are
-// too long.
+// For rows of `cols` elements of `tensors` tensors, one vector of 16 bytes per thread, `most` threads in a block; threads = 0 where rows
+// are too long.
 inline RingShape ring_shape(int64_t rows, int64_t cols, int64_t width, int tensors, int multiprocessors, int most = kRingThreads) {
   RingShape s;
   const int64_t vectors = cols * width / 16, threads = ceil_div(vectors, 32) * 32;
@@ -96,7 +96,8 @@ class RowRing {
   }
   template <class T>
   __device__ __forceinline__ Raw<T, kLanes<T>> get(int i, int k) const {
-    const uint32_t at = shared_address(memory_) + static_cast<uint32_t>((i % kRingStages) * kTensors + k) * bytes_ + static_cast<uint32_t>(thread) * 16;
+    const uint32_t at =
+        shared_address(memory_) + static_cast<uint32_t>((i % kRingStages) * kTensors + k) * bytes_ + static_cast<uint32_t>(thread) * 16;
     uint4 v;
     asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at));
     Raw<T, kLanes<T>> raw;
@@ -114,7 +115,8 @@ class RowRing {
 
   __device__ int64_t row_of(int i) const { return first + i * stride_; }
   __device__ int warps() const { return threads_ / 32; }
-  // Values that the warps left in shared memory are combined by butterflies over fold() lanes, of which this lane takes that of warp peer().
+  // Values that the warps left in shared memory are combined by butterflies over fold() lanes, of which this lane takes that of warp
+  // peer().
   __device__ int fold() const { return fold_; }
   __device__ int peer() const { return static_cast<int>(threadIdx.x) & (fold_ - 1); }
 

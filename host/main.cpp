@@ -22,8 +22,12 @@ usage: nemo-host --recipe FILE [section.key=value ...]      run the recipe's tas
 commands
   pretrain    train from random weights, or go on from the run's newest checkpoint
   validate    measure the loss of a checkpoint on the validation split
+  plan        memory, communication and speed of a run on any number of devices, without one
   generate    continue a prompt with a checkpoint
   profile     time a training step by kind of op, against what the device reaches
+  import      make a checkpoint of a Hugging Face model folder
+  export      make a Hugging Face model folder of a checkpoint
+  parity      compare a Hugging Face model folder with golden outputs
   plugins     list | inspect ID: what can be named in a recipe, and its settings
   recipes     list | show NAME: the shipped recipes
 
@@ -35,11 +39,16 @@ exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 130 interr
 
 int dispatch(nemo::host::Program& program, const std::string& command, const std::vector<std::string>& rest) {
   if (command == "pretrain" || command == "validate") return run(program, command, rest);
+  if (command == "plan") return plan(program, rest);
   if (command == "generate") return generate(program, rest);
   if (command == "profile") return profile(program, rest);
+  if (command == "import") return import_folder(program, rest);
+  if (command == "export") return export_checkpoint(program, rest);
+  if (command == "parity") return parity(program, rest);
   if (command == "plugins") return plugins(program, rest);
   if (command == "recipes") return recipes(program, rest);
-  const std::vector<std::string> known{"pretrain", "validate", "generate", "profile", "plugins", "recipes"};
+  const std::vector<std::string> known{"pretrain", "validate", "plan",   "generate", "profile",
+                                       "import",   "export",   "parity", "plugins",  "recipes"};
   const std::string near = nemo::nearest_name(command, known);
   throw nemo::Error(nemo::Code::kConfig, "unknown command '" + command + "'" + (near.empty() ? "" : "; did you mean '" + near + "'?") +
                                              " (see nemo-host --help)");

@@ -24,7 +24,10 @@ const nemo_schema* job() {
 }
 
 const nemo_schema* model() {
-  static const Schema schema{{string("plugin", "", "the model plugin's id").required().changes_checkpoint()}};
+  static const Schema schema{{
+      string("plugin", "", "the model plugin's id").required().changes_checkpoint(),
+      string("variant", "\"\"", "published hyperparameters of the plugin, by name; settings of the recipe win over them"),
+  }};
   return schema.get();
 }
 

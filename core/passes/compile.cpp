@@ -52,6 +52,11 @@ LayoutOptions layout_options(const Plan& plan) {
   return {plan.group_size(plan.zero_axis()), per_block ? 1 : plan.bucket_elements, per_block};
 }
 
+int64_t pipeline_rank(const CompileOptions& options) {
+  const auto found = options.coordinates.find(options.plan.pipeline.mesh);
+  return found == options.coordinates.end() ? 0 : found->second;
+}
+
 }  // namespace
 
 std::string_view to_string(Purpose purpose) {
@@ -71,7 +76,7 @@ std::string_view to_string(Purpose purpose) {
 }
 
 const std::vector<std::string>& pass_names() {
-  static const std::vector<std::string> names{"build",         "edit", "type",     "cache",    "partition", "group",
+  static const std::vector<std::string> names{"build",         "edit", "type",     "cache",    "partition", "stage", "group",
                                               "differentiate", "fuse", "quantize", "schedule", "share",     "memory"};
   return names;
 }
@@ -99,9 +104,10 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     if (purpose == Purpose::kDecode) cache(g, {1, options.context});
   });
   pass("partition", [&] { partition(g, options.plan, options.coordinates); });
+  pass("stage", [&] { out.stages = stage(g, options.plan, pipeline_rank(options)); });
   pass("group", [&] { group(g); });
   pass("differentiate", [&] {
-    if (purpose == Purpose::kTrain) differentiate(g, options.recompute);
+    if (purpose == Purpose::kTrain) differentiate(g, options.recompute, &out.stages);
   });
   const bool rewrites = options.precision.tf32 || options.precision.quantization.scaling != Quantization::Scaling::kNone;
   pass("fuse", [&] { fuse(g, [&](std::string_view row) { return options.supports(row) && !(rewrites && hides_linear(row)); }); });
@@ -119,8 +125,9 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     share(g, out.layout, options.plan);
   });
   pass("memory", [&] {
+    if (out.stages.cut()) out.phases = find_phases(g, out.stages, options.plan.pipeline.schedule == "zb-h1");
     StateLayout own;
-    out.memory = plan_memory(g, out.layout, options.state != nullptr ? *options.state : own);
+    out.memory = plan_memory(g, out.layout, options.state != nullptr ? *options.state : own, out.stages.cut() ? &out.phases : nullptr);
   });
   return out;
 }

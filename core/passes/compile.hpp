@@ -11,6 +11,7 @@
 #include "core/passes/memory.hpp"
 #include "core/passes/partition.hpp"
 #include "core/passes/plan.hpp"
+#include "core/passes/stage.hpp"
 #include "core/passes/type.hpp"
 
 namespace nemo::passes {
@@ -37,6 +38,8 @@ struct Compiled {
   graph::Graph graph;
   FlatLayout layout;
   MemoryPlan memory;
+  Stages stages;  // of a pipeline's rank; else not cut
+  Phases phases;  // likewise; else empty
   SequencePart sequence;  // of batch fields
   std::vector<PassTime> times;
 };
@@ -46,7 +49,7 @@ struct Compiled {
 enum class Purpose { kTrain, kEvaluate, kLogits, kPrefill, kDecode };
 [[nodiscard]] std::string_view to_string(Purpose purpose);
 
-// The passes by name, in order: build edit type cache partition group differentiate fuse quantize schedule share memory.
+// The passes by name, in order: build edit type cache partition stage group differentiate fuse quantize schedule share memory.
 [[nodiscard]] const std::vector<std::string>& pass_names();
 
 // Runs the passes behind "build" on a forward graph.

@@ -21,7 +21,8 @@ struct Cluster {
   int32_t block;
   bool trainable, decay;
   std::vector<std::string> partial, split;
-  [[nodiscard]] auto key() const { return std::tie(trainable, block, decay, partial, split); }
+  bool counts;
+  [[nodiscard]] auto key() const { return std::tie(trainable, block, decay, partial, split, counts); }
 };
 
 std::vector<std::string> split_axes(const Parameter& p) {
@@ -54,15 +55,15 @@ std::vector<Cluster> clusters_of(const Graph& graph, bool tail_apart) {
     const Parameter& p = graph.parameters[members[0]];
     const int32_t block = blocks[members[0]];
     for (const uint32_t m : members) group[m] = static_cast<int32_t>(clusters.size());
-    clusters.push_back({std::move(members), block, p.trainable, p.decay, p.gradient_partial, split_axes(p)});
+    clusters.push_back({std::move(members), block, p.trainable, p.decay, p.gradient_partial, split_axes(p), !p.counted_elsewhere});
   };
   for (const Value& v : graph.values)
     if (v.kind == ValueKind::kParameter && v.members.size() > 1) add(v.members);
   for (uint32_t p = 0; p < graph.parameters.size(); ++p)
     if (group[p] < 0) add({p});
   std::stable_sort(clusters.begin(), clusters.end(), [](const Cluster& a, const Cluster& b) {
-    return std::make_tuple(!a.trainable, a.block, !a.decay, std::cref(a.partial), std::cref(a.split), a.members[0]) <
-           std::make_tuple(!b.trainable, b.block, !b.decay, std::cref(b.partial), std::cref(b.split), b.members[0]);
+    return std::make_tuple(!a.trainable, a.block, !a.decay, std::cref(a.partial), std::cref(a.split), !a.counts, a.members[0]) <
+           std::make_tuple(!b.trainable, b.block, !b.decay, std::cref(b.partial), std::cref(b.split), !b.counts, b.members[0]);
   });
   return clusters;
 }
@@ -97,7 +98,7 @@ class Layouter {
     if (last_ != nullptr && last_->key() == c.key() && out_.segments.back().end == begin)
       out_.segments.back().end = at_;
     else
-      out_.segments.push_back({begin, at_, c.decay, c.block == kTail ? -1 : c.block, c.partial, c.split});
+      out_.segments.push_back({begin, at_, c.decay, c.block == kTail ? -1 : c.block, c.partial, c.split, c.counts});
     last_ = &c;
   }
 

@@ -22,6 +22,7 @@ struct Segment {
   int32_t block = -1;
   std::vector<std::string> partial;  // mesh axes over which its gradients are still to be summed
   std::vector<std::string> split;    // mesh axes that split its parameters: along the others, ranks hold the same
+  bool counts = true;                // false: a copy of parameters that another pipeline rank counts
 };
 
 // A range whose parts lie with the shards.

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <set>
+#include <deque>
 #include <string>
 #include <utility>
 
@@ -84,22 +84,22 @@ Actions zero_bubble(const Shape& s, int32_t rank) {
   return out;
 }
 
-// The lowest free slot of the chunk at each forward; free again behind the micro-batch's last phase.
+// The slot that is free for longest at each forward, whatever the chunk; free again behind the micro-batch's last phase there. With several
+// chunks a slot rests while another is used: the gradient that left it last may be on its way, to a rank that waits for this forward.
 void assign_slots(Actions& actions, const Shape& s) {
-  std::vector<std::set<int32_t>> free(static_cast<size_t>(s.virtual_stages));
-  std::vector<int32_t> made(static_cast<size_t>(s.virtual_stages), 0);
-  std::vector<std::vector<int32_t>> held(static_cast<size_t>(s.virtual_stages),
-                                         std::vector<int32_t>(static_cast<size_t>(s.micro_batches), -1));
+  const size_t resting = s.virtual_stages > 1 ? 1 : 0;
+  std::deque<int32_t> free;
+  int32_t made = 0;
+  std::vector<int32_t> held(static_cast<size_t>(s.virtual_stages * s.micro_batches), -1);
   for (Action& a : actions) {
-    auto& of_chunk = free[static_cast<size_t>(a.chunk)];
-    int32_t& slot = held[static_cast<size_t>(a.chunk)][static_cast<size_t>(a.micro_batch)];
+    int32_t& slot = held[static_cast<size_t>(a.chunk * s.micro_batches + a.micro_batch)];
     if (a.phase == Phase::kForward) {
-      if (of_chunk.empty()) of_chunk.insert(made[static_cast<size_t>(a.chunk)]++);
-      slot = *of_chunk.begin();
-      of_chunk.erase(of_chunk.begin());
+      if (free.size() <= resting) free.push_front(made++);
+      slot = free.front();
+      free.pop_front();
     }
     a.slot = slot;
-    if (a.phase == Phase::kBackward || a.phase == Phase::kBackwardWeight) of_chunk.insert(slot);
+    if (a.phase == Phase::kBackward || a.phase == Phase::kBackwardWeight) free.push_back(slot);
   }
 }
 
@@ -145,10 +145,9 @@ std::vector<Actions> schedule(Kind kind, const Shape& shape) {
   return lists;
 }
 
-int32_t slot_count(const Actions& actions, int32_t chunk) {
+int32_t slot_count(const Actions& actions) {
   int32_t most = 0;
-  for (const Action& a : actions)
-    if (a.chunk == chunk) most = std::max(most, a.slot + 1);
+  for (const Action& a : actions) most = std::max(most, a.slot + 1);
   return most;
 }
 

@@ -33,7 +33,7 @@ struct Action {
   Phase phase = Phase::kForward;
   int32_t micro_batch = 0;
   int32_t chunk = 0;  // virtual stage of the rank
-  int32_t slot = 0;   // of the chunk: where the micro-batch's saved activations lie between its first and last phase
+  int32_t slot = 0;   // of the rank: where the chunk's saved activations of the micro-batch lie between its first and last phase
   bool operator==(const Action&) const = default;
 };
 
@@ -51,7 +51,7 @@ using Actions = std::vector<Action>;
 [[nodiscard]] Actions schedule(Kind kind, const Shape& shape, int32_t rank);
 [[nodiscard]] std::vector<Actions> schedule(Kind kind, const Shape& shape);
 
-// Slots that a chunk needs: 1 + the largest slot named.
-[[nodiscard]] int32_t slot_count(const Actions& actions, int32_t chunk);
+// Slots that the list needs: 1 + the largest named.
+[[nodiscard]] int32_t slot_count(const Actions& actions);
 
 }  // namespace nemo::pipeline

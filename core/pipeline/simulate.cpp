@@ -40,7 +40,7 @@ std::string fault_in_list(const Actions& list, const Shape& s, int32_t rank) {
     int forward = 0, input = 0, weight = 0, slot = -1;
   };
   std::vector<Seen> seen(static_cast<size_t>(s.virtual_stages * s.micro_batches));
-  std::map<std::pair<int32_t, int32_t>, int32_t> holder;  // (chunk, slot) -> micro-batch
+  std::map<int32_t, const Action*> holder;  // of each slot: its forward
   for (const Action& a : list) {
     if (a.chunk < 0 || a.chunk >= s.virtual_stages || a.micro_batch < 0 || a.micro_batch >= s.micro_batches || a.slot < 0)
       return describe(a, rank) + ": out of range";
@@ -51,13 +51,14 @@ std::string fault_in_list(const Actions& list, const Shape& s, int32_t rank) {
     one.forward += forward, one.input += gives_input_gradient(a.phase), one.weight += is_last(a.phase);
     if (std::max({one.forward, one.input, one.weight}) > 1) return describe(a, rank) + ": a second time";
     if (forward) {
-      if (const auto [at, fresh] = holder.try_emplace({a.chunk, a.slot}, a.micro_batch); !fresh)
-        return describe(a, rank) + ": slot " + std::to_string(a.slot) + " still holds micro-batch " + std::to_string(at->second);
+      if (const auto [at, fresh] = holder.try_emplace(a.slot, &a); !fresh)
+        return describe(a, rank) + ": slot " + std::to_string(a.slot) + " still holds micro-batch " +
+               std::to_string(at->second->micro_batch) + " of chunk " + std::to_string(at->second->chunk);
       one.slot = a.slot;
     } else if (one.slot != a.slot) {
       return describe(a, rank) + ": slot " + std::to_string(a.slot) + ", but its activations lie in " + std::to_string(one.slot);
     }
-    if (is_last(a.phase)) holder.erase({a.chunk, a.slot});
+    if (is_last(a.phase)) holder.erase(a.slot);
   }
   for (size_t i = 0; i < seen.size(); ++i)
     if (seen[i].forward + seen[i].input + seen[i].weight != 3)
@@ -118,10 +119,11 @@ class Progress {
     const int32_t stage = stage_of(s_, r, a);
     if (a.phase == Phase::kBackwardWeight) return true;
     if (a.phase != Phase::kForward) return stage == s_.stages() - 1 || board_.at(stage + 1, a.micro_batch).input;
-    // The micro-batch that had the slot before: its gradient must have been taken by the stage in front. On one rank it is handed over at
-    // once.
-    if (const auto before = last_in_slot_.find({r, a.chunk, a.slot}); before != last_in_slot_.end() && stage > 0 && s_.ranks > 1)
-      if (!board_.at(stage - 1, before->second).input) return false;
+    // What had the slot before: its gradient must have been taken by the stage in front of it. On one rank it is handed over at once.
+    if (const auto found = last_in_slot_.find({r, a.slot}); found != last_in_slot_.end() && s_.ranks > 1) {
+      const auto [before, micro_batch] = found->second;
+      if (before > 0 && !board_.at(before - 1, micro_batch).input) return false;
+    }
     return stage == 0 || board_.at(stage - 1, a.micro_batch).forward;
   }
 
@@ -130,7 +132,7 @@ class Progress {
     Board::Cell& cell = board_.at(stage_of(s_, r, a), a.micro_batch);
     if (a.phase == Phase::kForward) {
       cell.forward = true;
-      last_in_slot_[{r, a.chunk, a.slot}] = a.micro_batch;
+      last_in_slot_[{r, a.slot}] = {stage_of(s_, r, a), a.micro_batch};
     }
     if (gives_input_gradient(a.phase)) cell.input = true;
   }
@@ -139,7 +141,7 @@ class Progress {
   const Shape& s_;
   Board board_;
   std::vector<size_t> next_;
-  std::map<std::tuple<int32_t, int32_t, int32_t>, int32_t> last_in_slot_;
+  std::map<std::pair<int32_t, int32_t>, std::pair<int32_t, int32_t>> last_in_slot_;  // (rank, slot) -> (stage, micro-batch)
 };
 
 class Clock {

@@ -128,34 +128,42 @@ std::vector<int32_t> part_of(std::vector<int32_t> values, int64_t rows, int64_t 
 
 }  // namespace
 
-void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t first_sample, double loss_scale) {
-  check_tokens(batch, program.vocabulary());
-  const graph::Graph& g = program.compiled().graph;
+void feed_fields(Device& device, const FeedTarget& target, const Batch& batch, int64_t seed, int64_t first_sample, double loss_scale) {
+  check_tokens(batch, target.vocabulary);
+  const graph::Graph& g = target.program.graph;
   const auto put = [&](graph::ValueId v, std::vector<int32_t> values) {
     const graph::Dims& dims = g.value(v).dims;
-    if (dims.size() > 1) values = part_of(std::move(values), dims[0].size, dims[1].size, program.compiled().sequence);
-    device.send(program.address(v), values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
+    if (dims.size() > 1) values = part_of(std::move(values), dims[0].size, dims[1].size, target.program.sequence);
+    device.send(target.address(v), values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
   };
   for (const auto& [name, values] : batch.fields)
-    if (const graph::ValueId v = g.find_input(name)) put(v, values);
-  if (const graph::ValueId v = g.find_input("positions"); v != 0 && !batch.fields.contains("positions")) {
+    if (const graph::ValueId v = target.input(name)) put(v, values);
+  if (const graph::ValueId v = target.input("positions"); v != 0 && !batch.fields.contains("positions")) {
     const size_t rows = static_cast<size_t>(g.value(v).dims[0].size), seq = batch.fields.at("tokens").size() / rows;
     std::vector<int32_t> positions(rows * seq);
     for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(i % seq);
     put(v, std::move(positions));
   }
-  if (const graph::ValueId v = g.find_input("loss_scale")) {
+  if (const graph::ValueId v = target.input("loss_scale")) {
     const auto f32 = static_cast<float>(loss_scale);
     const double f64 = loss_scale;
     if (g.value(v).dtype == graph::DType::kF64)
-      device.send(program.address(v), &f64, sizeof f64);
+      device.send(target.address(v), &f64, sizeof f64);
     else
-      device.send(program.address(v), &f32, sizeof f32);
+      device.send(target.address(v), &f32, sizeof f32);
   }
-  if (std::byte* to = program.input("rng")) {
+  if (const graph::ValueId v = target.input("rng")) {
     const std::array<int64_t, 2> rng{seed, first_sample};
-    device.send(to, rng.data(), sizeof rng);
+    device.send(target.address(v), rng.data(), sizeof rng);
   }
+}
+
+void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t first_sample, double loss_scale) {
+  const passes::Compiled& compiled = program.compiled();
+  feed_fields(device,
+              {compiled, [&](std::string_view name) { return compiled.graph.find_input(name); },
+               [&](graph::ValueId v) { return program.address(v); }, program.vocabulary()},
+              batch, seed, first_sample, loss_scale);
 }
 
 }  // namespace nemo::runtime

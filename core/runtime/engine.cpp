@@ -74,9 +74,37 @@ Engine::Engine(const Setup& setup, EngineOptions options) : options_(std::move(o
   for (const passes::Purpose purpose : options_.purposes) {
     Entry entry;
     entry.compiled = std::make_unique<passes::Compiled>(passes::compile(forward, purpose, compile_options));
-    entry.program = std::make_unique<Program>(*device_, *entry.compiled);
+    prepare(purpose, entry, setup.section("data").get_int("global_batch_size") / std::max<int64_t>(1, global.micro_batch_size));
     programs_.emplace(purpose, std::move(entry));
   }
+}
+
+void Engine::prepare(passes::Purpose purpose, Entry& entry, int64_t micro_batches) {
+  const passes::Stages& stages = entry.compiled->stages;
+  if (!stages.cut()) {
+    entry.program = std::make_unique<Program>(*device_, *entry.compiled);
+    return;
+  }
+  pipeline::Actions actions;
+  if (purpose == passes::Purpose::kTrain) {
+    const pipeline::Shape shape{static_cast<int32_t>(stages.ranks), stages.chunks(),
+                                static_cast<int32_t>(std::max<int64_t>(1, micro_batches))};
+    actions = pipeline::schedule(pipeline::parse_kind(plan_.pipeline.schedule), shape, static_cast<int32_t>(stages.rank));
+  } else if (purpose == passes::Purpose::kEvaluate) {
+    for (int32_t c = 0; c < stages.chunks(); ++c) actions.push_back({pipeline::Phase::kForward, 0, c, 0});
+  } else {
+    throw Error(Code::kUnsupported, "program '" + std::string(to_string(purpose)) +
+                                        "' cannot run in pipeline stages; use a strategy that keeps the model whole");
+  }
+  entry.pipeline = std::make_unique<PipelineProgram>(*device_, *entry.compiled, *ranks_, std::move(actions));
+}
+
+Program& Engine::program(passes::Purpose purpose) {
+  const Entry& entry = programs_.at(purpose);
+  if (!entry.program)
+    throw Error(Code::kUnsupported,
+                "program '" + std::string(to_string(purpose)) + "' is cut into pipeline stages, which this command does not run");
+  return *entry.program;
 }
 
 int64_t Engine::largest(int64_t (*of)(const Entry&)) const {
@@ -95,8 +123,9 @@ MemoryReport Engine::report() const {
                  {"optimizer first moment", state(Role::kExpAvg)},
                  {"optimizer second moment", state(Role::kExpAvgSq)},
                  {"activations", largest([](const Entry& e) { return e.compiled->memory.arena_bytes; })},
+                 {"micro-batches in flight", largest([](const Entry& e) { return e.pipeline ? e.pipeline->slots_bytes() : 0; })},
                  {"kept state", state_layout_.bytes},
-                 {"kernel workspace", largest([](const Entry& e) { return e.program->workspace_bytes(); })},
+                 {"kernel workspace", largest([](const Entry& e) { return e.workspace_bytes(); })},
                  {"batch", largest([](const Entry& e) { return e.compiled->memory.input_bytes; })},
                  {"backend libraries", device_->overhead_bytes()}};
   report.device_bytes = device_->memory_bytes();
@@ -137,7 +166,8 @@ void Engine::allocate() {
       std::make_unique<State>(*device_, first().compiled->graph.parameters, first().compiled->layout, precision_, options_.keep, *ranks_);
   if (state_->keeps(Role::kGradient)) sync_ = std::make_unique<GradientSync>(*device_, *state_, *ranks_);
   arena_ = device_->allocate(largest([](const Entry& e) { return e.compiled->memory.arena_bytes; }), "activations");
-  workspace_ = device_->allocate(largest([](const Entry& e) { return e.program->workspace_bytes(); }), "workspace");
+  workspace_ = device_->allocate(largest([](const Entry& e) { return e.workspace_bytes(); }), "workspace");
+  slots_ = device_->allocate(largest([](const Entry& e) { return e.pipeline ? e.pipeline->slots_bytes() : 0; }), "micro-batches in flight");
   inputs_ = device_->allocate(largest([](const Entry& e) { return e.compiled->memory.input_bytes; }), "batch");
   kept_ = device_->allocate(state_layout_.bytes, "kept state");
   if (state_layout_.bytes > 0) device_->zero(kept_.data(), state_layout_.bytes);
@@ -147,20 +177,23 @@ void Engine::allocate() {
                     inputs_.data(),
                     workspace_.data(),
                     kept_.data()};
-  for (auto& [purpose, entry] : programs_) entry.program->bind(bases);
+  for (auto& [purpose, entry] : programs_) {
+    if (entry.program) entry.program->bind(bases);
+    if (entry.pipeline) entry.pipeline->bind(bases, slots_.data());
+  }
 }
 
-double Engine::sum_over_data(double mine) {
-  if (ranks_->data_shards() == 1) return mine;
-  if (number_.bytes() == 0) {
-    const TensorSpec number{graph::DType::kF64, {1}, {}};
-    number_ = device_->allocate(sizeof mine, "a number summed over ranks");
-    for (const std::string& axis : ranks_->axes())
-      if (passes::Plan::in_group(data_axes(plan_), axis))
-        number_sums_.push_back(device_->prepare("all_reduce", "totals", {number}, {number}, {{"mesh", axis}}));
-  }
+double Engine::sum_over_data(double mine) { return ranks_->data_shards() == 1 ? mine : sum_over(data_axes(plan_), mine); }
+
+double Engine::sum_over(const std::string& axes, double mine) {
+  if (number_.bytes() == 0) number_ = device_->allocate(sizeof mine, "a number summed over ranks");
+  const auto [found, fresh] = number_sums_.try_emplace(axes);
+  const TensorSpec number{graph::DType::kF64, {1}, {}};
+  for (const std::string& axis : ranks_->axes())
+    if (fresh && passes::Plan::in_group(axes, axis))
+      found->second.push_back(device_->prepare("all_reduce", "totals", {number}, {number}, {{"mesh", axis}}));
   device_->copy_in(number_.data(), &mine, sizeof mine);
-  for (const PreparedKernel& sum : number_sums_) {
+  for (const PreparedKernel& sum : found->second) {
     const void* const input = number_.data();
     void* const output = number_.data();
     nemo_launch launch{};

@@ -29,7 +29,7 @@ void GradientSync::find_pieces() {
     std::vector<std::string> distinct = segment.split;
     for (const std::string& axis : ranks_.axes())
       if (passes::Plan::in_group(ranks_.plan().zero_axis(), axis) || axis == ranks_.plan().pipeline.mesh) distinct.push_back(axis);
-    const bool counts = ranks_.counts(distinct);
+    const bool counts = segment.counts && ranks_.counts(distinct);
     for (const Unit& unit : layout.units) {
       const Unit own = state_.own_part(unit);
       const int64_t begin = std::max(segment.begin, own.begin), end = std::min(segment.end, own.end);

@@ -53,12 +53,25 @@ bool Ranks::counts_tokens() const {
                      [&](const std::string& axis) { return coordinates_.at(axis) == 0 || Plan::in_group(data_axes_, axis); });
 }
 
+bool Ranks::counts_loss() const {
+  return std::all_of(axes_.begin(), axes_.end(), [&](const std::string& axis) {
+    return coordinates_.at(axis) == (axis == plan_->pipeline.mesh ? plan_->axis_size(axis) - 1 : 0);
+  });
+}
+
+std::string backward_group(const Plan& plan) { return plan.pipeline.mesh + ".backward"; }
+
 void Ranks::join_groups(Device& device) const {
   if (world_ == nullptr) return;
   std::vector<std::string> names = axes_;
   const std::string& zero = plan_->zero_axis();
   if (zero_.size > 1 && std::find(names.begin(), names.end(), zero) == names.end()) names.push_back(zero);
   for (const std::string& name : names) device.join(dist::group_of(mesh(), rank_, name), *world_);
+  if (plan_->axis_size(plan_->pipeline.mesh) == 1) return;
+  dist::Group backward = dist::group_of(mesh(), rank_, plan_->pipeline.mesh);
+  backward.name = backward_group(*plan_);
+  backward.key += ".backward";
+  device.join(backward, *world_);
 }
 
 }  // namespace nemo::runtime

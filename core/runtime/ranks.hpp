@@ -37,7 +37,8 @@ class Ranks {
   // Whether a sum over all ranks takes from this one: of what is the same along all axes but those given, the first rank's counts.
   [[nodiscard]] bool counts(const std::vector<std::string>& distinct_axes) const;
   [[nodiscard]] bool counts_tokens() const;
-  [[nodiscard]] bool counts_loss() const { return counts({}); }
+  // The last stage of a pipeline has the loss.
+  [[nodiscard]] bool counts_loss() const;
 
   // Tells the backend the groups that the plan's collectives need; all ranks call it. Throws nemo::Error where the backend has no
   // collectives.
@@ -53,6 +54,9 @@ class Ranks {
   std::string data_axes_;
   dist::Group data_, zero_;
 };
+
+// Group of a pipeline's gradients: the ranks of its mesh axis once more, so that what moves backward never waits for what moves forward.
+[[nodiscard]] std::string backward_group(const passes::Plan& plan);
 
 // "dp", or "dp,cp": the mesh axes that the rules split the batch over.
 [[nodiscard]] std::string data_axes(const passes::Plan& plan);

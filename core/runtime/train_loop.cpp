@@ -234,6 +234,7 @@ void TrainLoop::fetch_ahead() {
 
 // Enqueues forward and backward of one global batch; returns its unmasked tokens.
 int64_t TrainLoop::accumulate(StepTimes& times) {
+  if (PipelineProgram* staged = engine_->pipeline(Purpose::kTrain)) return accumulate_staged(*staged, times);
   Program& program = engine_->program(Purpose::kTrain);
   const graph::Graph& g = program.compiled().graph;
   const graph::DType loss = g.value(g.find_output("loss")).dtype;
@@ -252,6 +253,38 @@ int64_t TrainLoop::accumulate(StepTimes& times) {
     program.run(order);
     optimizer_->add_loss(program.output("loss"), loss, order);
   }
+  engine_->device().record(marks_[1]);
+  return tokens;
+}
+
+// The same in pipeline stages: the schedule says which micro-batch is next, so batches are kept until the step is done.
+int64_t TrainLoop::accumulate_staged(PipelineProgram& program, StepTimes& times) {
+  Stopwatch watch;
+  std::vector<Batch> batches;
+  int64_t tokens = 0;
+  for (int64_t m = 0; m < micro_batches_; ++m) {
+    note("reading a batch");
+    batches.push_back(take_batch());
+    tokens += batches.back().unmasked_tokens;
+  }
+  times.data = watch.lap();
+  engine_->device().record(marks_[0]);
+  note("computing micro-batches");
+  const Ranks& ranks = engine_->ranks();
+  const graph::Graph& g = program.compiled().graph;
+  const graph::DType loss = program.has_loss() ? g.value(g.find_output("loss")).dtype : graph::DType::kNone;
+  const int64_t first_sample = progress_.consumed_samples + ranks.data_shard() * (global_batch_size_ / ranks.data_shards());
+  Gradients order = Gradients::kOverwrite;
+  program.run({.batch = [&](int32_t m) -> const Batch& { return batches[static_cast<size_t>(m)]; },
+               .loss =
+                   [&](const std::byte* at, int32_t) {
+                     optimizer_->add_loss(at, loss, order);
+                     order = Gradients::kAccumulate;
+                   },
+               .seed = progress_.seed,
+               .loss_scale = scaler_->scale(),
+               .first_sample = [&](int32_t m) { return first_sample + m * engine_->facts().micro_batch_size; }});
+  program.sum_shared();
   engine_->device().record(marks_[1]);
   return tokens;
 }

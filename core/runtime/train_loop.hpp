@@ -60,6 +60,7 @@ class TrainLoop {
   const Batch& take_batch();
   void fetch_ahead();
   int64_t accumulate(StepTimes& times);
+  int64_t accumulate_staged(PipelineProgram& program, StepTimes& times);
   Metrics step(int64_t step);
   void watch_memory();
   double validate();

@@ -80,12 +80,7 @@ TEST(Schedules, slots_are_as_many_as_micro_batches_are_held) {
   const Shape s{4, 3, 8};
   const auto lists = schedule(Kind::kInterleaved, s);
   const Timeline line = simulate(lists, s, alike(s, 1, 1, 1));
-  for (size_t r = 0; r < lists.size(); ++r) {
-    int32_t slots = 0;
-    for (int32_t c = 0; c < 3; ++c) slots += slot_count(lists[r], c);
-    EXPECT_GE(slots, line.in_flight[r]);
-    EXPECT_LE(slots, line.in_flight[r] + 4 * 3);
-  }
+  for (size_t r = 0; r < lists.size(); ++r) EXPECT_LE(slot_count(lists[r]), line.in_flight[r] + 1);
 }
 
 std::string refusal(Kind kind, const Shape& shape) {

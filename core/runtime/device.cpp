@@ -245,6 +245,10 @@ Device::Capture Device::capture(const std::function<void()>& launches) {
 
 void Device::replay(const Capture& capture) { plugin::check(capture_->launch(capture.get(), nullptr)); }
 
-void Device::launch(nemo_kernel* kernel, const nemo_launch& launch) { plugin::check(api_.launch(kernel, &launch)); }
+void Device::launch(nemo_kernel* kernel, const nemo_launch& launch) {
+  if (kernel == nullptr)
+    throw Error(Code::kUnsupported, "a plan for several ranks cannot be run by one process; set trainer.devices = 1 and a strategy for it");
+  plugin::check(api_.launch(kernel, &launch));
+}
 
 }  // namespace nemo::runtime

@@ -40,10 +40,12 @@ Engine::Engine(const Setup& setup, EngineOptions options) : options_(std::move(o
   const config::Section& trainer = setup.section("trainer");
   const int64_t devices = trainer.get_int("devices"), ranks = devices * trainer.get_int("num_nodes");
   const dist::World* world = options_.world;
-  plan_ = placed(setup.section("strategy"), [&] {
-    return passes::make_plan(*setup.strategy, &setup.section("strategy"), world == nullptr ? ranks : world->size(),
-                             world == nullptr ? devices : world->environment().local_size);
-  });
+  // One process that infers needs no layout, whatever the recipe trains with.
+  if (world != nullptr || options_.purposes.contains(passes::Purpose::kTrain))
+    plan_ = placed(setup.section("strategy"), [&] {
+      return passes::make_plan(*setup.strategy, &setup.section("strategy"), world == nullptr ? ranks : world->size(),
+                               world == nullptr ? devices : world->environment().local_size);
+    });
   ranks_ = std::make_unique<Ranks>(plan_, options_.world);
   precision_ = placed(setup.section("precision"), [&] { return passes::make_precision(*setup.precision, &setup.section("precision")); });
   device_ = std::make_unique<Device>(*setup.backend, &setup.section("backend"), device_index(setup, world));
@@ -142,6 +144,7 @@ void Engine::check_fits(const Setup& setup) const {
   const auto try_settings = [&](const std::string& words, int64_t micro_batch, passes::Recompute recompute) {
     EngineOptions other = options_;
     other.observe = nullptr;
+    other.world = nullptr;  // a plan alone: groups are joined once
     other.facts.micro_batch_size = micro_batch;
     other.recompute = recompute;
     const MemoryReport report = Engine(setup, other).report();

@@ -67,7 +67,7 @@ std::vector<std::string> Section::get_keys(std::string_view path) const {
 
 const Origin& Section::origin(std::string_view path) const { return at(path).origin; }
 
-void Section::set(std::string_view path, Value value, Origin origin) {
+void Section::set(std::string_view path, const Value& value, Origin origin) {
   auto& setting = const_cast<Setting&>(at(path));
   const std::string full = name_ + "." + std::string(path);
   if (setting.field.type == NEMO_FIELD_TABLE) misuse(full + " is a table; its keys come from the recipe");

@@ -54,7 +54,7 @@ class Section : public nemo_config {
   [[nodiscard]] const Origin& origin(std::string_view path) const;
 
   // Gives a known field a value that the host computed (model.vocab_size). Throws Error(kInvalidArgument) if it does not fit the field.
-  void set(std::string_view path, Value value, Origin origin = {});
+  void set(std::string_view path, const Value& value, Origin origin = {});
 
   // For the Resolver: a further field.
   void add(Setting setting);

@@ -58,8 +58,10 @@ std::string Op::string_attr(std::string_view name) const {
 }
 
 ValueId Graph::add_value(Value value) {
+  const auto id = static_cast<ValueId>(values.size());
+  if (value.kind == ValueKind::kInput) inputs_.emplace(value.name, id);
   values.push_back(std::move(value));
-  return static_cast<ValueId>(values.size() - 1);
+  return id;
 }
 
 ValueId Graph::add_input(std::string name, DType dtype, Dims dims) {
@@ -72,8 +74,8 @@ ValueId Graph::add_state(std::string name, DType dtype, Dims dims) {
 }
 
 ValueId Graph::add_parameter(Parameter parameter) {
-  for (const Parameter& p : parameters)
-    if (p.name == parameter.name) throw Error(Code::kInvalidArgument, "parameter '" + p.name + "' is declared twice");
+  if (!parameter_names_.insert(parameter.name).second)
+    throw Error(Code::kInvalidArgument, "parameter '" + parameter.name + "' is declared twice");
   const auto index = static_cast<uint32_t>(parameters.size());
   parameter.global_dims = parameter.dims;
   parameter.value = add_value({ValueKind::kParameter, parameter.name, parameter.dtype, parameter.dims, {index}});
@@ -91,9 +93,8 @@ ValueId Graph::gradient_of(ValueId parameter) {
 }
 
 ValueId Graph::find_input(std::string_view name) const {
-  for (size_t i = 1; i < values.size(); ++i)
-    if (values[i].kind == ValueKind::kInput && values[i].name == name) return static_cast<ValueId>(i);
-  return 0;
+  const auto found = inputs_.find(std::string(name));
+  return found == inputs_.end() ? 0 : found->second;
 }
 
 ValueId Graph::find_state(std::string_view name) const {

@@ -9,6 +9,8 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 #include <variant>
 #include <vector>
 
@@ -42,6 +44,7 @@ enum class ValueKind {
   kGradient,   // gradient buffer of the same parameters
   kState,      // optimizer state and other persistent memory, named
   kResult,     // produced by an op
+  kScratch,    // memory of the program that others are parts of: written through them
 };
 
 struct Value {
@@ -50,6 +53,10 @@ struct Value {
   DType dtype = DType::kNone;
   Dims dims;
   std::vector<uint32_t> members;  // parameter indices, for kParameter and kGradient
+  // Set by pass "share": the value is part of another one (0: it has its own place), from this element on. A kParameter or kGradient
+  // without members is a range of this rank's flat buffer from element `home_offset` on.
+  ValueId home = 0;
+  int64_t home_offset = 0;
 };
 
 enum class Phase { kForward, kRecompute, kBackward, kUpdate };
@@ -63,6 +70,8 @@ struct Op {
   int32_t block = -1;  // index into blocks
   Phase phase = Phase::kForward;
   int32_t stream = 0;  // set by the schedule pass: 0 compute, 1 communication
+  // Depends on parameters alone: runs in the first micro-batch of a step, and its results stay for the others.
+  bool once_per_step = false;
 
   [[nodiscard]] std::string_view name() const { return row->name; }
   [[nodiscard]] int64_t int_attr(std::string_view name) const;  // the row's default where not given
@@ -86,6 +95,7 @@ struct Parameter {
   int32_t block = -1;
   ValueId value = 0;
   std::vector<std::string> gradient_partial;  // mesh axes over which the gradient is still to be summed at the end of the step
+  bool counted_elsewhere = false;  // a copy: another pipeline rank's counts in norms and is saved
 };
 
 struct Block {
@@ -119,6 +129,8 @@ class Graph {
 
  private:
   std::map<ValueId, ValueId> gradients_;
+  std::unordered_map<std::string, ValueId> inputs_;
+  std::unordered_set<std::string> parameter_names_;
 };
 
 // Makes an op with its result values from the row's shape and dtype rules, without appending it. `outputs` preset to a non-zero id are kept

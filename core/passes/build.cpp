@@ -67,7 +67,32 @@ const nemo_graph_api kGraphApi = {
     graph_describe,
 };
 
+// What the plugin left open is told with the plugin's name.
+void finish(const Builder& built, const std::string& plugin) {
+  try {
+    built.finish();
+  } catch (const Error& e) {
+    throw Error(e.code(), plugin + ": " + e.what());
+  }
+}
+
 Plan& plan_of(nemo_plan* p) { return *reinterpret_cast<Plan*>(p); }
+
+Pipeline to_pipeline(const nemo_pipeline& p) {
+  Pipeline out{std::string(view(p.mesh_axis)),
+               p.virtual_stages,
+               std::string(view(p.schedule)),
+               p.first_layers,
+               p.last_layers,
+               p.count_embedding != 0,
+               p.count_loss != 0,
+               {}};
+  if (p.layers != nullptr) out.layers.assign(p.layers, p.layers + p.n_layers);
+  if (out.virtual_stages < 1)
+    throw Error(Code::kInvalidArgument, "a pipeline has at least 1 virtual stage, not " + std::to_string(p.virtual_stages));
+  if (out.schedule.empty()) out.schedule = out.virtual_stages > 1 ? "interleaved" : "1f1b";
+  return out;
+}
 
 const nemo_plan_api kPlanApi = {
     sizeof(nemo_plan_api),
@@ -81,6 +106,10 @@ const nemo_plan_api kPlanApi = {
     [](nemo_plan* p, nemo_str axis, nemo_str mesh) { return guard([&] { plan_of(p).rules.emplace_back(view(axis), view(mesh)); }); },
     [](nemo_plan* p, nemo_str mesh) { return guard([&] { plan_of(p).shard_parameters = view(mesh); }); },
     [](nemo_plan* p, nemo_str mesh) { return guard([&] { plan_of(p).shard_optimizer = view(mesh); }); },
+    [](nemo_plan* p, const nemo_pipeline* pipeline) { return guard([&] { plan_of(p).pipeline = to_pipeline(*pipeline); }); },
+    [](nemo_plan* p, nemo_str mesh) { return guard([&] { plan_of(p).shard_gradients = view(mesh); }); },
+    [](nemo_plan* p, int64_t elements) { return guard([&] { plan_of(p).bucket_elements = std::max<int64_t>(elements, 1); }); },
+    [](nemo_plan* p) { return guard([&] { plan_of(p).keep_gathered = true; }); },
 };
 
 }  // namespace
@@ -89,6 +118,7 @@ graph::Graph build(const plugin::Component& model, const nemo_config* settings, 
   graph::Graph graph;
   Builder b(graph, facts);
   plugin::check(model.api<nemo_model_api>().build(model.host, settings, &kGraphApi, b.handle()));
+  finish(b, "model '" + model.id + "'");
   if (graph.find_output("logits") == 0 && graph.find_output("loss") == 0)
     throw Error(Code::kInvalidArgument, "model '" + model.id + "' names neither output 'loss' nor 'logits'");
   return graph;
@@ -97,6 +127,7 @@ graph::Graph build(const plugin::Component& model, const nemo_config* settings, 
 void edit(graph::Graph& graph, const plugin::Component& peft, const nemo_config* settings, const graph::BuildFacts& facts) {
   Builder b(graph, facts);
   plugin::check(peft.api<nemo_peft_api>().edit(peft.host, settings, &kGraphApi, b.handle()));
+  finish(b, "peft '" + peft.id + "'");
 }
 
 Plan make_plan(const plugin::Component& strategy, const nemo_config* settings, int64_t world_size, int64_t devices_per_node) {
@@ -111,14 +142,47 @@ Plan make_plan(const plugin::Component& strategy, const nemo_config* settings, i
   return plan;
 }
 
+namespace {
+
+Quantization quantization_of(const nemo_precision_policy& policy) {
+  Quantization q;
+  if (policy.scaling == NEMO_SCALING_NONE) return q;
+  q.scaling = policy.scaling == NEMO_SCALING_DELAYED ? Quantization::Scaling::kDelayed : Quantization::Scaling::kCurrent;
+  q.forward = static_cast<graph::DType>(policy.quantized_forward);
+  q.gradient = static_cast<graph::DType>(policy.quantized_gradient);
+  q.margin = policy.margin;
+  q.history = policy.amax_history_len;
+  q.most_recent = policy.amax_choice == NEMO_AMAX_MOST_RECENT;
+  q.first_blocks = policy.first_blocks;
+  q.last_blocks = policy.last_blocks;
+  return q;
+}
+
+void check_policy(const nemo_precision_policy& policy, const std::string& id) {
+  const auto fail = [&](const std::string& why) { throw Error(Code::kInvalidArgument, "precision '" + id + "': " + why); };
+  if (policy.scaling < NEMO_SCALING_NONE || policy.scaling > NEMO_SCALING_DELAYED) fail("the kind of scaling is unknown");
+  if (policy.scaling == NEMO_SCALING_NONE) return;
+  const auto is_fp8 = [](nemo_dtype d) { return d == NEMO_DTYPE_E4M3 || d == NEMO_DTYPE_E5M2; };
+  if (!is_fp8(policy.quantized_forward) || !is_fp8(policy.quantized_gradient)) fail("quantized tensors are e4m3 or e5m2");
+  if (policy.quantized_forward == NEMO_DTYPE_E5M2) fail("inputs and weights must be e4m3: no product takes e5m2 on both sides");
+  if (policy.scaling == NEMO_SCALING_DELAYED && policy.amax_history_len < 1) fail("delayed scaling needs amax_history_len >= 1");
+}
+
+}  // namespace
+
 Precision make_precision(const plugin::Component& component, const nemo_config* settings) {
   const auto& api = component.api<nemo_precision_api>();
   nemo_precision_policy policy{};
   policy.struct_size = sizeof policy;
   plugin::check(api.policy(component.host, settings, &policy));
+  check_policy(policy, component.id);
   const auto dtype = [](nemo_dtype d) { return static_cast<graph::DType>(d); };
   Precision precision{dtype(policy.parameter), dtype(policy.compute), dtype(policy.gradient),
                       dtype(policy.master),    dtype(policy.moment),  nullptr};
+  precision.second_moment = dtype(policy.second_moment);
+  precision.tf32 = (policy.flags & NEMO_PRECISION_TF32) != 0;
+  precision.quantization = quantization_of(policy);
+  precision.loss_scaling = {policy.loss_scale, policy.loss_scale_min, policy.loss_scale_window, policy.loss_scale_hysteresis};
   if (api.op_dtype == nullptr) return precision;
   precision.op_dtype = [&api, host = component.host, settings, preset = policy.compute](std::string_view op) {
     nemo_dtype out = preset;

@@ -108,6 +108,49 @@ void fuse_norm_grad_add(Graph& graph, const Supports& supports) {
   }
 }
 
+// linear and the activation behind it. The activation's argument is kept where others read it: its gradient does.
+void fuse_linear_activation(Graph& graph, const Supports& supports) {
+  if (!supports("linear_activation")) return;
+  Rewriter rewriter(graph);
+  for (size_t a = 0; a < graph.ops.size(); ++a) {
+    const Op& act = graph.ops[a];
+    if (act.name() != "activation") continue;
+    size_t n = 0;
+    const Op* linear = rewriter.producer(act.inputs[0], &n);
+    if (linear == nullptr || linear->name() != "linear" || linear->phase != act.phase) continue;
+    const ValueId pre = act.inputs[0];
+    const bool kept = rewriter.readers(pre).size() > 1 || rewriter.is_output(pre);
+    Op op = fused(*linear, "linear_activation", linear->inputs, {act.outputs[0], kept ? pre : 0});
+    op.attrs["kind"] = act.attrs.at("kind");
+    rewriter.replace(n, {std::move(op)}, {n, a});
+  }
+}
+
+// The gradient of a linear's input, the slope of the activation that made this input, and the gradient of the bias before that.
+void fuse_linear_dgrad_activation(Graph& graph, const Supports& supports) {
+  if (!supports("linear_dgrad_activation")) return;
+  Rewriter rewriter(graph);
+  for (size_t a = 0; a < graph.ops.size(); ++a) {
+    const Op& slope = graph.ops[a];
+    if (slope.name() != "activation_grad") continue;
+    const ValueId dy = slope.inputs[0];
+    size_t g = 0;
+    const Op* dgrad = rewriter.producer(dy, &g);
+    if (dgrad == nullptr || dgrad->name() != "linear_dgrad" || rewriter.readers(dy).size() != 1 || rewriter.is_output(dy)) continue;
+    Op op = fused(*dgrad, "linear_dgrad_activation", {dgrad->inputs[0], dgrad->inputs[1], slope.inputs[1]}, {slope.outputs[0], 0});
+    op.attrs["kind"] = slope.attrs.at("kind");
+    std::vector<size_t> removed{g, a};
+    for (const int32_t r : rewriter.readers(slope.outputs[0])) {
+      const Op& bias = graph.ops[r];
+      if (bias.name() != "bias_grad" || graph.value(bias.outputs[0]).kind != ValueKind::kGradient) continue;
+      op.outputs[1] = bias.outputs[0];
+      removed.push_back(static_cast<size_t>(r));
+      break;
+    }
+    rewriter.replace(a, {std::move(op)}, removed);
+  }
+}
+
 // The ops around one cross_entropy over the logits of a linear.
 struct LossPattern {
   size_t linear = 0, loss = 0;
@@ -177,6 +220,8 @@ void fuse(Graph& graph, const Supports& supports) {
   fuse_add_norm(graph, supports);
   fuse_norm_grad_add(graph, supports);
   fuse_loss(graph, supports);
+  fuse_linear_activation(graph, supports);
+  fuse_linear_dgrad_activation(graph, supports);
   prune(graph);
 }
 

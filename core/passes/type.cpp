@@ -1,6 +1,7 @@
 #include "core/passes/type.hpp"
 
 #include <map>
+#include <utility>
 
 #include "core/graph/shape.hpp"
 
@@ -17,7 +18,7 @@ class Typer {
   void run() {
     graph_.gradient_dtype = precision_.gradient;
     for (Parameter& p : graph_.parameters) p.dtype = graph_.value(p.value).dtype = precision_.parameter;
-    std::vector<Op> ops = std::move(graph_.ops);
+    std::vector<Op> ops = std::exchange(graph_.ops, {});
     for (Op& op : ops) {
       const DType compute = precision_.op_dtype ? precision_.op_dtype(op.name()) : precision_.compute;
       for (size_t i = 0; i < op.inputs.size(); ++i)

@@ -13,7 +13,7 @@ namespace nemo::plugin {
 struct ComponentName {
   nemo_kind kind = 0;
   std::string id;
-  auto operator<=>(const ComponentName&) const = default;
+  auto operator<=>(const ComponentName&) const = default;  // NOLINT(modernize-use-nullptr): clang-tidy 14 trips over <=>
 };
 
 // "model:llama"

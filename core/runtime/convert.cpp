@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/base/error.hpp"
+#include "core/base/f16.hpp"
 
 namespace nemo::runtime {
 namespace {
@@ -32,6 +33,9 @@ void from_f32(std::span<const float> in, graph::DType dtype, std::byte* out) {
     case graph::DType::kBF16:
       for (size_t i = 0; i < in.size(); ++i) reinterpret_cast<uint16_t*>(out)[i] = to_bf16(in[i]);
       return;
+    case graph::DType::kF16:
+      for (size_t i = 0; i < in.size(); ++i) reinterpret_cast<uint16_t*>(out)[i] = f16_of_float(in[i]);
+      return;
     default:
       unsupported(dtype);
   }
@@ -48,6 +52,9 @@ void to_f32(const std::byte* in, graph::DType dtype, std::span<float> out) {
     case graph::DType::kBF16:
       for (size_t i = 0; i < out.size(); ++i)
         out[i] = std::bit_cast<float>(static_cast<uint32_t>(reinterpret_cast<const uint16_t*>(in)[i]) << 16);
+      return;
+    case graph::DType::kF16:
+      for (size_t i = 0; i < out.size(); ++i) out[i] = float_of_f16(reinterpret_cast<const uint16_t*>(in)[i]);
       return;
     default:
       unsupported(dtype);

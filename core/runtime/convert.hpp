@@ -10,7 +10,7 @@
 
 namespace nemo::runtime {
 
-// Round to nearest even. f32, f64, bf16 only; throws nemo::Error otherwise. `out` holds in.size() elements of `dtype`.
+// Round to nearest even. f32, f64, bf16, f16 only; throws nemo::Error otherwise. `out` holds in.size() elements of `dtype`.
 void from_f32(std::span<const float> in, graph::DType dtype, std::byte* out);
 void to_f32(const std::byte* in, graph::DType dtype, std::span<float> out);
 

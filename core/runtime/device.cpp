@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/plugin/error.hpp"
+#include "nemo/ext/collectives.h"
 
 namespace nemo::runtime {
 namespace {
@@ -86,8 +87,10 @@ Device::Device(const plugin::Component& backend, const nemo_config* settings, in
   plugin::check(api_.open(backend.host, settings, index, &backend_));
   info_.struct_size = sizeof info_;
   plugin::check(api_.device_info(backend_, &info_));
-  if (api_.get_extension != nullptr)
-    capture_ = static_cast<const nemo_graph_capture_api*>(api_.get_extension(backend_, to_str(NEMO_EXT_GRAPH_CAPTURE)));
+  if (api_.get_extension == nullptr) return;
+  capture_ = static_cast<const nemo_graph_capture_api*>(api_.get_extension(backend_, to_str(NEMO_EXT_GRAPH_CAPTURE)));
+  timer_ = static_cast<const nemo_timer_api*>(api_.get_extension(backend_, to_str(NEMO_EXT_TIMER)));
+  memory_ = static_cast<const nemo_memory_api*>(api_.get_extension(backend_, to_str(NEMO_EXT_MEMORY)));
 }
 
 Device::~Device() { api_.close(backend_); }
@@ -101,8 +104,12 @@ Buffer Device::allocate(int64_t bytes, std::string_view tag) {
   return {this, data, bytes};
 }
 
-void Device::copy_in(void* device, const void* host, int64_t bytes) {
+void Device::send(void* device, const void* host, int64_t bytes) {
   plugin::check(api_.copy_in(backend_, device, host, static_cast<uint64_t>(bytes), nullptr));
+}
+
+void Device::copy_in(void* device, const void* host, int64_t bytes) {
+  send(device, host, bytes);
   synchronize();
 }
 
@@ -112,6 +119,8 @@ void Device::copy_out(void* host, const void* device, int64_t bytes) {
 }
 
 void Device::zero(void* device, int64_t bytes) {
+  if (memory_ != nullptr && memory_->zero != nullptr)
+    return plugin::check(memory_->zero(backend_, device, static_cast<uint64_t>(bytes), nullptr));
   const std::vector<std::byte> zeros(static_cast<size_t>(std::min(bytes, kZeroChunk)));
   for (int64_t at = 0; at < bytes; at += kZeroChunk)
     copy_in(static_cast<std::byte*>(device) + at, zeros.data(), std::min(kZeroChunk, bytes - at));
@@ -123,6 +132,7 @@ bool Device::supports(std::string_view op) const { return api_.supports(backend_
 
 PreparedKernel Device::prepare(std::string_view op, std::string_view scope, const std::vector<TensorSpec>& inputs,
                                const std::vector<TensorSpec>& outputs, const graph::Attrs& attrs) {
+  if (plan_only_ && attrs.contains("mesh")) return {Kernel(nullptr, KernelDeleter{&api_}), 0};
   std::vector<TensorSpec> in = inputs, out = outputs;
   const std::vector<nemo_tensor> input_tensors = to_tensors(in), output_tensors = to_tensors(out);
   std::vector<nemo_attr> raw;
@@ -143,6 +153,86 @@ PreparedKernel Device::prepare(std::string_view op, std::string_view scope, cons
   uint64_t workspace = 0;
   plugin::check(api_.prepare(backend_, &node, &kernel, &workspace));
   return {Kernel(kernel, KernelDeleter{&api_}), static_cast<int64_t>(workspace)};
+}
+
+Mark Device::make_mark() {
+  Mark mark;
+  if (timer_ == nullptr) return mark;
+  nemo_mark* made = nullptr;
+  plugin::check(timer_->create(backend_, &made));
+  mark.device = {made, MarkDeleter{timer_}};
+  return mark;
+}
+
+void Device::record(Mark& mark) {
+  if (mark.device) return plugin::check(timer_->record(mark.device.get(), nullptr));
+  synchronize();
+  mark.host = std::chrono::steady_clock::now();
+}
+
+double Device::elapsed(const Mark& begin, const Mark& end) const {
+  if (!begin.device) return std::chrono::duration<double, std::milli>(end.host - begin.host).count();
+  double ms = 0;
+  plugin::check(timer_->elapsed(begin.device.get(), end.device.get(), &ms));
+  return ms;
+}
+
+void Device::begin_range(std::string_view name) {
+  if (timer_ != nullptr && timer_->begin_range != nullptr) timer_->begin_range(backend_, to_str(name));
+}
+
+void Device::end_range() {
+  if (timer_ != nullptr && timer_->end_range != nullptr) timer_->end_range(backend_);
+}
+
+int64_t Device::overhead_bytes() const {
+  nemo_device_info now{};
+  now.struct_size = sizeof now;
+  plugin::check(api_.device_info(backend_, &now));
+  return static_cast<int64_t>(now.overhead_bytes);
+}
+
+std::optional<int64_t> Device::used_bytes() const {
+  if (memory_ == nullptr) return std::nullopt;
+  uint64_t bytes = 0;
+  plugin::check(memory_->used(backend_, &bytes));
+  return static_cast<int64_t>(bytes);
+}
+
+namespace {
+
+constexpr int64_t kPeerTimeoutMs = 30 * 60 * 1000;  // the watchdog names a stalled rank long before
+
+dist::World& world_of(nemo_store* store) { return *reinterpret_cast<dist::World*>(store); }
+
+const nemo_store_api kStoreApi{
+    sizeof(nemo_store_api), 0,
+    [](nemo_store* store, nemo_str key, const void* bytes, uint64_t len) {
+      return plugin::guard([&] { world_of(store).store().set({key.ptr, key.len}, {static_cast<const char*>(bytes), len}); });
+    },
+    [](nemo_store* store, nemo_str key, int64_t timeout_ms, nemo_sink sink) {
+      return plugin::guard([&] {
+        const std::string value = world_of(store).store().get({key.ptr, key.len}, std::chrono::milliseconds(timeout_ms));
+        plugin::check(sink.write(sink.ctx, value.data(), value.size()));
+      });
+    }};
+
+}  // namespace
+
+void Device::join(const dist::Group& group, dist::World& world) {
+  const void* found = api_.get_extension == nullptr ? nullptr : api_.get_extension(backend_, to_str(NEMO_EXT_COLLECTIVES));
+  if (found == nullptr)
+    throw Error(Code::kUnsupported, "the backend of " + name() + " has no collectives, so a run on it cannot have several ranks");
+  nemo_group raw{};
+  raw.struct_size = sizeof raw;
+  raw.name = to_str(group.name);
+  raw.key = to_str(group.key);
+  raw.rank = group.index;
+  raw.size = group.size;
+  raw.timeout_ms = kPeerTimeoutMs;
+  raw.store_api = &kStoreApi;
+  raw.store = reinterpret_cast<nemo_store*>(&world);
+  plugin::check(static_cast<const nemo_collectives_api*>(found)->join(backend_, &raw));
 }
 
 Device::Capture Device::capture(const std::function<void()>& launches) {

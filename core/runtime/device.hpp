@@ -1,15 +1,21 @@
 // core/runtime/device.hpp - one opened device of a backend plugin: memory, copies, kernels.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "core/dist/mesh.hpp"
+#include "core/dist/world.hpp"
 #include "core/graph/graph.hpp"
 #include "core/plugin/component.hpp"
 #include "nemo/ext/graph_capture.h"
+#include "nemo/ext/memory.h"
+#include "nemo/ext/timer.h"
 
 namespace nemo::runtime {
 
@@ -50,6 +56,17 @@ struct PreparedKernel {
   int64_t workspace_bytes = 0;
 };
 
+struct MarkDeleter {
+  const nemo_timer_api* api;
+  void operator()(nemo_mark* mark) const { api->destroy(mark); }
+};
+
+// A point in time between launches: the device's own where its backend has timers, else the host's, once the launches are done.
+struct Mark {
+  std::unique_ptr<nemo_mark, MarkDeleter> device{nullptr, {nullptr}};
+  std::chrono::steady_clock::time_point host{};
+};
+
 // Opens the device at construction and closes it at the end. One thread at a time. Copies are complete when the call returns.
 class Device {
  public:
@@ -60,6 +77,8 @@ class Device {
 
   [[nodiscard]] Buffer allocate(int64_t bytes, std::string_view tag);
   void copy_in(void* device, const void* host, int64_t bytes);
+  // Enqueues a copy; the host memory may be used again at once.
+  void send(void* device, const void* host, int64_t bytes);
   void copy_out(void* host, const void* device, int64_t bytes);
   void zero(void* device, int64_t bytes);
   void synchronize();
@@ -67,10 +86,26 @@ class Device {
   [[nodiscard]] PreparedKernel prepare(std::string_view op, std::string_view scope, const std::vector<TensorSpec>& inputs,
                                        const std::vector<TensorSpec>& outputs, const graph::Attrs& attrs);
   void launch(nemo_kernel* kernel, const nemo_launch& launch);
+  // Connects this rank with the others of a group, whose collectives can be prepared from then on; all members call it. `world` must
+  // outlive the device. Throws nemo::Error(kUnsupported) where the backend has no collectives.
+  void join(const dist::Group& group, dist::World& world);
+  // From now on collectives of groups that were not joined are prepared as nothing, for plans that are not run.
+  void plan_only() { plan_only_ = true; }
+
+  [[nodiscard]] Mark make_mark();
+  void record(Mark& mark);
+  // Milliseconds between two recorded marks; waits for `end`.
+  [[nodiscard]] double elapsed(const Mark& begin, const Mark& end) const;
+  // Ranges for the vendor's profiler; without effect where the backend has none.
+  void begin_range(std::string_view name);
+  void end_range();
 
   [[nodiscard]] std::string name() const;
   [[nodiscard]] int64_t memory_bytes() const { return static_cast<int64_t>(info_.memory_bytes); }
-  [[nodiscard]] int64_t overhead_bytes() const { return static_cast<int64_t>(info_.overhead_bytes); }
+  // What the backend holds besides what was allocated through it, as of now: libraries grow while kernels are prepared.
+  [[nodiscard]] int64_t overhead_bytes() const;
+  // Device memory in use as the device counts it; nothing where the backend cannot tell.
+  [[nodiscard]] std::optional<int64_t> used_bytes() const;
   [[nodiscard]] bool is_cpu() const { return info_.device_type == 1; }
 
   // A launch list recorded by the backend; replayed as one unit.
@@ -88,7 +123,11 @@ class Device {
   friend class Buffer;
   const nemo_backend_api& api_;
   nemo_backend* backend_ = nullptr;
-  const nemo_graph_capture_api* capture_ = nullptr;  // the extension; NULL where the backend has none
+  // Extensions; NULL where the backend has none.
+  const nemo_graph_capture_api* capture_ = nullptr;
+  const nemo_timer_api* timer_ = nullptr;
+  const nemo_memory_api* memory_ = nullptr;
+  bool plan_only_ = false;
   nemo_device_info info_{};
 };
 

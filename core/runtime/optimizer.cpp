@@ -5,32 +5,67 @@
 
 namespace nemo::runtime {
 namespace {
-constexpr int64_t kHyperOffset = 8, kHyperCount = 8;
-}
 
-Optimizer::Optimizer(Device& device, State& state, const OptimizerSettings& settings)
-    : device_(device),
-      state_(state),
-      settings_(settings),
-      scalars_(device.allocate((kHyperOffset + kHyperCount) * 8, "optimizer scalars")) {
-  const int64_t n = state.layout().trainable;
-  Launch norm{device.prepare("sum_squares", "optimizer", {{state.dtype(Role::kGradient), {n}, {}}}, {{graph::DType::kF64, {}, {}}},
-                             {{"accumulate", int64_t{0}}}),
-              {state.data(Role::kGradient)},
-              {scalars_.data()}};
-  norm_.push_back(std::move(norm));
-  for (const passes::Segment& s : state.layout().segments) updates_.push_back(prepare_segment(s));
-  int64_t workspace = norm_[0].prepared.workspace_bytes;
+// The scalars: totals (squares, loss, tokens, ranks that want to stop), what the host wishes, what the device reports, what the updates
+// read. The host writes [kTokens, kReport) in one copy and reads [kSquares, kEnd) in one.
+constexpr int64_t kSquares = 0, kLoss = 1, kTokens = 2, kStop = 3, kTotals = 4;
+constexpr int64_t kHyperCount = 8, kWish = kTotals, kReport = kWish + kHyperCount, kEnd = kReport + kTotals, kHyper = 16, kScalars = 24;
+static_assert(kEnd <= kHyper);
+
+}  // namespace
+
+Optimizer::Optimizer(Device& device, State& state, const OptimizerSettings& settings, GradientSync& sync)
+    : device_(device), state_(state), settings_(settings), sync_(sync), scalars_(device.allocate(kScalars * 8, "optimizer scalars")) {
+  device.zero(scalars_.data(), kScalars * 8);
+  prepare_totals();
+  for (const GradientSync::Piece& p : sync.pieces()) updates_.push_back(prepare_piece(p));
+  int64_t workspace = 0;
+  for (const Launch& l : norm_) workspace = std::max(workspace, l.prepared.workspace_bytes);
   for (const Launch& l : updates_) workspace = std::max(workspace, l.prepared.workspace_bytes);
   workspace_ = device.allocate(workspace, "optimizer workspace");
 }
 
-Optimizer::Launch Optimizer::prepare_segment(const passes::Segment& segment) {
+// The first kernel overwrites the sum, the others add. Neighbouring pieces are one range.
+void Optimizer::prepare_norm(const GradientSync::Piece& piece) {
+  const graph::DType dtype = state_.dtype(Role::kGradient);
+  Launch l;
+  l.op = "sum_squares";
+  l.elements = piece.end - piece.begin;
+  l.inputs = {state_.element(Role::kGradient, piece.begin)};
+  l.outputs = {scalar(kSquares)};
+  l.prepared = device_.prepare(l.op, "optimizer", {{dtype, {l.elements}, {}}}, {{graph::DType::kF64, {}, {}}},
+                               {{"accumulate", int64_t{norm_.empty() ? 0 : 1}}});
+  norm_.push_back(std::move(l));
+}
+
+void Optimizer::prepare_totals() {
+  GradientSync::Piece range{};
+  for (const GradientSync::Piece& p : sync_.pieces()) {
+    if (!p.counts) continue;
+    if (range.end == p.begin && range.end > range.begin) {
+      range.end = p.end;
+      continue;
+    }
+    if (range.end > range.begin) prepare_norm(range);
+    range = p;
+  }
+  if (range.end > range.begin) prepare_norm(range);
+  clip_.op = "clip_coefficient";
+  clip_.inputs = {scalar(kSquares), scalar(kWish)};
+  clip_.outputs = {scalar(kHyper), scalar(kReport)};
+  const TensorSpec totals{graph::DType::kF64, {kTotals}, {}}, hyper{graph::DType::kF64, {kHyperCount}, {}};
+  clip_.prepared = device_.prepare(clip_.op, "optimizer", {totals, hyper}, {hyper, totals}, {{"max_norm", settings_.clip_grad_norm}});
+}
+
+Optimizer::Launch Optimizer::prepare_piece(const GradientSync::Piece& piece) {
   const bool adamw = settings_.kind == OptimizerSettings::Kind::kAdamW;
-  const int64_t n = segment.end - segment.begin;
+  const passes::Segment& segment = state_.layout().segments[piece.segment];
+  const int64_t n = piece.end - piece.begin;
   graph::Attrs attrs{{"weight_decay", segment.decay || settings_.decay_all ? settings_.weight_decay : 0.0}};
   if (!adamw) attrs["momentum"] = settings_.momentum, attrs["nesterov"] = int64_t{settings_.nesterov};
   Launch launch;
+  launch.op = adamw ? "adamw" : "sgd";
+  launch.elements = n;
   std::vector<TensorSpec> outputs;
   std::vector<Role> roles{Role::kParameter, Role::kMaster, Role::kExpAvg};
   if (adamw) roles.push_back(Role::kExpAvgSq);
@@ -39,47 +74,76 @@ Optimizer::Launch Optimizer::prepare_segment(const passes::Segment& segment) {
       outputs.push_back({state_.dtype(role), {n}, {}});
     else
       outputs.push_back({});
-    launch.outputs.push_back(state_.keeps(role) ? state_.data(role) + segment.begin * size_of(state_.dtype(role)) : nullptr);
+    launch.outputs.push_back(state_.keeps(role) ? state_.element(role, piece.begin) : nullptr);
   }
-  launch.inputs = {state_.data(Role::kGradient) + segment.begin * size_of(state_.dtype(Role::kGradient)),
-                   scalars_.data() + kHyperOffset * 8};
-  launch.prepared = device_.prepare(adamw ? "adamw" : "sgd", "optimizer",
+  launch.inputs = {state_.element(Role::kGradient, piece.begin), scalar(kHyper)};
+  launch.prepared = device_.prepare(launch.op, "optimizer",
                                     {{state_.dtype(Role::kGradient), {n}, {}}, {graph::DType::kF64, {kHyperCount}, {}}}, outputs, attrs);
   return launch;
 }
 
-void Optimizer::launch(Launch& l) {
+void Optimizer::launch(Launch& l, uint32_t flags) {
   nemo_launch raw{};
   raw.struct_size = sizeof raw;
+  raw.flags = flags;
   raw.inputs = l.inputs.data();
   raw.outputs = l.outputs.data();
   raw.workspace = workspace_.data();
   device_.launch(l.prepared.kernel.get(), raw);
 }
 
-double Optimizer::gradient_norm(double tokens) {
+void Optimizer::add_loss(const std::byte* loss, graph::DType dtype, Gradients order) {
+  if (!sync_.ranks().counts_loss()) return;  // the total of this rank stays 0
+  const auto [at, fresh] = losses_.try_emplace(dtype);
+  Launch& l = at->second;
+  if (fresh)
+    l.prepared = device_.prepare("add_scalar", "optimizer", {{dtype, {}, {}}}, {{graph::DType::kF64, {}, {}}}, {}),
+    l.outputs = {scalar(kLoss)};
+  l.inputs = {const_cast<std::byte*>(loss)};
+  launch(l, order == Gradients::kAccumulate ? NEMO_LAUNCH_ACCUMULATE : 0);
+}
+
+void Optimizer::enqueue(const Step& step) {
+  const auto t = static_cast<double>(step.step);
+  const Ranks& ranks = sync_.ranks();
+  const std::array<double, 2 + kHyperCount> wish{ranks.counts_tokens() ? step.tokens : 0,
+                                                 step.stop ? 1.0 : 0.0,
+                                                 step.lr,
+                                                 settings_.beta1,
+                                                 settings_.beta2,
+                                                 settings_.eps,
+                                                 1 - std::pow(settings_.beta1, t),
+                                                 1 - std::pow(settings_.beta2, t),
+                                                 1 / step.loss_scale,
+                                                 0};
+  device_.send(scalar(kTokens), wish.data(), sizeof wish);
+  // The last step's sums are still there where this rank has nothing to count.
+  const double none = 0;
+  if (norm_.empty()) device_.send(scalar(kSquares), &none, sizeof none);
+  if (!ranks.counts_loss()) device_.send(scalar(kLoss), &none, sizeof none);
+  sync_.reduce_gradients();
   for (Launch& l : norm_) launch(l);
-  double sum = 0;
-  device_.copy_out(&sum, scalars_.data(), sizeof sum);
-  return std::sqrt(sum) / tokens;
+  sync_.reduce_totals(scalar(kSquares), kTotals);
+  launch(clip_);
+  for (Launch& l : updates_) launch(l);
+  sync_.gather_parameters();
+}
+
+Optimizer::Report Optimizer::read() {
+  std::array<double, kEnd> values{};
+  device_.copy_out(values.data(), scalar(kSquares), sizeof values);
+  return {values[kReport], values[kLoss], values[kTokens], values[kReport + 2] != 0, values[kStop] != 0};
 }
 
 double Optimizer::step(double lr, int64_t step, double tokens) {
-  const double norm = gradient_norm(tokens);
-  if (!std::isfinite(norm)) return norm;
-  const double clip = settings_.clip_grad_norm > 0 ? std::min(1.0, settings_.clip_grad_norm / (norm + 1e-6)) : 1.0;
-  const auto t = static_cast<double>(step);
-  const std::array<double, kHyperCount> hyper{lr,
-                                              settings_.beta1,
-                                              settings_.beta2,
-                                              settings_.eps,
-                                              1 - std::pow(settings_.beta1, t),
-                                              1 - std::pow(settings_.beta2, t),
-                                              clip / tokens,
-                                              t};
-  device_.copy_in(scalars_.data() + kHyperOffset * 8, hyper.data(), sizeof hyper);
-  for (Launch& l : updates_) launch(l);
-  return norm;
+  enqueue({lr, step, tokens});
+  return read().norm;
+}
+
+void Optimizer::visit(const std::function<void(std::string_view, int64_t, const std::function<void()>&)>& each) {
+  for (Launch& l : norm_) each(l.op, l.elements, [this, &l] { launch(l); });
+  each(clip_.op, kTotals + 2 * kHyperCount, [this] { launch(clip_); });
+  for (Launch& l : updates_) each(l.op, l.elements, [this, &l] { launch(l); });
 }
 
 }  // namespace nemo::runtime

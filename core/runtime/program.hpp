@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <limits>
 #include <string_view>
 #include <vector>
@@ -21,12 +22,20 @@ struct Bases {
   std::byte* parameters = nullptr;
   std::byte* gradients = nullptr;
   std::byte* inputs = nullptr;
-  std::byte* state = nullptr;
   std::byte* workspace = nullptr;
+  std::byte* state = nullptr;
 };
 
 // Whether weight gradients overwrite (first micro-batch of a step) or add.
 enum class Gradients { kOverwrite, kAccumulate };
+
+// How a kernel of `op` sees a value: [rows, columns] for slices and joins that are copies, else the value's own shape. Empty for value 0.
+[[nodiscard]] TensorSpec tensor_spec(const passes::Compiled& compiled, const graph::Op& op, graph::ValueId value);
+// Rows of the smallest table that input "tokens" looks up; INT64_MAX if there is none.
+[[nodiscard]] int64_t vocabulary_of(const graph::Graph& graph);
+
+// Whether v is a gradient buffer that outlives the program.
+[[nodiscard]] bool writes_kept_gradient(const graph::Graph& graph, graph::ValueId v);
 
 class Program {
  public:
@@ -41,6 +50,8 @@ class Program {
   [[nodiscard]] int64_t vocabulary() const { return vocabulary_; }
   void bind(const Bases& bases);
   void run(Gradients gradients = Gradients::kOverwrite);
+  // The same, eagerly; `each` gets every op with what launches it, and must call that once.
+  void run_observed(Gradients gradients, const std::function<void(const graph::Op&, const std::function<void()>& launch)>& each);
 
   // Device address of an input or output; nullptr if the program does not have it. After bind().
   [[nodiscard]] std::byte* input(std::string_view name) const;
@@ -52,6 +63,7 @@ class Program {
     PreparedKernel prepared;
     size_t op;  // index in the graph
     size_t first_pointer;
+    bool once_per_step;     // skipped where gradients are added to: an earlier launch has done it
     bool writes_gradients;  // into the buffers that outlive the program: what it writes to the arena is never added to
   };
   // The recordings of one Gradients mode: the first run is eager, the second records, later ones replay.
@@ -60,7 +72,6 @@ class Program {
     Device::Capture capture{nullptr, {nullptr}};
   };
   void launch_all(uint32_t flags);
-  [[nodiscard]] TensorSpec spec(const graph::Op& op, graph::ValueId value) const;
 
   Device& device_;
   const passes::Compiled& compiled_;

@@ -35,8 +35,21 @@ std::optional<config::Section> sound_section(const config::Document& document, c
   }
 }
 
+// trainer.deterministic as the backend's own settings say it. What the recipe does not mention keeps the backend's default, which may stop
+// at a cost; what it asks for is kept at any cost.
+void ask_for_determinism(config::Configuration& configuration) {
+  const config::Section& trainer = configuration.section("trainer");
+  config::Section& backend = configuration.section("backend");
+  const auto is_default = [](const config::Section& s, const char* path) { return s.origin(path).kind == config::Origin::Kind::kDefault; };
+  if (is_default(trainer, "deterministic") || !backend.knows("deterministic") || !is_default(backend, "deterministic")) return;
+  const bool wanted = trainer.get_bool("deterministic");
+  backend.set("deterministic", config::Value{wanted}, trainer.origin("deterministic"));
+  if (wanted && backend.knows("determinism_limit") && is_default(backend, "determinism_limit"))
+    backend.set("determinism_limit", config::Value{1.0}, trainer.origin("deterministic"));
+}
+
 const plugin::Component& choose_backend(const config::Document& document, plugin::Registry& registry,
-                                        const std::function<void(const std::string&)>& warn) {
+                                        const std::function<void(const std::string&)>& warn, Needs needs) {
   const auto section = sound_section(document, "trainer");
   if (!section) return registry.find(NEMO_KIND_BACKEND, kCpu);
   const config::Section& trainer = *section;
@@ -50,11 +63,11 @@ const plugin::Component& choose_backend(const config::Document& document, plugin
       if (name.kind != NEMO_KIND_BACKEND || name.id == kCpu) continue;
       const plugin::Component& backend = registry.find(NEMO_KIND_BACKEND, name.id);
       std::string reason;
-      if (devices_of(backend, document, reason) > 0) return backend;
+      if (needs == Needs::kPlan || devices_of(backend, document, reason) > 0) return backend;
       tried += (tried.empty() ? "" : "; ") + name.id + ": " + reason;
     }
   }
-  if (accelerator == "gpu")
+  if (accelerator == "gpu" && needs != Needs::kPlan)
     throw config::fault_at(trainer, "accelerator",
                            "no GPU can be used (" + (tried.empty() ? "no GPU backend is installed" : tried) +
                                "); use trainer.accelerator=cpu, or auto to fall back to it");
@@ -71,7 +84,8 @@ std::vector<const plugin::Component*> Setup::components() const {
   return all;
 }
 
-Setup make_setup(const config::Document& recipe, plugin::Registry& registry, const std::function<void(const std::string&)>& warn) {
+Setup make_setup(const config::Document& recipe, plugin::Registry& registry, const std::function<void(const std::string&)>& warn,
+                 Needs needs) {
   Setup setup;
   setup.model = &registry.find(NEMO_KIND_MODEL, plugin_of(recipe, "model"));
   const config::Document document = with_variant(recipe, *setup.model);
@@ -81,7 +95,7 @@ Setup make_setup(const config::Document& recipe, plugin::Registry& registry, con
   if (const std::string peft = plugin_of(document, "peft"); peft != "none") setup.peft = &registry.find(NEMO_KIND_PEFT, peft);
   if (const auto log = sound_section(document, "log"))
     for (const std::string& id : log->get_strings("loggers")) setup.loggers.push_back(&registry.find(NEMO_KIND_LOGGER, id));
-  setup.backend = &choose_backend(document, registry, warn);
+  setup.backend = &choose_backend(document, registry, warn, needs);
 
   config::Resolver resolver(document);
   for (const std::string_view name : config::section_names())
@@ -97,6 +111,7 @@ Setup make_setup(const config::Document& recipe, plugin::Registry& registry, con
   add("backend", setup.backend);
   for (const plugin::Component* logger : setup.loggers) add("log." + logger->id, logger);
   setup.configuration = resolver.resolve();
+  ask_for_determinism(setup.configuration);
   return setup;
 }
 

@@ -3,11 +3,14 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "core/checkpoint/reader.hpp"
 #include "core/checkpoint/store.hpp"
 #include "core/checkpoint/writer.hpp"
+#include "core/passes/memory.hpp"
+#include "core/runtime/loss_scaler.hpp"
 #include "core/runtime/setup.hpp"
 #include "core/runtime/state.hpp"
 #include "core/text/tokenizer.hpp"
@@ -20,16 +23,50 @@ struct Progress {
   int64_t consumed_samples = 0;  // of the training data
   int64_t seed = 0;              // of weights, data order and dropout
   std::map<std::string, double> metrics{};
+  std::optional<LossScaler::State> loss_scale{};  // where the precision scales the loss
 };
 
-// Writes <final_dir>: all tensors of the state under their parameter names, progress, recipe, tokenizer, plugins in use.
-void save(const std::filesystem::path& final_dir, State& state, const Progress& progress, const Setup& setup,
-          const text::Tokenizer* tokenizer, Device& device);
+// Named state of the programs (Graph::add_state) and its device memory. Saved but for names that start with "cache.".
+struct KeptState {
+  const passes::StateLayout* layout = nullptr;  // null: none
+  std::byte* data = nullptr;
+};
+
+// What this rank writes of a checkpoint: on the device, or copied to the host.
+struct Snapshot {
+  struct Tensor {
+    std::string group, name;
+    nemo_dtype dtype = 0;
+    std::vector<int64_t> shape;  // of the whole tensor
+    std::vector<checkpoint::Box> boxes;
+    const std::byte* device = nullptr;
+    size_t bytes = 0;
+    std::vector<std::byte> host;  // empty: still on the device
+  };
+  std::filesystem::path final_dir;
+  Progress progress;
+  std::string recipe;
+  std::vector<text::TokenizerFile> tokenizer;
+  std::vector<checkpoint::PluginId> plugins;
+  std::vector<Tensor> tensors;
+};
+
+// Copies nothing yet. Kept state is rank 0's.
+[[nodiscard]] Snapshot take_snapshot(const std::filesystem::path& final_dir, const State& state, const Ranks& ranks,
+                                     const Progress& progress, const Setup& setup, const text::Tokenizer* tokenizer,
+                                     const KeptState& kept = {});
+void copy_to_host(Snapshot& snapshot, Device& device);
+
+// Writes <final_dir>: all tensors of the state under their parameter names, progress, recipe, tokenizer, plugins in use. All ranks call it;
+// `store` is for their meetings, NULL where there is one rank. What is still on the device is copied tensor by tensor; with everything on
+// the host, any thread may call it.
+void write(const Snapshot& snapshot, Device& device, const Ranks& ranks, dist::StoreClient* store);
 
 enum class Restore { kParameters, kEverything };
 
 // Reads what `state` keeps (or the parameters only). Parameter names and shapes must be the model's.
-Progress restore(const checkpoint::Reader& reader, State& state, Device& device, Restore what);
+// Kept state that the checkpoint does not have (the run had another precision) stays as it is.
+Progress restore(const checkpoint::Reader& reader, State& state, Device& device, Restore what, const KeptState& kept = {});
 
 // The checkpoint that a path given by the user means: a checkpoint folder itself, or the newest of a run's folder. Its checksums have been
 // verified; where it is damaged, the error names the file and the last good checkpoint.

@@ -1,19 +1,19 @@
 #include "tests/backend_cpu/array.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <random>
 #include <stdexcept>
 
+#include "nemo/cpp/node.hpp"
+
 namespace nemo::backend_cpu {
 
 namespace {
 
-int64_t width(nemo_dtype d) {
-  if (d == NEMO_DTYPE_F64 || d == NEMO_DTYPE_I64) return 8;
-  return d == NEMO_DTYPE_BF16 ? 2 : 4;
-}
+int64_t width(nemo_dtype d) { return sdk::size_of(d); }
 
 int64_t product(const Shape& s) {
   int64_t n = 1;
@@ -48,6 +48,49 @@ uint16_t to_bf16(double x) {
   return down;
 }
 
+// A float of few bits, by its definition: sign, exponent, mantissa. Codes of non-negative numbers are in the order of their values.
+struct Narrow {
+  int mantissa, bias;
+  uint32_t largest, nan;  // codes of the largest finite number and of NaN
+  bool infinite;          // larger numbers become infinity instead of the largest one
+
+  double value(uint32_t code) const {
+    const uint32_t exponent = code >> mantissa, fraction = code & ((1u << mantissa) - 1);
+    if (code > largest) return infinite && code == largest + 1 ? INFINITY : NAN;
+    if (exponent == 0) return std::ldexp(fraction, 1 - bias - mantissa);
+    return std::ldexp(fraction + (1u << mantissa), static_cast<int>(exponent) - bias - mantissa);
+  }
+  // Round to nearest even, by comparing the neighbours.
+  uint32_t code(double x) const {
+    if (std::isnan(x)) return nan;
+    if (x >= value(largest)) return !infinite || x < value(largest) + (value(largest) - value(largest - 1)) / 2 ? largest : largest + 1;
+    uint32_t low = 0, high = largest;
+    while (high - low > 1) (value((low + high) / 2) <= x ? low : high) = (low + high) / 2;
+    const double below = x - value(low), above = value(high) - x;
+    return below < above || (below == above && low % 2 == 0) ? low : high;
+  }
+};
+
+const Narrow& narrow(nemo_dtype d) {
+  static const Narrow f16{10, 15, 0x7bff, 0x7e00, true}, e4m3{3, 7, 0x7e, 0x7f, false}, e5m2{2, 15, 0x7b, 0x7f, false};
+  return d == NEMO_DTYPE_F16 ? f16 : d == NEMO_DTYPE_E4M3 ? e4m3 : e5m2;
+}
+bool is_narrow(nemo_dtype d) { return d == NEMO_DTYPE_F16 || d == NEMO_DTYPE_E4M3 || d == NEMO_DTYPE_E5M2; }
+
+double get_narrow(nemo_dtype d, const char* p) {
+  const uint32_t sign_bit = d == NEMO_DTYPE_F16 ? 0x8000u : 0x80u;
+  const uint32_t bits = d == NEMO_DTYPE_F16 ? read<uint16_t>(p) : read<uint8_t>(p);
+  const double size = narrow(d).value(bits & (sign_bit - 1));
+  return bits & sign_bit ? -size : size;
+}
+void set_narrow(nemo_dtype d, char* p, double x) {
+  const uint32_t bits = narrow(d).code(std::fabs(static_cast<float>(x)));
+  if (d == NEMO_DTYPE_F16)
+    write(p, static_cast<uint16_t>(bits | (std::signbit(x) ? 0x8000u : 0u)));
+  else
+    write(p, static_cast<uint8_t>(bits | (std::signbit(x) ? 0x80u : 0u)));
+}
+
 }  // namespace
 
 Array::Array(nemo_dtype dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)), strides_(dense_strides(shape_)) {
@@ -69,6 +112,7 @@ int64_t Array::offset(int64_t i) const {
 
 double Array::get(int64_t i) const {
   const char* p = data() + offset(i) * width(dtype_);
+  if (is_narrow(dtype_)) return get_narrow(dtype_, p);
   switch (dtype_) {
     case NEMO_DTYPE_F32:
       return read<float>(p);
@@ -85,6 +129,7 @@ double Array::get(int64_t i) const {
 
 void Array::set(int64_t i, double v) {
   char* p = data() + offset(i) * width(dtype_);
+  if (is_narrow(dtype_)) return set_narrow(dtype_, p, v);
   switch (dtype_) {
     case NEMO_DTYPE_F32:
       return write(p, static_cast<float>(v));

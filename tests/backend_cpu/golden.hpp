@@ -11,7 +11,8 @@
 
 namespace nemo::backend_cpu {
 
-constexpr nemo_dtype F32 = NEMO_DTYPE_F32, F64 = NEMO_DTYPE_F64, BF16 = NEMO_DTYPE_BF16, I32 = NEMO_DTYPE_I32, I64 = NEMO_DTYPE_I64;
+constexpr nemo_dtype F32 = NEMO_DTYPE_F32, F64 = NEMO_DTYPE_F64, BF16 = NEMO_DTYPE_BF16, F16 = NEMO_DTYPE_F16, E4M3 = NEMO_DTYPE_E4M3,
+                     E5M2 = NEMO_DTYPE_E5M2, I32 = NEMO_DTYPE_I32, I64 = NEMO_DTYPE_I64;
 
 class Golden {
  public:
@@ -30,7 +31,7 @@ class Golden {
 struct Tolerance {
   double scaled, relative;
 };
-constexpr Tolerance kElementwise{2e-6, 1e-5}, kReduction{1e-5, 1e-4}, kBf16{2e-2, 0};
+constexpr Tolerance kElementwise{2e-6, 1e-5}, kReduction{1e-5, 1e-4}, kBf16{2e-2, 0}, kF16{3e-3, 0};
 
 inline double largest(const std::vector<double>& v) {
   double s = 1;

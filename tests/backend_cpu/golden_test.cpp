@@ -23,7 +23,8 @@ TEST_P(Rms, norm_and_gradient_equal_the_golden_file) {
 INSTANTIATE_TEST_SUITE_P(golden, Rms,
                          ::testing::Values(std::tuple{"rmsnorm_h64_eps1e-05", 1e-5, 0}, std::tuple{"rmsnorm_h64_eps1e-06", 1e-6, 0},
                                            std::tuple{"rmsnorm1p_h64_eps1e-06", 1e-6, 1}, std::tuple{"rmsnorm_h1000_eps1e-05", 1e-5, 0},
-                                           std::tuple{"rmsnorm1p_h1000_eps1e-06", 1e-6, 1}, std::tuple{"rmsnorm_extremes", 1e-6, 0}));
+                                           std::tuple{"rmsnorm_h1000_eps1e-06", 1e-6, 0}, std::tuple{"rmsnorm1p_h1000_eps1e-06", 1e-6, 1},
+                                           std::tuple{"rmsnorm_extremes", 1e-6, 0}));
 
 class Layer : public ::testing::TestWithParam<std::tuple<const char*, int>> {};
 TEST_P(Layer, norm_and_gradient_equal_the_golden_file) {
@@ -43,7 +44,8 @@ TEST_P(Layer, norm_and_gradient_equal_the_golden_file) {
 }
 INSTANTIATE_TEST_SUITE_P(golden, Layer,
                          ::testing::Values(std::tuple{"layernorm_h64_eps1e-05", 0}, std::tuple{"layernorm_nobias_h64_eps1e-05", 0},
-                                           std::tuple{"layernorm1p_h64_eps1e-05", 1}, std::tuple{"layernorm1p_h1000_eps1e-05", 1}));
+                                           std::tuple{"layernorm1p_h64_eps1e-05", 1}, std::tuple{"layernorm1p_h1000_eps1e-05", 1},
+                                           std::tuple{"layernorm_h1000_eps1e-05", 0}, std::tuple{"layernorm_nobias_h1000_eps1e-05", 0}));
 
 TEST(Golden, add_rms_norm_and_its_gradient_equal_the_golden_file) {
   const Golden g("norms/add_rmsnorm");
@@ -121,11 +123,20 @@ TEST(Golden, linear_with_bias_and_its_gradients_equal_the_golden_file) {
   }
 }
 
-TEST(Golden, softmax_equals_the_golden_file) {
+TEST(Golden, softmax_and_its_gradient_equal_the_golden_file) {
   const Golden g("activations/softmax");
   for (nemo_dtype d : {F32, F64}) {
-    const Array x = g.get("in.x", d);
-    expect_close(device().apply("softmax", {x}, {like(x)})[0], g.get("out.y", d), kReduction, "y");
+    const Array x = g.get("in.x", d), y = device().apply("softmax", {x}, {like(x)})[0];
+    expect_close(y, g.get("out.y", d), kReduction, "y");
+    const Array dlog = g.get("dout.logsoftmax", d);
+    Array dx = device().apply("softmax_grad", {g.get("dout.y", d), y}, {like(x)})[0];
+    // The file's gradient is of y and of log y; the latter's part is dlog - y sum(dlog).
+    for (int64_t row = 0, n = x.shape()[1]; row < x.shape()[0]; ++row) {
+      double sum = 0;
+      for (int64_t i = row * n; i < (row + 1) * n; ++i) sum += dlog.get(i);
+      for (int64_t i = row * n; i < (row + 1) * n; ++i) dx.set(i, dx.get(i) + dlog.get(i) - y.get(i) * sum);
+    }
+    expect_close(dx, g.get("din.x", d), kReduction, "dx");
   }
 }
 
@@ -143,6 +154,8 @@ struct LossCase {
   double smoothing, z_loss;
   bool mean;
 };
+// Megatron spreads `label_smoothing` over the other classes: s = label_smoothing V / (V - 1) of ours.
+constexpr double kMegatronSmoothing = 0.1 * 53 / 52;
 class CrossEntropy : public ::testing::TestWithParam<LossCase> {};
 TEST_P(CrossEntropy, loss_and_gradient_equal_the_golden_file) {
   const LossCase& p = GetParam();
@@ -174,7 +187,9 @@ INSTANTIATE_TEST_SUITE_P(
                       LossCase{"cross_entropy_ls0.1_sum", 0.1, 0, false}, LossCase{"cross_entropy_ls0.1_none", 0.1, 0, false},
                       LossCase{"cross_entropy_large_ls0_mean", 0, 0, true}, LossCase{"cross_entropy_large_ls0_sum", 0, 0, false},
                       LossCase{"cross_entropy_large_ls0_none", 0, 0, false}, LossCase{"cross_entropy_large_ls0.1_mean", 0.1, 0, true},
-                      LossCase{"cross_entropy_large_ls0.1_sum", 0.1, 0, false}, LossCase{"cross_entropy_large_ls0.1_none", 0.1, 0, false}));
+                      LossCase{"cross_entropy_large_ls0.1_sum", 0.1, 0, false}, LossCase{"cross_entropy_large_ls0.1_none", 0.1, 0, false},
+                      LossCase{"cross_entropy_megatron_ls0.1", kMegatronSmoothing, 0, false},
+                      LossCase{"cross_entropy_large_megatron_ls0.1", kMegatronSmoothing, 0, false}));
 
 TEST(Golden, casts_to_bf16_equal_the_golden_bits) {
   const Golden g("casts/casts");

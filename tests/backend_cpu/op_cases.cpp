@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "tests/backend_cpu/op_cases_more.hpp"
+
 namespace nemo::backend_cpu {
 
 namespace {
@@ -39,6 +41,41 @@ void add_linear(std::vector<OpCase>& c) {
   c.push_back({"linear_wgrad_heads", "linear_wgrad", {x({2, 9, 4, 12}, 0.3), x({2, 9, 40})}, {grad({4, 12, 40})}, {}, true, true});
   c.push_back({"bias_grad", "bias_grad", {x({300, 60}, 0.1)}, {grad({60})}, {}, true, true});
   c.push_back({"bias_grad_2", "bias_grad", {x({2, 3, 4, 5})}, {grad({4, 5})}, {{"axes", 2}}, true, true});
+}
+
+void add_fused_linear(std::vector<OpCase>& c) {
+  for (const char* kind : {"gelu_tanh", "relu2"}) {
+    const Attrs attrs{{"kind", kind}};
+    const std::string s = kind;
+    c.push_back({"linear_activation_" + s,
+                 "linear_activation",
+                 {x({3, 16, 40}), x({24, 40}, 0.2), x({24})},
+                 {x({3, 16, 24}), x({3, 16, 24})},
+                 attrs,
+                 false,
+                 true});
+    c.push_back({"linear_activation_only_" + s,
+                 "linear_activation",
+                 {x({3, 16, 40}), x({24, 40}, 0.2), none()},
+                 {x({3, 16, 24}), none()},
+                 attrs,
+                 false,
+                 true});
+    c.push_back({"linear_dgrad_activation_" + s,
+                 "linear_dgrad_activation",
+                 {x({3, 16, 24}), x({24, 40}, 0.2), x({3, 16, 40})},
+                 {x({3, 16, 40}), none()},
+                 attrs,
+                 false,
+                 true});
+  }
+  c.push_back({"linear_dgrad_activation_bias",
+               "linear_dgrad_activation",
+               {x({3, 16, 24}), x({24, 40}, 0.2), x({3, 16, 40})},
+               {x({3, 16, 40}), grad({40})},
+               {{"kind", "gelu_tanh"}},
+               true,
+               true});
 }
 
 void add_norms(std::vector<OpCase>& c) {
@@ -171,6 +208,14 @@ void add_optimizers(std::vector<OpCase>& c) {
   const Shape n{40001};
   const Operand hyper{Role::hyper, {8}, 0, 1};
   c.push_back({"sum_squares", "sum_squares", {x(n)}, {{Role::total, {}, 0, 1}}, {{"accumulate", 0}}, true, false});
+  c.push_back({"add_scalar", "add_scalar", {acc({})}, {{Role::total, {}, 0, 1}}, {}, true, false});
+  c.push_back({"clip_coefficient",
+               "clip_coefficient",
+               {{Role::totals, {3}, 0, 1}, hyper},
+               {hyper, {Role::totals, {3}, 0, 1}},
+               {{"max_norm", 0.3}},
+               false,
+               false});
   c.push_back({"adamw", "adamw", {x(n), hyper}, {x(n), state(n), state(n), state(n)}, {{"weight_decay", 0.1}}, false, false});
   c.push_back({"adamw_no_master", "adamw", {x(n), hyper}, {x(n), none(), x(n), {Role::positive, n, 0, 1}}, {}, false, false});
   c.push_back({"sgd", "sgd", {x(n), hyper}, {x(n), state(n), state(n)}, {{"momentum", 0.9}, {"weight_decay", 0.1}}, false, false});
@@ -194,16 +239,27 @@ Array make(const Operand& o, nemo_dtype compute, uint64_t seed) {
       for (int64_t i = 0; i < a.size(); ++i) a.set(i, 1 + 0.25 * std::fabs(a.get(i)));
       return a;
     }
+    case Role::e4m3:
+      return random(NEMO_DTYPE_E4M3);
+    case Role::e5m2:
+      return random(NEMO_DTYPE_E5M2);
     case Role::ids: {
       Array a(NEMO_DTYPE_I32, o.shape);
       for (int64_t i = 0; i < a.size(); ++i)
         a.set(i, static_cast<double>((i * 7919 + static_cast<int64_t>(seed) * 104729) % 1000003 % o.limit));
       return a;
     }
+    case Role::permutation: {
+      Array a(NEMO_DTYPE_I32, o.shape);
+      for (int64_t i = 0; i < a.size(); ++i) a.set(i, static_cast<double>((i * 7919 + static_cast<int64_t>(seed)) % a.size()));
+      return a;
+    }
     case Role::rng:
       return Array(NEMO_DTYPE_I64, o.shape, {1234, 5});
     case Role::hyper:
       return Array(NEMO_DTYPE_F64, o.shape, {0.01, 0.9, 0.95, 1e-8, 0.1, 0.05, 0.5, 0});
+    case Role::totals:
+      return Array(NEMO_DTYPE_F64, o.shape, {50, 12, 4});
     case Role::total:
       return Array(NEMO_DTYPE_F64, o.shape, {2.5});
     default:
@@ -211,17 +267,94 @@ Array make(const Operand& o, nemo_dtype compute, uint64_t seed) {
   }
 }
 
+std::vector<OpCase> quantize_cases() {
+  std::vector<OpCase> c;
+  const Operand amax = scale({}), factor = acc({}), history = scale({3, 5});
+  const auto e4m3 = [](Shape s) { return Operand{Role::e4m3, std::move(s), 0, 1}; };
+  const auto e5m2 = [](Shape s) { return Operand{Role::e5m2, std::move(s), 0, 1}; };
+  const Shape a{2, 136, 400}, at{400, 2, 136};
+  c.push_back({"amax", "amax", {x(a, 0.3)}, {factor}, {}, false, true});
+  c.push_back({"glu_amax", "glu_amax", {x(a), x(a)}, {x(a), factor}, {}, false, true});
+  c.push_back({"glu_grad_amax", "glu_grad_amax", {x(a), x(a), x(a)}, {x(a), x(a), factor}, {{"kind", "gelu_tanh"}}, false, true});
+  const Shape rows{300, 80}, d{80}, r{300};
+  c.push_back({"rms_norm_amax", "rms_norm_amax", {x(rows), x(d)}, {x(rows), acc(r), factor}, {}, false, true});
+  c.push_back({"add_rms_norm_amax", "add_rms_norm_amax", {x(rows), x(rows), x(d)}, {x(rows), x(rows), acc(r), factor}, {}, false, true});
+  c.push_back({"rms_norm_grad_add_amax",
+               "rms_norm_grad_add_amax",
+               {x(rows, 0.1), x(rows), x(d), scale(r), x(rows)},
+               {x(rows), grad(d), factor},
+               {},
+               true,
+               true});
+  c.push_back({"quantize", "quantize", {x(a), amax}, {e4m3(a), e4m3(at), factor}, {{"dtype", "e4m3"}, {"margin", 1}}, false, true});
+  c.push_back({"quantize_rows", "quantize", {x(a, 1e-4), amax}, {e5m2(a), none(), factor}, {{"dtype", "e5m2"}}, false, true});
+  c.push_back({"quantize_turned",
+               "quantize",
+               {x({48, 4, 64}), scale({3})},
+               {none(), e5m2({4, 64, 48}), factor, history},
+               {{"dtype", "e5m2"}, {"contract", 2}, {"index", 1}},
+               false,
+               false});
+  c.push_back({"recent_amax", "recent_amax", {scale({7, 300})}, {acc({7}), scale({7, 300})}, {}, false, false});
+  c.push_back({"recent_amax_newest", "recent_amax", {history}, {acc({3}), history}, {{"algorithm", "most_recent"}}, false, false});
+  return c;
+}
+
+std::vector<OpCase> linear_fp8_cases(const char* result) {
+  std::vector<OpCase> c;
+  const Operand factor = scale({});
+  const auto e4m3 = [](Shape s) { return Operand{Role::e4m3, std::move(s), 0, 1}; };
+  const auto e5m2 = [](Shape s) { return Operand{Role::e5m2, std::move(s), 0, 0.3}; };
+  const Attrs plain{{"dtype", result}}, two{{"dtype", result}, {"contract", 2}};
+  c.push_back(
+      {"linear_fp8", "linear_fp8", {e4m3({2, 72, 272}), e4m3({4, 12, 272}), factor, factor}, {x({2, 72, 4, 12})}, plain, false, true});
+  c.push_back(
+      {"linear_fp8_2", "linear_fp8", {e4m3({2, 72, 4, 64}), e4m3({96, 4, 64}), factor, factor}, {x({2, 72, 96})}, two, false, true});
+  c.push_back({"linear_dgrad_fp8",
+               "linear_dgrad_fp8",
+               {e5m2({2, 72, 4, 12}), e4m3({272, 4, 12}), factor, factor},
+               {x({2, 72, 272})},
+               plain,
+               false,
+               true});
+  c.push_back({"linear_wgrad_fp8",
+               "linear_wgrad_fp8",
+               {e5m2({4, 12, 2, 72}), e4m3({272, 2, 72}), factor, factor},
+               {grad({4, 12, 272})},
+               {},
+               true,
+               false});
+  return c;
+}
+
 }  // namespace
+
+std::vector<OpCase> narrow_cases(nemo_dtype compute) {
+  const char* result = compute == NEMO_DTYPE_BF16 ? "bf16" : compute == NEMO_DTYPE_F16 ? "f16" : "f32";
+  std::vector<OpCase> c = quantize_cases();
+  for (OpCase& l : linear_fp8_cases(result)) c.push_back(std::move(l));
+  if (compute != NEMO_DTYPE_F32)
+    c.push_back({"linear_fp8_bias",
+                 "linear_fp8",
+                 {{Role::e4m3, {144, 272}, 0, 1}, {Role::e4m3, {48, 272}, 0, 1}, scale({}), scale({}), x({48})},
+                 {x({144, 48})},
+                 {{"dtype", result}},
+                 false,
+                 true});
+  return c;
+}
 
 const std::vector<OpCase>& op_cases() {
   static const std::vector<OpCase> cases = [] {
     std::vector<OpCase> c;
     add_linear(c);
+    add_fused_linear(c);
     add_norms(c);
     add_attention(c);
     add_elementwise(c);
     add_losses(c);
     add_optimizers(c);
+    add_more_cases(c);
     return c;
   }();
   return cases;

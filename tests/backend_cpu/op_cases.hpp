@@ -10,7 +10,24 @@
 namespace nemo::backend_cpu {
 
 // dense: like compute, but never laid out with strides.
-enum class Role { compute, dense, positive, acc, positive_acc, grad, ids, rng, hyper, state, total, absent };
+enum class Role {
+  compute,
+  dense,
+  positive,
+  acc,
+  positive_acc,
+  grad,
+  ids,
+  permutation,
+  rng,
+  hyper,
+  state,
+  total,
+  totals,
+  e4m3,
+  e5m2,
+  absent
+};
 
 struct Operand {
   Role role = Role::absent;
@@ -30,6 +47,8 @@ struct OpCase {
 inline void PrintTo(const OpCase& c, std::ostream* out) { *out << c.name; }
 
 const std::vector<OpCase>& op_cases();
+// Ops of 8-bit floats, which compute in f32, bf16 and f16 only.
+std::vector<OpCase> narrow_cases(nemo_dtype compute);
 
 // Arrays for a case; random values are representable in bf16, so that all dtypes compute from the same numbers. Outputs hold values too.
 Arrays make_inputs(const OpCase& c, nemo_dtype compute);

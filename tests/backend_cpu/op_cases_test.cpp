@@ -50,6 +50,12 @@ TEST_P(Ops, bf16_agrees_with_f32) {
     if (a[i].present()) expect_close(a[i], b[i], kBf16, "output " + std::to_string(i));
 }
 
+TEST_P(Ops, f16_agrees_with_f32) {
+  const Arrays a = run(device(), GetParam(), F16), b = run(device(), GetParam(), F32);
+  for (size_t i = 0; i < a.size(); ++i)
+    if (a[i].present()) expect_close(a[i], b[i], kF16, "output " + std::to_string(i));
+}
+
 TEST_P(Ops, repeat_gives_the_same_bits) {
   for (nemo_dtype dtype : {F32, BF16}) {
     const Arrays a = run(device(), GetParam(), dtype);
@@ -140,6 +146,7 @@ TEST_P(ElementwiseOps, outputs_may_take_the_memory_of_an_elementwise_input) {
 TEST(Coverage, every_op_of_the_backend_has_a_case) {
   std::set<std::string> covered;
   for (const OpCase& c : op_cases()) covered.insert(c.op);
+  for (const OpCase& c : narrow_cases(F32)) covered.insert(c.op);
   std::vector<std::string> unsupported;
   for (const char* op : {
 #define NEMO_OP(name, signature, whole, attributes) #name,

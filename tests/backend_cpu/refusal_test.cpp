@@ -18,8 +18,9 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 TEST(Refusal, names_op_scope_dtypes_and_shapes) {
-  const Array half(NEMO_DTYPE_F16, {2, 3});
-  EXPECT_THAT(message_of("add", {half, half}, {half}), AllOf(HasSubstr("add"), HasSubstr("test.scope"), HasSubstr("f16[2 3]")));
+  const Array quantized(NEMO_DTYPE_E4M3, {2, 3});
+  EXPECT_THAT(message_of("add", {quantized, quantized}, {quantized}),
+              AllOf(HasSubstr("add"), HasSubstr("test.scope"), HasSubstr("e4m3[2 3]")));
 }
 TEST(Refusal, collectives_have_no_kernel) {
   EXPECT_THAT(message_of("all_reduce", {Array(F32, {2})}, {Array(F32, {2})}, {{"mesh", "tp"}}),

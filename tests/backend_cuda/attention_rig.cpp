@@ -51,6 +51,7 @@ const nemo_host_api& host_api() {
     a.config_has = [](const nemo_config* c, nemo_str path) -> uint8_t { return c->values.count(text(path)) != 0; };
     a.config_int = get<int64_t>;
     a.config_bool = get<uint8_t>;
+    a.config_float = get<double>;
     return a;
   }();
   return api;
@@ -73,7 +74,7 @@ const nemo_backend_api& load(const std::string& plugin) {
 }
 
 nemo_config config_of(const Settings& s) {
-  return {{{"threads", 0}, {"autotune", 0}, {"deterministic", s.deterministic}, {"cudnn", s.cudnn}}};
+  return {{{"threads", 0}, {"autotune", 0}, {"deterministic", s.deterministic}, {"determinism_limit", 1}, {"cudnn", s.cudnn}}};
 }
 
 int64_t width(nemo_dtype d) { return d == NEMO_DTYPE_BF16 ? 2 : 4; }

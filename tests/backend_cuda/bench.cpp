@@ -64,8 +64,45 @@ void norms(int64_t rows, int64_t d) {
 
 void all_norms() {
   norms(65536, 768);
-  norms(16384, 2048);
+  norms(16384, 1600);
+  norms(32768, 2048);
   norms(8192, 4096);
+}
+
+double seconds(const std::string& op, const Arrays& in, const Arrays& out, const Attrs& attrs = {}, uint32_t flags = 0) {
+  return gpu()->time(op, in, out, attrs, flags, 10);
+}
+
+// A fusion beside what it replaces: `a` rows, an MLP of d -> f -> d.
+void fused_mlp(const char* name, int64_t a, int64_t d, int64_t f) {
+  const Array x = filled(BF16, {a, d}), up = filled(BF16, {f, d}, 0.03), down = filled(BF16, {d, f}, 0.03), bias = filled(BF16, {f}),
+              h = filled(BF16, {a, f}), b = Array(F32, {f});
+  const Attrs gelu{{"kind", "gelu_tanh"}};
+  std::printf("%s: rows %lld, %lld -> %lld\n", name, static_cast<long long>(a), static_cast<long long>(d), static_cast<long long>(f));
+  const double flops = 2.0 * static_cast<double>(a) * static_cast<double>(d) * static_cast<double>(f);
+  row("  linear with bias", seconds("linear", {x, up, bias}, {h}), flops, 0);
+  row("  activation", seconds("activation", {h}, {h}, gelu), 0, 0);
+  row("  linear_activation", seconds("linear_activation", {x, up, bias}, {h, h}, gelu), flops, 0);
+  row("  linear_dgrad", seconds("linear_dgrad", {x, down}, {h}), flops, 0);
+  row("  activation_grad", seconds("activation_grad", {h, h}, {h}, gelu), 0, 0);
+  row("  linear_dgrad_activation", seconds("linear_dgrad_activation", {x, down, h}, {h, Array()}, gelu), flops, 0);
+  row("  linear without bias", seconds("linear", {x, up, Array()}, {h}), flops, 0);
+  row("  bias_grad of up", seconds("bias_grad", {h}, {b}, {}, NEMO_LAUNCH_ACCUMULATE), 0, 0);
+  row("  linear_dgrad_activation with bias_grad", seconds("linear_dgrad_activation", {x, down, h}, {h, b}, gelu, NEMO_LAUNCH_ACCUMULATE),
+      flops, 0);
+}
+
+void all_fused() {
+  fused_mlp("124M", 65536, 768, 3072);
+  fused_mlp("1558M", 16384, 1600, 6400);
+}
+
+void memory_bound() {
+  const Array q = filled(BF16, {8, 2048, 32, 64}), k = filled(BF16, {4, 8192, 8, 64});
+  bandwidth("rope 8x2048x32x64", "rope", {q, Array(I32, {8, 2048})}, {q}, {{"inv_freq", std::vector<double>(32, 0.1)}});
+  bandwidth("rope 4x8192x8x64", "rope", {k, Array(I32, {4, 8192})}, {k}, {{"inv_freq", std::vector<double>(32, 0.1)}});
+  const Array logits = filled(BF16, {4096, 50304}), r = filled(F32, {4096});
+  bandwidth("cross_entropy 4096x50304", "cross_entropy", {logits, some_ids(4096, 50304)}, {r, r});
 }
 
 void run() {
@@ -75,6 +112,7 @@ void run() {
   product("1B gate+up 16384x16384x2048", 16384, 16384, 2048);
   product("8B qkv 8192x6144x4096", 8192, 6144, 4096);
   all_norms();
+  all_fused();
   const Array f = filled(BF16, {16384, 8192});
   bandwidth("glu 16384x8192", "glu", {f, f}, {f});
   bandwidth("glu_grad", "glu_grad", {f, f, f}, {f, f});
@@ -82,8 +120,7 @@ void run() {
   bandwidth("gelu_tanh 65536x3072", "activation", {h}, {h}, {{"kind", "gelu_tanh"}});
   bandwidth("gelu_tanh grad", "activation_grad", {h, h}, {h}, {{"kind", "gelu_tanh"}});
   bandwidth("bias_grad 65536x3072", "bias_grad", {h}, {Array(F32, {3072})});
-  const Array q = filled(BF16, {8, 2048, 32, 64});
-  bandwidth("rope 8x2048x32x64", "rope", {q, Array(I32, {8, 2048})}, {q}, {{"inv_freq", std::vector<double>(32, 0.1)}});
+  memory_bound();
   const int64_t n = 100000000;
   Array hyper(F64, {8}, {0.001, 0.9, 0.95, 1e-8, 0.1, 0.05, 0.5, 0});
   {
@@ -94,7 +131,6 @@ void run() {
   {
     product("124M head 4096x50304x768", 4096, 50304, 768);
     const Array logits = filled(BF16, {4096, 50304}), r = filled(F32, {4096});
-    bandwidth("cross_entropy 4096x50304", "cross_entropy", {logits, some_ids(4096, 50304)}, {r, r});
     bandwidth("cross_entropy_grad", "cross_entropy_grad", {r, logits, some_ids(4096, 50304), r}, {logits});
   }
   const Array dy = filled(BF16, {16384, 2048});
@@ -118,12 +154,16 @@ void run() {
 }  // namespace
 }  // namespace nemo::backend_cuda
 
-// usage: bench_cuda_kernels [norms]
-int main(int argc, char**) {
+// usage: bench_cuda_kernels [norms|fused|memory]
+int main(int argc, char** argv) {
   std::string reason;
   if (nemo::backend_cuda::device_count(&reason) == 0) {
     std::printf("no GPU: %s\n", reason.c_str());
     return 1;
   }
-  argc > 1 ? nemo::backend_cuda::all_norms() : nemo::backend_cuda::run();
+  const std::string part = argc > 1 ? argv[1] : "";
+  part == "norms"   ? nemo::backend_cuda::all_norms()
+  : part == "fused"  ? nemo::backend_cuda::all_fused()
+  : part == "memory" ? nemo::backend_cuda::memory_bound()
+                    : nemo::backend_cuda::run();
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "nemo/cpp/node.hpp"
 #include "tests/backend_cpu/fake_host.hpp"
 
 namespace nemo::backend_cuda {
@@ -25,6 +26,10 @@ const nemo_host_api& host_api() {
       *out = 1;
       return nullptr;
     };
+    a.config_float = [](const nemo_config*, nemo_str, double* out) -> nemo_error* {
+      *out = 1;  // determinism_limit
+      return nullptr;
+    };
     return a;
   }();
   return api;
@@ -40,10 +45,7 @@ const nemo_backend_api& load() {
   return *static_cast<const nemo_backend_api*>(plugin->components[0].api);
 }
 
-uint64_t width(nemo_dtype d) {
-  if (d == NEMO_DTYPE_F64 || d == NEMO_DTYPE_I64) return 8;
-  return d == NEMO_DTYPE_BF16 ? 2 : 4;
-}
+uint64_t width(nemo_dtype d) { return static_cast<uint64_t>(sdk::size_of(d)); }
 
 // Bytes from the first to the last element of a tensor.
 uint64_t extent(const nemo_tensor& t) {

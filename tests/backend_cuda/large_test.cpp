@@ -18,8 +18,25 @@ std::vector<OpCase> large_cases() {
   c.push_back({"linear_bias", "linear", {x({512, 768}), x({2304, 768}, 0.03), x({2304})}, {x({512, 2304})}, {}, false, true});
   c.push_back({"dgrad", "linear_dgrad", {x({512, 1536}), x({1536, 768}, 0.03)}, {x({512, 768})}, {}, false, true});
   c.push_back({"wgrad", "linear_wgrad", {x({1024, 768}, 0.03), x({1024, 512})}, {grad({768, 512})}, {}, true, true});
-  for (const int64_t d : {768, 2048, 16384}) {
-    const int64_t rows = 2000000 / d;
+  for (const char* kind : {"gelu_tanh", "silu"}) {
+    const std::string s = kind;
+    c.push_back({"linear_activation_" + s,
+                 "linear_activation",
+                 {x({512, 768}), x({1600, 768}, 0.03), x({1600})},
+                 {x({512, 1600}), x({512, 1600})},
+                 {{"kind", kind}},
+                 false,
+                 true});
+    c.push_back({"linear_dgrad_activation_" + s,
+                 "linear_dgrad_activation",
+                 {x({512, 768}, 0.1), x({768, 1600}, 0.03), x({512, 1600})},
+                 {x({512, 1600}), grad({1600})},
+                 {{"kind", kind}},
+                 true,
+                 true});
+  }
+  for (const int64_t d : {64, 768, 1600, 2048, 4096, 8192, 16384}) {
+    const int64_t rows = 700000 / d + 3;
     const Shape a{rows, d}, w{d}, r{rows};
     const std::string s = std::to_string(d);
     c.push_back({"rms_norm_" + s, "add_rms_norm", {x(a), x(a), x(w)}, {x(a), x(a), acc(r)}, {}, false, true});

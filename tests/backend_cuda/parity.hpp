@@ -24,6 +24,7 @@ inline Tolerance budget(const OpCase& c, nemo_dtype dtype) {
   if (dtype != BF16) return {1e-4, 0};
   if (c.op == "attention" || c.op == "attention_grad") return {4.0 / 256, 0};
   if (c.op == "linear_cross_entropy" || c.op == "linear_cross_entropy_train") return {3.0 / 256, 0};
+  if (c.op == "linear_activation" || c.op == "linear_dgrad_activation") return {2.0 / 256, 1.01 / 128};
   if (c.op == "linear" && c.inputs[2].role != Role::absent) return {1.0 / 256, 1.01 / 128};
   return {1e-4, 1.01 / 128};
 }

@@ -48,6 +48,14 @@ double sgemm_rate() {
   return best;
 }
 
+// The kernels that OpenBLAS runs with, which OPENBLAS_CORETYPE of the environment can make slow ones.
+std::string kernels() {
+  void* library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+  const auto name = library == nullptr ? nullptr : reinterpret_cast<char* (*)()>(dlsym(library, "openblas_get_corename"));
+  if (name == nullptr) throw Error(Code::kNotFound, "libopenblas.so.0 cannot be used");
+  return std::string(name()) + " kernels" + (std::getenv("OPENBLAS_CORETYPE") == nullptr ? "" : ", by OPENBLAS_CORETYPE");
+}
+
 struct Row {
   int64_t batch, seq;
   double tokens_per_s, gflops;
@@ -67,7 +75,7 @@ Row train(plugin::Registry& registry, const plugin::HostTable& table, int64_t ba
   runtime::Engine engine(setup, options);
   engine.allocate();
   engine.state().initialize(1);
-  runtime::Optimizer optimizer(engine.device(), engine.state(), settings);
+  runtime::Optimizer optimizer(engine.device(), engine.state(), settings, engine.sync());
   const auto source = runtime::DataSource::open(setup, *table.api(), nullptr, {"train", options.facts, batch, batch * (steps + 1), 1});
   runtime::Program& program = engine.program(passes::Purpose::kTrain);
   std::vector<double> seconds;
@@ -98,7 +106,8 @@ int main(int argc, char** argv) try {
   double sgemm = sgemm_rate();
   const Row rows[] = {train(registry, table, 4, 64, steps), train(registry, table, 1, 1024, steps)};
   sgemm = std::max(sgemm, sgemm_rate());
-  std::printf("GPT-2 124M, f32, whole training steps; sgemm 2048^3 on this machine in this run: %.1f GFLOP/s\n", sgemm);
+  std::printf("GPT-2 124M, f32, whole training steps; sgemm 2048^3 on this machine in this run: %.1f GFLOP/s (%s)\n", sgemm,
+              kernels().c_str());
   std::printf("%-14s %12s %12s %14s\n", "batch x seq", "tokens/s", "GFLOP/s", "over sgemm");
   for (const Row& r : rows)
     std::printf("%3lld x %-8lld %12.1f %12.1f %14.2f\n", static_cast<long long>(r.batch), static_cast<long long>(r.seq), r.tokens_per_s,

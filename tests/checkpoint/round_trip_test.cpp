@@ -113,6 +113,30 @@ TEST(checkpoint, converts_between_f32_and_bf16_on_reading) {
   EXPECT_TRUE(std::isnan(float_of_bf16(narrow[3])));
 }
 
+TEST(checkpoint, converts_f16_to_and_from_the_other_floats_on_reading) {
+  const TemporaryFolder folder;
+  const std::vector<float> exact = {1.0f, -65504.0f, 0x1p-24f, INFINITY};
+  const std::vector<uint16_t> f16{0x3c00, 0xfbff, 0x0001, 0x7c00}, bf16{0x3f80, 0xc77f, 0x3380, 0x7f80};
+  {
+    Writer writer(folder.path() / "a");
+    writer.write(kParameters, {"f16", NEMO_DTYPE_F16, {4}, f16.data()});
+    writer.write(kParameters, {"f32", NEMO_DTYPE_F32, {4}, exact.data()});
+    writer.write(kParameters, {"bf16", NEMO_DTYPE_BF16, {4}, bf16.data()});
+    writer.commit({});
+  }
+  const Reader reader(folder.path() / "a");
+  std::vector<float> wide(4);
+  reader.read(kParameters, {"f16", NEMO_DTYPE_F32, {4}, wide.data()});
+  EXPECT_EQ(wide, exact);
+  std::vector<uint16_t> narrow(4);
+  reader.read(kParameters, {"f32", NEMO_DTYPE_F16, {4}, narrow.data()});
+  EXPECT_EQ(narrow, f16);
+  reader.read(kParameters, {"bf16", NEMO_DTYPE_F16, {4}, narrow.data()});
+  EXPECT_EQ(narrow, (std::vector<uint16_t>{0x3c00, 0xfbf8, 0x0001, 0x7c00}));
+  reader.read(kParameters, {"f16", NEMO_DTYPE_BF16, {4}, narrow.data()});
+  EXPECT_EQ(narrow, (std::vector<uint16_t>{0x3f80, 0xc780, 0x3380, 0x7f80}));
+}
+
 TEST(checkpoint, refuses_another_shape_dtype_or_name_and_says_both) {
   const TemporaryFolder folder;
   write_sample(folder.path() / "a", 1);

@@ -59,6 +59,20 @@ TEST(MegatronData, batches_are_the_golden_samples_with_resets_and_masks) {
   }
 }
 
+TEST(MegatronData, the_stream_is_the_same_from_kept_index_maps) {
+  const std::string folder = fresh_dir("kept_maps") + "/maps";
+  const nlohmann::json paths{"0.3", data("text_u16"), "0.7", data("text_i32")};
+  DataPlugin plain("megatron", {{"paths", paths}}), kept("megatron", {{"paths", paths}, {"index_mapping_dir", folder}});
+  const auto expected = read_stream(plain, {}, 20);
+  EXPECT_EQ(read_stream(kept, {}, 20), expected);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 20)
+      << "five files of each dataset, for one epoch and for its share of the blend";
+  EXPECT_EQ(read_stream(kept, {}, 20), expected);
+  std::filesystem::remove_all(folder);
+  write_bytes(folder, "a file where the folder should be");
+  EXPECT_EQ(error_of([&] { kept.open({}); }).facts["path"], "index_mapping_dir");
+}
+
 TEST(MegatronData, the_jobs_seed_is_used_where_none_is_set) {
   DataPlugin unset("megatron", {{"paths", {data("text_u16")}}}), set("megatron", {{"paths", {data("text_u16")}}, {"seed", 9}});
   Open open;

@@ -16,17 +16,17 @@ void put(std::string& bytes, T value) {
 class DataFault : public Sandbox {
  protected:
   // A Megatron pair of 32 documents of 60 uint16 tokens below 50, and a recipe for it.
-  void write_indexed(const std::string& prefix) {
-    constexpr int64_t kDocuments = 32, kTokens = 60;
+  void write_indexed(const std::string& prefix, int64_t documents = 32) {
+    constexpr int64_t kTokens = 60;
     std::string index("MMIDIDX\0\0", 9), tokens;
     put<uint64_t>(index, 1);
     put<uint8_t>(index, 8);
-    put<uint64_t>(index, kDocuments);
-    put<uint64_t>(index, kDocuments + 1);
-    for (int64_t i = 0; i < kDocuments; ++i) put<int32_t>(index, kTokens);
-    for (int64_t i = 0; i < kDocuments; ++i) put<int64_t>(index, i * kTokens * 2);
-    for (int64_t i = 0; i <= kDocuments; ++i) put<int64_t>(index, i);
-    for (int64_t i = 0; i < kDocuments * kTokens; ++i) put<uint16_t>(tokens, static_cast<uint16_t>(i * i % 50));
+    put<uint64_t>(index, documents);
+    put<uint64_t>(index, documents + 1);
+    for (int64_t i = 0; i < documents; ++i) put<int32_t>(index, kTokens);
+    for (int64_t i = 0; i < documents; ++i) put<int64_t>(index, i * kTokens * 2);
+    for (int64_t i = 0; i <= documents; ++i) put<int64_t>(index, i);
+    for (int64_t i = 0; i < documents * kTokens; ++i) put<uint16_t>(tokens, static_cast<uint16_t>(i * i % 50));
     write(prefix + ".idx", index);
     write(prefix + ".bin", tokens);
     write("indexed.toml", R"([model]
@@ -89,6 +89,11 @@ TEST_F(DataFault, a_sound_indexed_dataset_trains) {
 TEST_F(DataFault, a_missing_indexed_dataset_is_placed) {
   write_indexed("elsewhere");
   EXPECT_THAT(train_indexed(), fails_with(kUsage, "indexed.toml:9:1: data.paths", "indexed.idx"));
+}
+
+TEST_F(DataFault, an_empty_indexed_dataset_is_placed_and_named) {
+  write_indexed("indexed", 0);
+  EXPECT_THAT(train_indexed(), fails_with(kUsage, "indexed.toml:9:1: data.paths", "indexed.idx: the dataset is empty"));
 }
 
 TEST_F(DataFault, a_truncated_index_says_expected_and_found) {

@@ -32,6 +32,22 @@ TEST_F(PluginFault, each_refused_candidate_says_why) {
                          "plugins/wrong_major.so: built for SDK 2.3, this host serves 1.x; rebuild it", kInstallFolder));
 }
 
+TEST_F(PluginFault, a_library_that_is_no_plugin_is_refused_by_name) {
+  fs::create_directories(folder() / "one");
+  fs::copy_file(E2E_FIXTURES "/no_plugin.so", folder() / "one/no_plugin.so");
+  EXPECT_THAT(pretrain("run", {"model.plugin=no_plugin", "plugins.paths=[\"one\"]"}),
+              fails_with(kUsage, "no model plugin \"no_plugin\"", "one ([plugins].paths): 1 librar", "one/no_plugin.so: no nemo plugin"));
+  EXPECT_FALSE(fs::exists(run_folder("run")));
+}
+
+TEST_F(PluginFault, a_plugin_of_another_abi_major_says_both_and_what_to_do) {
+  fs::create_directories(folder() / "one");
+  fs::copy_file(E2E_FIXTURES "/wrong_major.so", folder() / "one/wrong_major.so");
+  EXPECT_THAT(pretrain("run", {"model.plugin=tiny", "plugins.paths=[\"one\"]"}),
+              fails_with(kUsage, "no model plugin \"tiny\"", "one/wrong_major.so: built for SDK 2.3, this host serves 1.x; rebuild it"));
+  EXPECT_FALSE(fs::exists(run_folder("run")));
+}
+
 TEST_F(PluginFault, the_environment_adds_folders_and_each_is_accounted_for) {
   Command command = pretraining("run", {"model.plugin=tiny"});
   command.environment["NEMO_PLUGIN_PATH"] = "/nonexistent-folder:plugins:" + (folder() / "plugins").string();

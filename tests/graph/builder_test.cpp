@@ -1,6 +1,8 @@
 // What a model plugin may and may not do while it builds.
 #include "core/graph/builder.hpp"
 
+#include <chrono>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -90,6 +92,36 @@ TEST(Builder, blocks_do_not_nest_and_end_only_once) {
   EXPECT_EQ(m.graph.blocks.size(), 1u);
   m.builder.block_end();
   EXPECT_THAT(message_of(kBad, [&] { m.builder.block_end(); }), HasSubstr("block_end"));
+}
+
+TEST(Builder, what_is_opened_is_closed_before_the_build_ends) {
+  Model m;
+  m.builder.finish();
+  m.builder.block_begin("layer", 3);
+  EXPECT_THAT(message_of(kBad, [&] { m.builder.finish(); }), HasSubstr("block 'layer' 3 is not closed"));
+  m.builder.block_end();
+  m.builder.scope_push("layers.3");
+  m.builder.scope_push("mlp");
+  EXPECT_THAT(message_of(kBad, [&] { m.builder.finish(); }), HasSubstr("scope 'layers.3.mlp' is not closed"));
+  m.builder.scope_pop();
+  m.builder.scope_pop();
+  m.builder.finish();
+}
+
+// Looking through all earlier ones for each would take minutes here.
+TEST(Builder, a_hundred_thousand_parameters_and_inputs_are_declared_in_time) {
+  Model m;
+  const auto start = std::chrono::steady_clock::now();
+  constexpr int64_t kMany = 100000;
+  for (int64_t i = 0; i < kMany; ++i) {
+    m.parameter("layers." + std::to_string(i) + ".w", {4});
+    m.builder.input("tokens");
+    m.builder.input("segments");
+  }
+  EXPECT_EQ(m.graph.parameters.size(), static_cast<size_t>(kMany));
+  EXPECT_EQ(m.graph.find_input("tokens"), 2u);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  EXPECT_THAT(message_of(kBad, [&] { m.parameter("layers.77.w", {4}); }), HasSubstr("'layers.77.w' is declared twice"));
 }
 
 TEST(Builder, scopes_join_with_dots_and_pop_only_what_was_pushed) {

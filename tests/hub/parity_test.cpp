@@ -31,7 +31,7 @@ TEST_P(ModelFolder, reads_the_config_of_transformers_4) {
 
 INSTANTIATE_TEST_SUITE_P(, ModelFolder,
                          ::testing::Values("gpt2", "gpt2_fp16", "llama", "llama3_rope_tied", "llama_linear_rope", "llama_yarn_bias",
-                                           "gemma2", "phi3", "nemotron"),
+                                           "gemma2", "phi3", "nemotron", "gpt_oss", "nemotron_h_moe"),
                          [](const auto& info) { return info.param; });
 
 TEST(Parity, another_weight_is_missed) {

@@ -43,6 +43,40 @@ TEST(Fuse, add_and_norm_forward) { expect_golden("fuse_add_norm", residual("rms_
 TEST(Fuse, norm_gradient_and_residual_gradient) { expect_golden("fuse_norm_grad_add", trained(residual("rms_norm")), everything); }
 TEST(Fuse, layer_norm_and_its_gradient) { expect_golden("fuse_layer_norm", trained(residual("layer_norm")), everything); }
 
+// Up, activation, down, with biases.
+Draft mlp() {
+  Draft d;
+  const ValueId up = d.biased(d.embedded(), "up", {16, "mlp", {}});
+  const ValueId act = d.builder.op("activation", {up}, {{"kind", std::string("gelu_tanh")}})[0];
+  d.finish(d.biased(act, "down", {8, "embed", {}}), d.table());
+  return d;
+}
+
+TEST(Fuse, linear_and_activation_forward) { expect_golden("fuse_linear_activation", mlp().graph, everything); }
+TEST(Fuse, linear_activation_and_their_gradients) { expect_golden("fuse_linear_activation_train", trained(mlp()), everything); }
+
+TEST(Fuse, an_activation_s_argument_that_is_an_output_survives) {
+  Draft d;
+  const ValueId up = d.biased(d.embedded(), "up", {8, "mlp", {}});
+  d.builder.output("pre", up);
+  d.finish(d.builder.op("activation", {up}, {{"kind", std::string("silu")}})[0], d.table());
+  everything(d.graph);
+  graph::verify(d.graph, "fuse");
+  EXPECT_EQ(count_ops(d.graph, "linear_activation"), 1);
+}
+
+TEST(Fuse, the_slope_stays_apart_where_the_gradient_before_it_has_another_reader) {
+  Draft d;
+  const ValueId x = d.embedded();
+  const ValueId act = d.builder.op("activation", {x}, {{"kind", std::string("silu")}})[0];
+  d.finish(d.op("add", {act, d.linear(act, "proj", {8, "embed", {}})}), d.table());
+  Graph g = trained(std::move(d));
+  everything(g);
+  graph::verify(g, "fuse");
+  EXPECT_EQ(count_ops(g, "linear_dgrad_activation"), 0);
+  EXPECT_EQ(count_ops(g, "activation_grad"), 1);
+}
+
 Draft head() {
   Draft d;
   const ValueId x = d.embedded();
@@ -143,6 +177,24 @@ TEST(Fuse, under_every_recompute_policy_the_graph_stays_in_order) {
     everything(d.graph);
     EXPECT_NO_THROW(graph::verify(d.graph, "fuse"));
     EXPECT_EQ(count_ops(d.graph, "linear_cross_entropy_train"), 1);
+  }
+}
+
+TEST(Fuse, linear_and_activation_fuse_within_a_phase_under_every_recompute_policy) {
+  for (const auto recompute : {Recompute::kNone, Recompute::kSelective, Recompute::kFull}) {
+    Draft d;
+    d.builder.block_begin("layer", 0);
+    const ValueId up = d.biased(d.embedded(), "up", {16, "mlp", {}});
+    const ValueId act = d.builder.op("activation", {up}, {{"kind", std::string("gelu_tanh")}})[0];
+    const ValueId down = d.biased(act, "down", {8, "embed", {}});
+    d.builder.block_end();
+    d.finish(down, d.table());
+    differentiate(d.graph, recompute);
+    everything(d.graph);
+    EXPECT_NO_THROW(graph::verify(d.graph, "fuse"));
+    EXPECT_EQ(count_ops(d.graph, "linear_activation"), recompute == Recompute::kFull ? 2 : 1);
+    EXPECT_EQ(count_ops(d.graph, "bias_grad"), 1) << "that of up is part of the fused row";
+    EXPECT_EQ(count_ops(d.graph, "linear_dgrad_activation"), 1);
   }
 }
 

@@ -11,7 +11,8 @@ void check(cudaError_t status, const char* what) {
 
 namespace {
 
-constexpr uint64_t kLibraryBytes = uint64_t{160} << 20;  // modules that cuBLASLt and cuDNN load on first use
+// cudaMalloc hands out whole pages of this size, several small allocations from one.
+constexpr uint64_t kPage = uint64_t{2} << 20;
 
 const char* text_of(Fault fault) {
   switch (fault) {
@@ -32,12 +33,12 @@ nemo_backend::nemo_backend(int ordinal, nemo::cuda::Autotune autotune) {
   using nemo::cuda::check;
   device.ordinal = ordinal;
   make_current();
-  size_t before = 0, after = 0, total = 0;
-  check(cudaMemGetInfo(&before, &total), "memory of the device");
+  size_t left = 0, total = 0;
+  check(cudaMemGetInfo(&left, &total), "memory of the device");
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, ordinal), "device properties");
   name = properties.name;
-  memory_bytes = total;
+  memory_bytes = device.memory_bytes = total;
   device.multiprocessors = properties.multiProcessorCount;
   check(cudaStreamCreateWithFlags(&device.stream, cudaStreamNonBlocking), "stream");
   check(cudaHostAlloc(reinterpret_cast<void**>(&device.fault), sizeof(int), cudaHostAllocMapped), "fault word");
@@ -45,24 +46,30 @@ nemo_backend::nemo_backend(int ordinal, nemo::cuda::Autotune autotune) {
   staging = std::make_unique<nemo::cuda::Staging>();
   gemm_ = std::make_unique<nemo::cuda::Gemm>(ordinal, device.stream, autotune);
   device.gemm = gemm_.get();
-  check(cudaMemGetInfo(&after, &total), "memory of the device");
-  context_bytes_ = total - after;  // also what other processes hold: memory that this run cannot have
 }
 
 nemo_backend::~nemo_backend() {
   cudaSetDevice(device.ordinal);
   if (device.stream != nullptr) cudaStreamSynchronize(device.stream);
+  groups = {};
   device.attention.reset();
   gemm_.reset();
   staging.reset();
-  for (void* memory : allocated_) cudaFree(memory);
+  for (const auto& [memory, bytes] : allocated_) cudaFree(memory);
   cudaFreeHost(device.fault);
   if (device.stream != nullptr) cudaStreamDestroy(device.stream);
 }
 
 void nemo_backend::make_current() const { nemo::cuda::check(cudaSetDevice(device.ordinal), "cudaSetDevice"); }
 
-uint64_t nemo_backend::overhead_bytes() const { return context_bytes_ + nemo::cuda::kLibraryBytes; }
+uint64_t nemo_backend::overhead_bytes() const {
+  make_current();
+  size_t left = 0, total = 0;
+  nemo::cuda::check(cudaMemGetInfo(&left, &total), "memory of the device");
+  const std::lock_guard lock(mutex_);
+  const uint64_t used = total - left;
+  return used > allocated_bytes_ ? used - allocated_bytes_ : 0;
+}
 
 nemo::cuda::Prepared nemo_backend::prepare(const nemo_node& raw) {
   using nemo::sdk::Error;
@@ -71,8 +78,9 @@ nemo::cuda::Prepared nemo_backend::prepare(const nemo_node& raw) {
   const nemo::cuda::Entry* entry = nemo::cuda::find_entry(op);
   if (entry == nullptr) throw Error(NEMO_CODE_UNSUPPORTED, "cuda backend: nemo/ops.def has no op " + op);
   const nemo::cuda::Node node(raw, entry->row, nemo::cuda::kDialect);
-  if (entry->prepare == nullptr) node.refuse("this backend has no kernel for it");
-  nemo::cuda::Prepared prepared = entry->prepare(node, device);
+  const bool collective = nemo::cuda::is_collective(op);
+  if (entry->prepare == nullptr && !collective) node.refuse("this backend has no kernel for it");
+  nemo::cuda::Prepared prepared = collective ? nemo::cuda::prepare_collective(op, node, groups) : entry->prepare(node, device);
   prepared.kernel->device = &device;
   prepared.kernel->always_accumulates = node.has_attribute("accumulate") && node.integer("accumulate") != 0;
   return prepared;
@@ -90,14 +98,19 @@ void* nemo_backend::allocate(uint64_t bytes, std::string_view tag) {
                                                         " of " + std::to_string(total) + " bytes are free");
   }
   const std::lock_guard lock(mutex_);
-  allocated_.insert(memory);
+  const uint64_t taken = bytes >= nemo::cuda::kPage ? (bytes + nemo::cuda::kPage - 1) / nemo::cuda::kPage * nemo::cuda::kPage : bytes;
+  allocated_[memory] = taken;
+  allocated_bytes_ += taken;
   return memory;
 }
 
 void nemo_backend::release(void* memory) {
   if (memory == nullptr) return;
   const std::lock_guard lock(mutex_);
-  if (allocated_.erase(memory) == 0) return;
+  const auto found = allocated_.find(memory);
+  if (found == allocated_.end()) return;
+  allocated_bytes_ -= found->second;
+  allocated_.erase(found);
   cudaSetDevice(device.ordinal);
   cudaFree(memory);
 }

@@ -3,8 +3,9 @@
 
 #include <mutex>
 #include <string>
-#include <unordered_set>
+#include <unordered_map>
 
+#include "collectives.hpp"
 #include "gemm.hpp"
 #include "staging.hpp"
 #include "table.hpp"
@@ -18,6 +19,7 @@ struct nemo_backend {
   nemo::cuda::Prepared prepare(const nemo_node& node);
   void* allocate(uint64_t bytes, std::string_view tag);  // throws OUT_OF_MEMORY
   void release(void* memory);
+  // Memory in use that was not allocated here: context, code and buffers of the libraries as loaded so far, other processes.
   uint64_t overhead_bytes() const;
   // Throws where the device failed, or a kernel found a fault in its data.
   void synchronize(nemo_stream* stream);
@@ -25,13 +27,14 @@ struct nemo_backend {
   cudaStream_t stream_of(nemo_stream* s) const { return s != nullptr ? reinterpret_cast<cudaStream_t>(s) : device.stream; }
 
   nemo::cuda::Device device;
+  nemo::cuda::Groups groups;
   std::string name;
   uint64_t memory_bytes = 0;
   std::unique_ptr<nemo::cuda::Staging> staging;
 
  private:
   std::unique_ptr<nemo::cuda::Gemm> gemm_;
-  uint64_t context_bytes_ = 0;
-  std::mutex mutex_;
-  std::unordered_set<void*> allocated_;
+  mutable std::mutex mutex_;
+  std::unordered_map<void*, uint64_t> allocated_;  // and their bytes
+  uint64_t allocated_bytes_ = 0;
 };

@@ -1,6 +1,7 @@
 #include "gemm.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <vector>
 
 #include "gemm_tuner.hpp"
@@ -10,9 +11,39 @@ namespace nemo::cuda {
 namespace {
 
 constexpr uint64_t kWorkspaceLimit = uint64_t{32} << 20;  // what cuBLASLt wants on Hopper
-constexpr int kCandidates = 16;
+constexpr int kCandidates = 32;
 
-cudaDataType_t cuda_type(nemo_dtype d) { return d == NEMO_DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
+cudaDataType_t cuda_type(nemo_dtype d) {
+  switch (d) {
+    case NEMO_DTYPE_BF16:
+      return CUDA_R_16BF;
+    case NEMO_DTYPE_F16:
+      return CUDA_R_16F;
+    case NEMO_DTYPE_E4M3:
+      return CUDA_R_8F_E4M3;
+    case NEMO_DTYPE_E5M2:
+      return CUDA_R_8F_E5M2;
+    default:
+      return CUDA_R_32F;
+  }
+}
+
+bool is_8_bit(const Product& p) { return size_of(p.ab) == 1; }
+
+struct EpilogueTraits {
+  const char* name;
+  cublasLtEpilogue_t word;
+  bool bias, aux, bias_grad;
+};
+const EpilogueTraits& traits_of(Epilogue e) {
+  static constexpr EpilogueTraits all[] = {
+      {"", CUBLASLT_EPILOGUE_DEFAULT, false, false, false},         {"bias", CUBLASLT_EPILOGUE_BIAS, true, false, false},
+      {"gelu", CUBLASLT_EPILOGUE_GELU, false, false, false},        {"gelu_bias", CUBLASLT_EPILOGUE_GELU_BIAS, true, false, false},
+      {"gelu_aux", CUBLASLT_EPILOGUE_GELU_AUX, false, true, false}, {"gelu_aux_bias", CUBLASLT_EPILOGUE_GELU_AUX_BIAS, true, true, false},
+      {"dgelu", CUBLASLT_EPILOGUE_DGELU, false, true, false},       {"dgelu_bias_grad", CUBLASLT_EPILOGUE_DGELU_BGRAD, false, true, true},
+      {"bias_grad", CUBLASLT_EPILOGUE_BGRADB, false, false, true}};
+  return all[static_cast<size_t>(e)];
+}
 
 std::string key_of(const Product& p, uint32_t alignment) {
   std::string s = p.ta == Transpose::yes ? "t" : "n";
@@ -20,21 +51,19 @@ std::string key_of(const Product& p, uint32_t alignment) {
   for (int64_t v : {p.m, p.n, p.k, p.lda, p.ldb, p.ldc}) s += "-" + std::to_string(v);
   s += "-" + std::string(name_of(p.ab)) + "-" + std::string(name_of(p.c));
   if (p.write == Write::accumulate) s += "-add";
-  if (p.bias == Bias::yes) s += "-bias";
+  if (p.epilogue != Epilogue::none) s += "-" + std::string(traits_of(p.epilogue).name);
+  if (p.ld_aux != 0) s += "-" + std::to_string(p.ld_aux);
+  if (p.b != 0 && p.b != p.ab) s += "-" + std::string(name_of(p.b));
+  if (p.arithmetic != Arithmetic::plain) s += p.arithmetic == Arithmetic::tf32 ? "-tf32" : "-fast";
   return s + "-a" + std::to_string(alignment);
 }
 
 // The largest power of two up to 16 that divides the row pitch of every operand: what 16-byte aligned bases give.
 uint32_t natural_alignment(const Product& p) {
   uint32_t a = 16;
-  for (int64_t pitch : {p.lda * size_of(p.ab), p.ldb * size_of(p.ab), p.ldc * size_of(p.c)})
+  for (int64_t pitch : {p.lda * size_of(p.ab), p.ldb * size_of(p.b_type()), p.ldc * size_of(p.c)})
     while (pitch % a != 0) a /= 2;
   return a;
-}
-
-bool aligned_to(const Operands& o, uint32_t alignment) {
-  const auto all = reinterpret_cast<uintptr_t>(o.a) | reinterpret_cast<uintptr_t>(o.b) | reinterpret_cast<uintptr_t>(o.c);
-  return all % alignment == 0 && reinterpret_cast<uintptr_t>(o.bias) % alignment == 0;
 }
 
 template <class T>
@@ -47,16 +76,21 @@ void set(const CublasLt& lt, cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttrib
 // Row-major C = op(A) op(B) is column-major C' = op(B)' op(A)': cuBLASLt's A is our B.
 GemmPlan::GemmPlan(const CublasLt& lt, cublasLtHandle_t handle, const Product& p, uint32_t alignment)
     : lt_(lt), handle_(handle), product_(p), alignment_(alignment) {
-  check(lt.cublasLtMatmulDescCreate(&desc_, CUBLAS_COMPUTE_32F, CUDA_R_32F), "matmul descriptor");
+  const cublasComputeType_t compute = p.arithmetic == Arithmetic::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+  check(lt.cublasLtMatmulDescCreate(&desc_, compute, CUDA_R_32F), "matmul descriptor");
+  if (p.arithmetic == Arithmetic::fast) set(lt, desc_, CUBLASLT_MATMUL_DESC_FAST_ACCUM, int8_t{1});
   const cublasOperation_t op_a = p.tb == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N,
                           op_b = p.ta == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N;
   set(lt, desc_, CUBLASLT_MATMUL_DESC_TRANSA, op_a);
   set(lt, desc_, CUBLASLT_MATMUL_DESC_TRANSB, op_b);
-  if (p.bias == Bias::yes) {
-    set(lt, desc_, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-    set(lt, desc_, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(p.c));
+  const EpilogueTraits& epilogue = traits_of(p.epilogue);
+  set(lt, desc_, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue.word);
+  if (epilogue.bias || epilogue.bias_grad) set(lt, desc_, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(p.c));
+  if (epilogue.aux) {
+    set(lt, desc_, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, cuda_type(p.c));
+    set(lt, desc_, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.ld_aux);
   }
-  lay_out(&a_, p.ab, p.tb == Transpose::yes ? p.k : p.n, p.tb == Transpose::yes ? p.n : p.k, p.ldb);
+  lay_out(&a_, p.b_type(), p.tb == Transpose::yes ? p.k : p.n, p.tb == Transpose::yes ? p.n : p.k, p.ldb);
   lay_out(&b_, p.ab, p.ta == Transpose::yes ? p.m : p.k, p.ta == Transpose::yes ? p.k : p.m, p.lda);
   lay_out(&c_, p.c, p.n, p.m, p.ldc);
 }
@@ -75,7 +109,14 @@ GemmPlan::~GemmPlan() {
 cublasStatus_t GemmPlan::enqueue(const Operands& o, const cublasLtMatmulAlgo_t& algo, void* workspace, uint64_t bytes,
                                  cudaStream_t stream) const {
   const float one = 1, beta = product_.write == Write::accumulate ? 1.0f : 0.0f;
-  if (product_.bias == Bias::yes) set(lt_, desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, o.bias);
+  const EpilogueTraits& epilogue = traits_of(product_.epilogue);
+  if (epilogue.bias) set(lt_, desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, o.bias);
+  if (epilogue.bias_grad) set(lt_, desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, o.bias_grad);
+  if (epilogue.aux) set(lt_, desc_, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, o.aux);
+  if (is_8_bit(product_)) {
+    set(lt_, desc_, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, o.b_scale);
+    set(lt_, desc_, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, o.a_scale);
+  }
   return lt_.cublasLtMatmul(handle_, desc_, &one, o.b, a_, o.a, b_, &beta, o.c, c_, o.c, c_, &algo, workspace, bytes, stream);
 }
 
@@ -83,10 +124,18 @@ void GemmPlan::run(const Operands& o, void* workspace, cudaStream_t stream) cons
   check(enqueue(o, algo_, workspace, workspace_, stream), "matrix product");
 }
 
+bool GemmPlan::takes(const Operands& o) const {
+  uintptr_t all = 0;
+  for (const void* p :
+       {o.a, o.b, static_cast<const void*>(o.c), o.bias, static_cast<const void*>(o.aux), static_cast<const void*>(o.bias_grad)})
+    all |= reinterpret_cast<uintptr_t>(p);
+  return all % alignment_ == 0;
+}
+
 uint64_t GemmPlans::workspace() const { return std::max(aligned->workspace(), any != nullptr ? any->workspace() : 0); }
 
 void GemmPlans::run(const Operands& o, void* workspace, cudaStream_t stream) const {
-  const bool fits = any == nullptr || aligned_to(o, aligned->alignment());
+  const bool fits = any == nullptr || aligned->takes(o);
   (fits ? aligned : any)->run(o, workspace, stream);
 }
 
@@ -110,8 +159,30 @@ GemmPlans Gemm::plan(const Product& p) {
   const uint32_t alignment = natural_alignment(p);
   const uint32_t least = static_cast<uint32_t>(size_of(p.ab));
   GemmPlans plans{make(p, alignment, autotune_), nullptr};
-  if (alignment > least) plans.any = make(p, least, Autotune::off);
+  if (alignment > least && !is_8_bit(p)) plans.any = make(p, least, Autotune::off);
   return plans;
+}
+
+std::shared_ptr<const GemmPlan> Gemm::plan_fused(const Product& p) {
+  if (natural_alignment(p) < 16 || p.ld_aux % 8 != 0) return nullptr;
+  try {
+    return make(p, 16, autotune_);
+  } catch (const sdk::Error& e) {
+    if (e.code() != NEMO_CODE_UNSUPPORTED) throw;
+    return nullptr;
+  }
+}
+
+void SearchTime::add(double more) {
+  ++products;
+  seconds += more;
+  constexpr double kEvery = 5;
+  if (seconds < told + kEvery) return;
+  told = seconds;
+  char line[128];
+  std::snprintf(line, sizeof line, "searched algorithms of %lld matrix products for %.0f s; they are remembered",
+                static_cast<long long>(products), seconds);
+  sdk::log(NEMO_LOG_INFO, "backend:cuda", line);
 }
 
 std::shared_ptr<const GemmPlan> Gemm::make(const Product& p, uint32_t alignment, Autotune autotune) {
@@ -123,17 +194,8 @@ std::shared_ptr<const GemmPlan> Gemm::make(const Product& p, uint32_t alignment,
   return plan;
 }
 
-// A remembered algorithm; or the fastest of cuBLASLt's proposals on random data; or its first proposal.
-void Gemm::choose(GemmPlan& plan, const std::string& key, Autotune autotune) {
-  if (const auto known = autotune == Autotune::on ? cache_.find(key) : std::nullopt) {
-    cublasLtMatmulHeuristicResult_t result{};
-    if (lt_.cublasLtMatmulAlgoCheck(handle_, plan.desc_, plan.a_, plan.b_, plan.c_, plan.c_, &*known, &result) == CUBLAS_STATUS_SUCCESS &&
-        result.workspaceSize <= kWorkspaceLimit) {
-      plan.algo_ = *known;
-      plan.workspace_ = align_up(result.workspaceSize);
-      return;
-    }
-  }
+// cuBLASLt's proposals, best first. Throws UNSUPPORTED where there is none.
+std::vector<cublasLtMatmulHeuristicResult_t> Gemm::proposals(const GemmPlan& plan, const std::string& key, int most) const {
   cublasLtMatmulPreference_t preference = nullptr;
   check(lt_.cublasLtMatmulPreferenceCreate(&preference), "matmul preference");
   lt_.cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &kWorkspaceLimit, sizeof kWorkspaceLimit);
@@ -144,23 +206,52 @@ void Gemm::choose(GemmPlan& plan, const std::string& key, Autotune autotune) {
   for (auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
                          CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
     lt_.cublasLtMatmulPreferenceSetAttribute(preference, attribute, &plan.alignment_, sizeof plan.alignment_);
-  std::vector<cublasLtMatmulHeuristicResult_t> found(kCandidates);
+  std::vector<cublasLtMatmulHeuristicResult_t> found(static_cast<size_t>(most));
   int count = 0;
-  const cublasStatus_t status = lt_.cublasLtMatmulAlgoGetHeuristic(handle_, plan.desc_, plan.a_, plan.b_, plan.c_, plan.c_, preference,
-                                                                   autotune == Autotune::on ? kCandidates : 1, found.data(), &count);
+  const cublasStatus_t status =
+      lt_.cublasLtMatmulAlgoGetHeuristic(handle_, plan.desc_, plan.a_, plan.b_, plan.c_, plan.c_, preference, most, found.data(), &count);
   lt_.cublasLtMatmulPreferenceDestroy(preference);
   if (status != CUBLAS_STATUS_SUCCESS || count == 0)
     throw sdk::Error(NEMO_CODE_UNSUPPORTED, "cuda backend: cuBLASLt has no algorithm for the product " + key);
+  found.resize(static_cast<size_t>(count));
+  return found;
+}
+
+// Takes the remembered algorithm where the library still accepts it.
+bool Gemm::recall(GemmPlan& plan, const std::string& key) const {
+  const auto known = cache_.find(key);
+  if (!known) return false;
+  cublasLtMatmulHeuristicResult_t result{};
+  if (lt_.cublasLtMatmulAlgoCheck(handle_, plan.desc_, plan.a_, plan.b_, plan.c_, plan.c_, &*known, &result) != CUBLAS_STATUS_SUCCESS ||
+      result.workspaceSize > kWorkspaceLimit)
+    return false;
+  plan.algo_ = *known;
+  plan.workspace_ = align_up(result.workspaceSize);
+  return true;
+}
+
+// A remembered algorithm; or the fastest of cuBLASLt's proposals on random data; or its first proposal. The chosen one runs once, so that
+// its code is loaded before memory is planned.
+void Gemm::choose(GemmPlan& plan, const std::string& key, Autotune autotune) {
+  const auto run = [&](const cublasLtMatmulAlgo_t& algo, const Operands& o, void* workspace) {
+    return plan.enqueue(o, algo, workspace, kWorkspaceLimit, stream_);
+  };
+  if (autotune == Autotune::on && recall(plan, key)) {
+    if (const auto timed = fastest(plan.product_, {plan.algo_}, run, kWorkspaceLimit, stream_)) plan.milliseconds_ = timed->milliseconds;
+    return;
+  }
+  const auto found = proposals(plan, key, autotune == Autotune::on ? kCandidates : 1);
   size_t best = 0;
   if (autotune == Autotune::on) {
+    const auto start = std::chrono::steady_clock::now();
     std::vector<cublasLtMatmulAlgo_t> algorithms;
-    for (int i = 0; i < count; ++i) algorithms.push_back(found[static_cast<size_t>(i)].algo);
-    const auto run = [&](const cublasLtMatmulAlgo_t& algo, const Operands& o, void* workspace) {
-      return plan.enqueue(o, algo, workspace, kWorkspaceLimit, stream_);
-    };
-    const std::optional<size_t> measured = fastest(plan.product_, algorithms, run, kWorkspaceLimit, stream_);
-    best = measured.value_or(0);
-    if (measured) cache_.add(key, algorithms[best]);
+    for (const auto& f : found) algorithms.push_back(f.algo);
+    if (const auto measured = fastest(plan.product_, algorithms, run, kWorkspaceLimit, stream_)) {
+      best = measured->index;
+      plan.milliseconds_ = measured->milliseconds;
+      cache_.add(key, algorithms[best]);
+    }
+    searched_.add(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   plan.algo_ = found[best].algo;
   plan.workspace_ = align_up(found[best].workspaceSize);

@@ -1,4 +1,4 @@
-// Matrix products C = op(A) op(B) (+ bias per column) (+ C) by cuBLASLt: row-major matrices, f32 accumulation, TF32 off. The algorithm is
+// Matrix products C = op(A) op(B) (+ C) with an epilogue, by cuBLASLt: row-major matrices, f32 accumulation. The algorithm is
 // searched when the product is prepared (autotune) and remembered on disk.
 #pragma once
 
@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "cublaslt.hpp"
 #include "gemm_cache.hpp"
@@ -14,17 +15,32 @@
 namespace nemo::cuda {
 
 enum class Transpose { no, yes };
-enum class Bias { no, yes };
+// plain: f32 operands are multiplied as they are, partial sums of 8-bit operands are added in f32 every few steps. tf32: f32 operands are
+// rounded to 10 bits of mantissa. fast: partial sums of 8-bit operands stay in the tensor core's own, narrower accumulator.
+enum class Arithmetic { plain, tf32, fast };
+// What is done with a product before it is stored, at no pass of its own. GELU is the tanh approximation.
+//   bias           + bias[n]
+//   gelu, gelu_bias            gelu(product (+ bias))
+//   gelu_aux, gelu_aux_bias    the same, and the argument of gelu goes to aux [m n]
+//   dgelu          product * gelu'(aux)
+//   dgelu_bias_grad   the same, and its sums over m go to bias_grad[n]
+//   bias_grad      the sums of op(A) over k go to bias_grad[m]: A = dy transposed gives the gradient of a bias
+enum class Epilogue { none, bias, gelu, gelu_bias, gelu_aux, gelu_aux_bias, dgelu, dgelu_bias_grad, bias_grad };
 
-// op(A) is [m k], op(B) is [k n], C is [m n]; leading dimensions in elements. A and B have one dtype (f32 or bf16); C has it too, or is
-// f32.
+// op(A) is [m k], op(B) is [k n], C is [m n]; leading dimensions in elements. A and B have one dtype (f32, bf16 or f16); C has it too, or
+// is f32. 8-bit operands (e4m3 and e5m2, not both e5m2): ta = no, tb = yes, pitches and k multiples of 16, C is bf16, f16 or f32.
 struct Product {
   int64_t m, n, k;
   Transpose ta, tb;
   nemo_dtype ab, c;
   int64_t lda, ldb, ldc;
   Write write = Write::overwrite;
-  Bias bias = Bias::no;
+  Epilogue epilogue = Epilogue::none;
+  int64_t ld_aux = 0;
+  nemo_dtype b = 0;  // of B where it is not that of A
+  Arithmetic arithmetic = Arithmetic::plain;
+
+  nemo_dtype b_type() const { return b != 0 ? b : ab; }
 };
 
 struct Operands {
@@ -32,6 +48,11 @@ struct Operands {
   const void* b;
   void* c;
   const void* bias = nullptr;  // n values of C's dtype
+  void* aux = nullptr;         // dtype of C; read by dgelu
+  void* bias_grad = nullptr;   // overwritten, dtype of C
+  // Factors of A and B in device memory, for 8-bit operands; nullptr: 1.
+  const float* a_scale = nullptr;
+  const float* b_scale = nullptr;
 };
 
 // A product with its algorithm. run only enqueues.
@@ -44,6 +65,9 @@ class GemmPlan {
   // Operands must be aligned as alignment() says (bytes). Throws DEVICE_ERROR.
   void run(const Operands& o, void* workspace, cudaStream_t stream) const;
   uint32_t alignment() const { return alignment_; }
+  bool takes(const Operands& o) const;
+  // Of one run with a cold L2, as measured when the algorithm was chosen; 0: not measured.
+  float milliseconds() const { return milliseconds_; }
 
  private:
   friend class Gemm;
@@ -56,6 +80,7 @@ class GemmPlan {
   Product product_;
   uint32_t alignment_;
   uint64_t workspace_ = 0;
+  float milliseconds_ = 0;
   cublasLtMatmulDesc_t desc_ = nullptr;
   cublasLtMatrixLayout_t a_ = nullptr, b_ = nullptr, c_ = nullptr;
   cublasLtMatmulAlgo_t algo_{};
@@ -70,6 +95,13 @@ struct GemmPlans {
 
 enum class Autotune { off, on };
 
+// What the search for algorithms has cost so far; told now and then, so that a long one is seen.
+struct SearchTime {
+  int64_t products = 0;
+  double seconds = 0, told = 0;
+  void add(double more);
+};
+
 // One per opened device.
 class Gemm {
  public:
@@ -80,9 +112,13 @@ class Gemm {
 
   // Plans for a product; equal products share them. Throws UNSUPPORTED where cuBLASLt has no algorithm. [host-thread]
   GemmPlans plan(const Product& p);
+  // The plan for aligned operands only; nullptr where cuBLASLt has no algorithm for the product with its epilogue.
+  std::shared_ptr<const GemmPlan> plan_fused(const Product& p);
 
  private:
   std::shared_ptr<const GemmPlan> make(const Product& p, uint32_t alignment, Autotune autotune);
+  std::vector<cublasLtMatmulHeuristicResult_t> proposals(const GemmPlan& plan, const std::string& key, int most) const;
+  bool recall(GemmPlan& plan, const std::string& key) const;
   void choose(GemmPlan& plan, const std::string& key, Autotune autotune);
 
   const CublasLt& lt_;
@@ -91,6 +127,7 @@ class Gemm {
   cublasLtHandle_t handle_ = nullptr;
   GemmCache cache_;
   std::map<std::string, std::shared_ptr<const GemmPlan>> plans_;
+  SearchTime searched_;
 };
 
 }  // namespace nemo::cuda

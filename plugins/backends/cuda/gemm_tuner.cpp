@@ -8,6 +8,7 @@ namespace {
 
 constexpr uint64_t kFlushBytes = uint64_t{128} << 20;  // more than the L2 of any Hopper GPU
 constexpr int kRounds = 4;
+constexpr float kHopeless = 1.25f;  // times the best so far: not tried again
 
 // Device memory for the time of a search; nullptr where there is none.
 class Scratch {
@@ -44,23 +45,28 @@ int64_t rows_of(Transpose t, int64_t rows, int64_t cols) { return t == Transpose
 
 }  // namespace
 
-std::optional<size_t> fastest(const Product& p, const std::vector<cublasLtMatmulAlgo_t>& algorithms, const TryProduct& run,
+std::optional<Fastest> fastest(const Product& p, const std::vector<cublasLtMatmulAlgo_t>& algorithms, const TryProduct& run,
                               uint64_t workspace_bytes, cudaStream_t stream) {
   const int64_t a = rows_of(p.ta, p.m, p.k) * p.lda, b = rows_of(p.tb, p.k, p.n) * p.ldb, c = p.m * p.ldc;
-  const Scratch sa(a * size_of(p.ab)), sb(b * size_of(p.ab)), sc(c * size_of(p.c)), bias(p.n * 4);
+  const Scratch sa(a * size_of(p.ab)), sb(b * size_of(p.b_type())), sc(c * size_of(p.c)), bias(std::max(p.m, p.n) * 4),
+      aux(p.m * p.ld_aux * size_of(p.c));
   const Scratch workspace(static_cast<int64_t>(workspace_bytes)), flush(kFlushBytes);
-  for (const Scratch* s : {&sa, &sb, &sc, &bias, &workspace, &flush})
+  for (const Scratch* s : {&sa, &sb, &sc, &bias, &aux, &workspace, &flush})
     if (s->data() == nullptr) return std::nullopt;
   fill_random(sa.data(), p.ab, a, 1, stream);
-  fill_random(sb.data(), p.ab, b, 2, stream);
+  fill_random(sb.data(), p.b_type(), b, 2, stream);
   fill_random(sc.data(), p.c, c, 3, stream);
   fill_random(bias.data(), p.c, p.n, 4, stream);
-  const Operands o{sa.data(), sb.data(), sc.data(), p.bias == Bias::yes ? bias.data() : nullptr};
+  fill_random(aux.data(), p.c, p.m * p.ld_aux, 5, stream);
+  const Operands o{sa.data(), sb.data(), sc.data(), bias.data(), aux.data(), bias.data()};
   const Timer timer;
   std::vector<float> best(algorithms.size(), 1e30f);
-  // Rounds over all candidates, so that a change of the clock meets all of them; the first warms up.
-  for (int round = 0; round < kRounds; ++round)
+  // Rounds over all candidates, so that a change of the clock meets all of them; the first warms up, the second sorts out the hopeless.
+  const int rounds = algorithms.size() == 1 ? 2 : kRounds;  // a remembered one is only warmed up and timed
+  for (int round = 0; round < rounds; ++round) {
+    const float limit = round < 2 ? 1e30f : kHopeless * *std::min_element(best.begin(), best.end());
     for (size_t i = 0; i < algorithms.size(); ++i) {
+      if (round >= 2 && best[i] > limit) continue;
       check(cudaMemsetAsync(flush.data(), round, kFlushBytes, stream), "memset");
       check(cudaEventRecord(timer.begin, stream), "event");
       const bool ran = run(algorithms[i], o, workspace.data()) == CUBLAS_STATUS_SUCCESS;
@@ -70,7 +76,10 @@ std::optional<size_t> fastest(const Product& p, const std::vector<cublasLtMatmul
       check(cudaEventElapsedTime(&ms, timer.begin, timer.end), "event");
       if (ran && round > 0) best[i] = std::min(best[i], ms);
     }
-  return static_cast<size_t>(std::min_element(best.begin(), best.end()) - best.begin());
+  }
+  const auto least = std::min_element(best.begin(), best.end());
+  if (*least >= 1e30f) return std::nullopt;
+  return Fastest{static_cast<size_t>(least - best.begin()), *least};
 }
 
 }  // namespace nemo::cuda

@@ -11,8 +11,13 @@ namespace nemo::cuda {
 
 using TryProduct = std::function<cublasStatus_t(const cublasLtMatmulAlgo_t&, const Operands&, void* workspace)>;
 
-// Index of the fastest algorithm; nothing where there is no memory to try.
-std::optional<size_t> fastest(const Product& p, const std::vector<cublasLtMatmulAlgo_t>& algorithms, const TryProduct& run,
+struct Fastest {
+  size_t index;
+  float milliseconds;
+};
+
+// The fastest algorithm; nothing where there is no memory to try, or none runs.
+std::optional<Fastest> fastest(const Product& p, const std::vector<cublasLtMatmulAlgo_t>& algorithms, const TryProduct& run,
                               uint64_t workspace_bytes, cudaStream_t stream);
 
 // Fills n elements with uniform values in [-1, 1): a product of zeros runs faster than real ones.

@@ -32,7 +32,9 @@ struct Device {
   cudaStream_t stream = nullptr;  // the backend's stream: what a NULL nemo_stream means
   int* fault = nullptr;           // mapped host memory, valid in kernels
   Gemm* gemm = nullptr;
+  uint64_t memory_bytes = 0;        // all of the device's
   bool deterministic = false;       // setting: every kernel gives the same bits in every run
+  double determinism_limit = 1;     // setting: unless this costs more than this share of a step; 1: always
   bool use_cudnn = true;            // setting: attention through cuDNN where it takes the shape
   std::shared_ptr<void> attention;  // what the attention kernels share between nodes (library and handle); they set it in prepare
 };

@@ -6,6 +6,7 @@
 #include "backend.hpp"
 #include "capture.hpp"
 #include "driver.hpp"
+#include "timer.hpp"
 
 namespace {
 
@@ -18,7 +19,12 @@ const nemo::sdk::Schema& schema() {
       nemo::sdk::boolean(
           "autotune", "true",
           "time several algorithms for each matrix product before training and remember the fastest in the user's cache folder"),
-      nemo::sdk::boolean("deterministic", "false", "the same bits in every run; attention's backward needs more memory and time for it"),
+      nemo::sdk::boolean("deterministic", "true", "the same bits in every run; attention's backward needs more memory and time for it"),
+      nemo::sdk::number("determinism_limit", "0.02",
+                        "largest share of a step that determinism may cost, by measurement; where it costs more the run says so and goes on "
+                        "without; 1: deterministic at any cost")
+          .min(0)
+          .max(1),
       nemo::sdk::boolean("cudnn", "true", "attention through cuDNN where it takes the shape; false: own kernels"),
   }};
   return s;
@@ -44,6 +50,7 @@ nemo_error* open(nemo_host*, const nemo_config* config, int64_t device, nemo_bac
                use_cudnn = settings.boolean("cudnn");
     *out = new nemo_backend(m.ordinals[static_cast<size_t>(device)], autotune ? nemo::cuda::Autotune::on : nemo::cuda::Autotune::off);
     (*out)->device.deterministic = deterministic;
+    (*out)->device.determinism_limit = settings.number("determinism_limit");
     (*out)->device.use_cudnn = use_cudnn;
   });
 }
@@ -88,7 +95,7 @@ nemo_error* synchronize(nemo_backend* backend, nemo_stream* stream) {
 
 uint8_t supports(nemo_backend*, nemo_str op) {
   const nemo::cuda::Entry* entry = nemo::cuda::find_entry(to_view(op));
-  return entry != nullptr && entry->prepare != nullptr;
+  return entry != nullptr && (entry->prepare != nullptr || nemo::cuda::is_collective(to_view(op)));
 }
 
 nemo_error* prepare(nemo_backend* backend, const nemo_node* node, nemo_kernel** out, uint64_t* workspace) {
@@ -112,7 +119,11 @@ nemo_error* launch(nemo_kernel* kernel, const nemo_launch* launch) {
 }
 
 const void* get_extension(nemo_backend*, nemo_str id) {
-  return to_view(id) == NEMO_EXT_GRAPH_CAPTURE ? &nemo::cuda::graph_capture_api() : nullptr;
+  if (to_view(id) == NEMO_EXT_GRAPH_CAPTURE) return &nemo::cuda::graph_capture_api();
+  if (to_view(id) == NEMO_EXT_TIMER) return &nemo::cuda::timer_api();
+  if (to_view(id) == NEMO_EXT_MEMORY) return &nemo::cuda::memory_api();
+  if (to_view(id) == NEMO_EXT_COLLECTIVES) return &nemo::cuda::collectives_api();
+  return nullptr;
 }
 
 const nemo_backend_api kApi = {sizeof(nemo_backend_api),

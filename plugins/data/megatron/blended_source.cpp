@@ -31,7 +31,11 @@ std::unique_ptr<GptDataset> build(const BlendRequest& request, const std::shared
   index.first_document = documents.begin;
   index.end_document = documents.end;
   index.num_samples = num_samples;
-  return std::make_unique<GptDataset>(dataset, index, name);
+  if (!request.cache) return std::make_unique<GptDataset>(dataset, index, name);
+  const auto shares = parse_split(request.split);
+  const IndexCacheKey key{dataset->prefix(), request.split_name, request.split, {shares.begin(), shares.end()}};
+  const auto length = [&](int64_t d) { return dataset->length(d); };
+  return std::make_unique<GptDataset>(dataset, request.cache->get(key, index, length, name), index.extra_token);
 }
 
 [[noreturn]] void not_found(const std::string& prefix, const std::string& message) {

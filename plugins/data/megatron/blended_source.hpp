@@ -9,6 +9,7 @@
 
 #include "blend.hpp"
 #include "gpt_dataset.hpp"
+#include "index_cache.hpp"
 #include "nemo/cpp/data.hpp"
 #include "split.hpp"
 
@@ -32,6 +33,7 @@ struct BlendRequest {
   GptIndexRequest index;    // its documents and num_samples are filled per dataset
   double surplus = 0.005;   // margin of samples of each dataset
   MaskOptions masks;
+  std::shared_ptr<const IndexCache> cache{};  // null: maps are built in memory
 };
 
 class BlendedSource final : public sdk::SampleSource {

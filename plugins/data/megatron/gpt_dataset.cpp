@@ -10,6 +10,9 @@ GptDataset::GptDataset(std::shared_ptr<const IndexedDataset> dataset, const GptI
           request, [this](int64_t d) { return dataset_->length(d); }, name)),
       extra_token_(request.extra_token) {}
 
+GptDataset::GptDataset(std::shared_ptr<const IndexedDataset> dataset, GptIndex index, int32_t extra_token)
+    : dataset_(std::move(dataset)), index_(std::move(index)), extra_token_(extra_token) {}
+
 void GptDataset::read(int64_t i, std::span<int32_t> text) const {
   const uint32_t sample = index_.shuffle[static_cast<size_t>(i)];
   const SamplePosition begin = index_.samples[sample], end = index_.samples[sample + 1];

@@ -15,6 +15,7 @@ namespace nemo::megatron {
 class GptDataset {
  public:
   GptDataset(std::shared_ptr<const IndexedDataset> dataset, const GptIndexRequest& request, const std::string& name);
+  GptDataset(std::shared_ptr<const IndexedDataset> dataset, GptIndex index, int32_t extra_token);
 
   [[nodiscard]] int64_t size() const { return static_cast<int64_t>(index_.shuffle.size()); }
   [[nodiscard]] const GptIndex& index() const { return index_; }

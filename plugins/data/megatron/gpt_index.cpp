@@ -39,6 +39,14 @@ void check(const GptIndexRequest& r, const GptIndex& index, const std::string& n
                                            " documents make more than 2^32 index entries; ask for fewer samples");
 }
 
+}  // namespace
+
+int64_t count_samples(const GptIndexRequest& request, const GptIndex& planned) {
+  return count_samples(request, planned.epochs * planned.tokens_per_epoch, request.last_sample);
+}
+
+namespace {
+
 std::vector<int32_t> shuffle_documents(const GptIndexRequest& r, const GptIndex& index, NumpyRandom& random) {
   const auto per_epoch = static_cast<size_t>(r.end_document - r.first_document);
   std::vector<int32_t> documents(per_epoch * static_cast<size_t>(index.epochs));
@@ -51,7 +59,7 @@ std::vector<int32_t> shuffle_documents(const GptIndexRequest& r, const GptIndex&
 }
 
 std::vector<SamplePosition> cut_samples(const GptIndexRequest& r, const GptIndex& index, const std::function<int32_t(int64_t)>& length) {
-  const int64_t count = count_samples(r, index.epochs * index.tokens_per_epoch, r.last_sample);
+  const int64_t count = count_samples(r, index);
   std::vector<SamplePosition> samples;
   samples.reserve(static_cast<size_t>(count) + 1);
   samples.push_back({0, 0});
@@ -92,15 +100,24 @@ std::vector<uint32_t> shuffle_samples(const GptIndexRequest& r, const GptIndex& 
 
 }  // namespace
 
-GptIndex build_gpt_index(const GptIndexRequest& request, const std::function<int32_t(int64_t)>& length, const std::string& name) {
+GptIndex plan_gpt_index(const GptIndexRequest& request, const std::function<int32_t(int64_t)>& length, const std::string& name) {
   GptIndex index;
   for (int64_t d = request.first_document; d < request.end_document; ++d) index.tokens_per_epoch += length(d);
   if (index.tokens_per_epoch > 0) choose_epochs(request, index);
   check(request, index, name);
+  return index;
+}
+
+void fill_gpt_index(const GptIndexRequest& request, const std::function<int32_t(int64_t)>& length, GptIndex& index) {
   NumpyRandom random(request.seed);
   index.documents = shuffle_documents(request, index, random);
   index.samples = cut_samples(request, index, length);
   index.shuffle = shuffle_samples(request, index, random);
+}
+
+GptIndex build_gpt_index(const GptIndexRequest& request, const std::function<int32_t(int64_t)>& length, const std::string& name) {
+  GptIndex index = plan_gpt_index(request, length, name);
+  fill_gpt_index(request, length, index);
   return index;
 }
 

@@ -41,6 +41,11 @@ struct GptIndex {
 
 // length(d) is the number of tokens of document d. Linear in epochs x documents + samples. `name` is the dataset, for messages. Throws
 // NEMO_CODE_CONFIG_INVALID where there is not one whole sample, NEMO_CODE_UNSUPPORTED above 2^32 samples or document repetitions.
+[[nodiscard]] GptIndex plan_gpt_index(const GptIndexRequest& request, const std::function<int32_t(int64_t)>& length,
+                                      const std::string& name);  // the numbers alone; no arrays
+[[nodiscard]] int64_t count_samples(const GptIndexRequest& request, const GptIndex& planned);
+void fill_gpt_index(const GptIndexRequest& request, const std::function<int32_t(int64_t)>& length, GptIndex& planned);
+// Both in one.
 [[nodiscard]] GptIndex build_gpt_index(const GptIndexRequest& request, const std::function<int32_t(int64_t)>& length,
                                        const std::string& name);
 

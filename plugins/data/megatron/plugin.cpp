@@ -23,6 +23,9 @@ const Schema& schema() {
       boolean("add_extra_token_to_sequence", "true", "samples take seq_length + 1 tokens, so that the last position has a label too"),
       boolean("drop_last_partial_validation_sequence", "true",
               "leave out the last validation sample if it is shorter; false: it is padded"),
+      file("index_mapping_dir", "\"\"",
+           "folder in which index maps are kept (made if need be) and found again by later starts and by other processes, in Megatron's "
+           "file names and formats; empty: they are built in memory at each start"),
       number("mid_level_dataset_surplus", "0.005", "margin of samples built of each dataset of a weighted blend").min(0).max(1),
   });
   return instance;
@@ -70,6 +73,8 @@ std::unique_ptr<SampleSource> open(const Config& config, const DataRequest& requ
   blend.index.last_sample = keep_last ? LastSample::kKeep : LastSample::kDrop;
   blend.surplus = config.number("mid_level_dataset_surplus");
   blend.masks = read_masks(config, request.tokenizer);
+  if (const std::string folder = config.string("index_mapping_dir"); !folder.empty())
+    blend.cache = std::make_shared<const IndexCache>(folder, [](const std::string& what) { log(NEMO_LOG_WARNING, "megatron", what); });
   return std::make_unique<BlendedSource>(blend);
 }
 

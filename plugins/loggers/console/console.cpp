@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "nemo/cpp/logger.hpp"
 #include "nemo/cpp/plugin.hpp"
 #include "progress.hpp"
 
@@ -83,10 +84,7 @@ nemo_error* start(nemo_host*, const nemo_config* raw, const nemo_run_info* run, 
 nemo_error* metrics(nemo_logger* logger, int64_t step, const nemo_metric* values, uint64_t n, uint64_t stride) {
   return sdk::guard([&] {
     logger->progress.begin_step(step);
-    for (uint64_t i = 0; i < n; ++i) {
-      const auto* metric = reinterpret_cast<const nemo_metric*>(reinterpret_cast<const char*>(values) + i * stride);
-      logger->progress.metric(sdk::to_view(metric->name), metric->value);
-    }
+    for (const auto& [name, value] : sdk::read_metrics(values, n, stride)) logger->progress.metric(name, value);
     const double time = now();
     logger->progress.end_step(time);
     logger->show(time);

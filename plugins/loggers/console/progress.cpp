@@ -1,6 +1,7 @@
 #include "progress.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 namespace nemo::loggers {
@@ -19,7 +20,7 @@ std::string text(const char* format, Values... values) {
 
 std::string clock_text(double seconds) {
   if (!(seconds >= 0) || seconds > 1e9) return "--:--";
-  const auto whole = static_cast<long long>(seconds + 0.5);
+  const auto whole = std::llround(seconds);
   if (whole < 3600) return text("%lld:%02lld", whole / 60, whole % 60);
   return text("%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
 }

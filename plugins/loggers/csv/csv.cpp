@@ -1,39 +1,21 @@
 // The logger `csv`: <run>/metrics.csv, one row a step.
-#include <memory>
-
+#include "nemo/cpp/logger.hpp"
 #include "nemo/cpp/plugin.hpp"
 #include "table_file.hpp"
 
 struct nemo_logger {
   nemo::loggers::TableFile file;
+
+  void metrics(int64_t step, const nemo::sdk::Metrics& values) { file.append(step, values); }
+  void finish() { file.sync(); }
 };
 
 namespace nemo::loggers {
 namespace {
 
-nemo_error* start(nemo_host*, const nemo_config* raw, const nemo_run_info* run, nemo_logger** out) {
-  return sdk::guard([&] {
-    const std::string path = sdk::to_string(run->directory) + "/" + sdk::Config(raw).string("file");
-    *out = new nemo_logger{{path, run->first_step}};
-  });
+nemo_logger* start(const nemo_config* config, const nemo_run_info& run) {
+  return new nemo_logger{{sdk::to_string(run.directory) + "/" + sdk::Config(config).string("file"), run.first_step}};
 }
-
-nemo_error* metrics(nemo_logger* logger, int64_t step, const nemo_metric* values, uint64_t n, uint64_t stride) {
-  return sdk::guard([&] {
-    std::vector<std::pair<std::string_view, double>> row;
-    for (uint64_t i = 0; i < n; ++i) {
-      const auto* metric = reinterpret_cast<const nemo_metric*>(reinterpret_cast<const char*>(values) + i * stride);
-      row.emplace_back(sdk::to_view(metric->name), metric->value);
-    }
-    logger->file.append(step, row);
-  });
-}
-
-nemo_error* finish(nemo_logger* logger, nemo_str, nemo_str) {
-  return sdk::guard([&] { logger->file.sync(); });
-}
-
-void destroy(nemo_logger* logger) { delete logger; }
 
 const sdk::Schema& schema() {
   static const sdk::Schema fields{{
@@ -46,7 +28,7 @@ const sdk::Schema& schema() {
   return fields;
 }
 
-constexpr nemo_logger_api kApi = {sizeof(nemo_logger_api), 0, start, metrics, finish, destroy, nullptr};
+constexpr nemo_logger_api kApi = sdk::file_logger_api<nemo_logger, start>();
 
 }  // namespace
 }  // namespace nemo::loggers

@@ -1,23 +1,13 @@
 #include "table_file.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <fstream>
 
 #include "nemo/cpp/core.hpp"
 
 namespace nemo::loggers {
 namespace {
-
-[[noreturn]] void fail(const std::string& doing, const std::string& path) {
-  throw sdk::Error(NEMO_CODE_INTERNAL, "cannot " + doing + " " + path + ": " + std::strerror(errno)).with("file", path);
-}
 
 std::string quoted(std::string_view cell) {
   if (cell.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(cell);
@@ -54,15 +44,10 @@ int64_t step_of(const std::string& row) {
   return error == std::errc() && (rest == end || *rest == ',') ? step : -1;
 }
 
-bool is_regular(const std::string& path) {
-  struct stat facts {};
-  return ::stat(path.c_str(), &facts) == 0 && S_ISREG(facts.st_mode);
-}
-
 // Complete rows; a last one without its newline is left out. A newline within quotes belongs to the cell.
 std::vector<std::string> rows_of(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
-  if (!in) fail("read", path);
+  if (!in) sdk::file_fault("read", path);
   std::vector<std::string> rows;
   std::string row;
   for (std::string line; std::getline(in, line) && !in.eof();) {
@@ -78,13 +63,8 @@ std::vector<std::string> rows_of(const std::string& path) {
 }  // namespace
 
 TableFile::TableFile(std::string path, int64_t first_step) : path_(std::move(path)) {
-  if (is_regular(path_)) load(first_step);
-  if (fd_ < 0) fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (fd_ < 0) fail("open", path_);
-}
-
-TableFile::~TableFile() {
-  if (fd_ >= 0) ::close(fd_);
+  if (sdk::is_regular_file(path_)) load(first_step);
+  if (!file_) file_ = sdk::OutputFile(path_, sdk::OutputFile::Mode::kAppend);
 }
 
 void TableFile::load(int64_t first_step) {
@@ -110,16 +90,12 @@ std::string TableFile::header() const {
 }
 
 void TableFile::rewrite(const std::vector<std::string>& rows) {
-  const std::string beside = path_ + ".tmp", path = std::exchange(path_, beside);
-  if (fd_ >= 0) ::close(fd_);
-  fd_ = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
-  if (fd_ < 0) fail("open", beside);
   std::string text = header();
   for (const std::string& row : rows) text += row + "\n";
-  write(text);
-  sync();
-  path_ = path;
-  if (::rename(beside.c_str(), path_.c_str()) != 0) fail("replace", path_);
+  sdk::OutputFile beside(path_ + ".tmp", sdk::OutputFile::Mode::kReplace);
+  beside.write(text);
+  beside.replace(path_);
+  file_ = std::move(beside);
 }
 
 void TableFile::add_columns(const std::vector<std::pair<std::string_view, double>>& metrics) {
@@ -129,7 +105,7 @@ void TableFile::add_columns(const std::vector<std::pair<std::string_view, double
   if (fresh.empty()) return;
   const bool first = columns_.empty();
   columns_.insert(columns_.end(), fresh.begin(), fresh.end());
-  if (!is_regular(path_)) return first ? write(header()) : void();
+  if (!sdk::is_regular_file(path_)) return first ? file_.write(header()) : void();
   std::vector<std::string> rows = first ? std::vector<std::string>{} : rows_of(path_);
   if (!rows.empty()) rows.erase(rows.begin());
   for (std::string& row : rows) row.append(fresh.size(), ',');
@@ -144,20 +120,7 @@ void TableFile::append(int64_t step, const std::vector<std::pair<std::string_vie
     row += ',';
     if (cell != metrics.end()) row += number(cell->second);
   }
-  write(row + "\n");
-}
-
-void TableFile::write(const std::string& text) {
-  for (size_t done = 0; done < text.size();) {
-    const ssize_t written = ::write(fd_, text.data() + done, text.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail("write", path_);
-    done += static_cast<size_t>(written);
-  }
-}
-
-void TableFile::sync() {
-  if (::fsync(fd_) != 0 && errno != EINVAL && errno != EROFS) fail("sync", path_);  // EINVAL: a pipe
+  file_.write(row + "\n");
 }
 
 }  // namespace nemo::loggers

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "nemo/cpp/output_file.hpp"
+
 namespace nemo::loggers {
 
 class TableFile {
@@ -19,23 +21,19 @@ class TableFile {
   // (written beside and renamed). Without an earlier row that stays, the table starts anew. Throws nemo::sdk::Error with file and reason.
   // A path that is no regular file is only appended to.
   TableFile(std::string path, int64_t first_step);
-  ~TableFile();
-  TableFile(const TableFile&) = delete;
-  TableFile& operator=(const TableFile&) = delete;
 
   void append(int64_t step, const std::vector<std::pair<std::string_view, double>>& metrics);
-  void sync();
+  void sync() { file_.sync(); }
 
  private:
   void load(int64_t first_step);
   void add_columns(const std::vector<std::pair<std::string_view, double>>& metrics);
   void rewrite(const std::vector<std::string>& rows);
-  void write(const std::string& text);
   [[nodiscard]] std::string header() const;
 
   std::string path_;
   std::vector<std::string> columns_;  // without "step"
-  int fd_ = -1;
+  sdk::OutputFile file_;
 };
 
 }  // namespace nemo::loggers

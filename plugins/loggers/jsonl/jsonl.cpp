@@ -4,11 +4,8 @@
 #include <memory>
 
 #include "line_file.hpp"
+#include "nemo/cpp/logger.hpp"
 #include "nemo/cpp/plugin.hpp"
-
-struct nemo_logger {
-  nemo::loggers::LineFile file;
-};
 
 namespace nemo::loggers {
 namespace {
@@ -43,35 +40,35 @@ void put_text(std::string& out, std::string_view text) {
   out += '"';
 }
 
-nemo_error* start(nemo_host*, const nemo_config* raw, const nemo_run_info* run, nemo_logger** out) {
-  return sdk::guard([&] {
-    const std::string path = sdk::to_string(run->directory) + "/" + sdk::Config(raw).string("file");
-    int64_t dropped = 0;
-    auto logger = std::unique_ptr<nemo_logger>(new nemo_logger{{path, run->first_step, &dropped}});
-    if (dropped > 0) sdk::log(NEMO_LOG_WARNING, "jsonl", path + ": dropped " + std::to_string(dropped) + " lines that are no metrics");
-    *out = logger.release();
-  });
-}
+}  // namespace
+}  // namespace nemo::loggers
 
-nemo_error* metrics(nemo_logger* logger, int64_t step, const nemo_metric* values, uint64_t n, uint64_t stride) {
-  return sdk::guard([&] {
+struct nemo_logger {
+  nemo::loggers::LineFile file;
+
+  void metrics(int64_t step, const nemo::sdk::Metrics& values) {
     std::string line = "{\"step\":" + std::to_string(step);
-    for (uint64_t i = 0; i < n; ++i) {
-      const auto* metric = reinterpret_cast<const nemo_metric*>(reinterpret_cast<const char*>(values) + i * stride);
+    for (const auto& [name, value] : values) {
       line += ',';
-      put_text(line, sdk::to_view(metric->name));
+      nemo::loggers::put_text(line, name);
       line += ':';
-      put_number(line, metric->value);
+      nemo::loggers::put_number(line, value);
     }
-    logger->file.append(line + "}\n");
-  });
-}
+    file.append(line + "}\n");
+  }
+  void finish() { file.sync(); }
+};
 
-nemo_error* finish(nemo_logger* logger, nemo_str, nemo_str) {
-  return sdk::guard([&] { logger->file.sync(); });
-}
+namespace nemo::loggers {
+namespace {
 
-void destroy(nemo_logger* logger) { delete logger; }
+nemo_logger* start(const nemo_config* config, const nemo_run_info& run) {
+  const std::string path = sdk::to_string(run.directory) + "/" + sdk::Config(config).string("file");
+  int64_t dropped = 0;
+  auto logger = std::unique_ptr<nemo_logger>(new nemo_logger{{path, run.first_step, &dropped}});
+  if (dropped > 0) sdk::log(NEMO_LOG_WARNING, "jsonl", path + ": dropped " + std::to_string(dropped) + " lines that are no metrics");
+  return logger.release();
+}
 
 const sdk::Schema& schema() {
   static const sdk::Schema fields{{
@@ -84,7 +81,7 @@ const sdk::Schema& schema() {
   return fields;
 }
 
-constexpr nemo_logger_api kApi = {sizeof(nemo_logger_api), 0, start, metrics, finish, destroy, nullptr};
+constexpr nemo_logger_api kApi = sdk::file_logger_api<nemo_logger, start>();
 
 }  // namespace
 }  // namespace nemo::loggers

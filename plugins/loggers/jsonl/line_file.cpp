@@ -1,23 +1,10 @@
 #include "line_file.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <charconv>
-#include <cstdio>
-#include <cstring>
 #include <fstream>
-
-#include "nemo/cpp/core.hpp"
 
 namespace nemo::loggers {
 namespace {
-
-[[noreturn]] void fail(const std::string& doing, const std::string& path) {
-  throw sdk::Error(NEMO_CODE_INTERNAL, "cannot " + doing + " " + path + ": " + std::strerror(errno)).with("file", path);
-}
 
 // The step of a line that this plugin wrote; -1 for anything else.
 int64_t step_of(const std::string& line) {
@@ -34,68 +21,40 @@ struct Kept {
   int64_t foreign = 0;
 };
 
-Kept copy_kept(const std::string& path, const std::string& to, int64_t first_step) {
+// The lines that stay, in `text`.
+Kept read_kept(const std::string& path, int64_t first_step, std::string& text) {
   std::ifstream in(path, std::ios::binary);
-  std::ofstream out(to, std::ios::binary | std::ios::trunc);
-  if (!in) fail("read", path);
+  if (!in) sdk::file_fault("read", path);
   Kept kept;
   for (std::string line; std::getline(in, line);) {
     const bool torn = in.eof();
     const int64_t step = step_of(line);
     if (!torn && step >= 0 && step < first_step) {
-      out << line << '\n';
+      text += line + '\n';
       continue;
     }
     kept.all = false;
     if (!torn && step < 0) ++kept.foreign;
   }
-  if (!out.flush()) fail("write", to);
   return kept;
 }
 
-void sync_path(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0 || ::fsync(fd) != 0) fail("sync", path);
-  ::close(fd);
-}
-
 int64_t trim(const std::string& path, int64_t first_step) {
-  struct stat facts {};
-  if (::stat(path.c_str(), &facts) != 0 || !S_ISREG(facts.st_mode) || facts.st_size == 0) return 0;
-  const std::string beside = path + ".tmp";
-  const Kept kept = copy_kept(path, beside, first_step);
-  if (kept.all) {
-    ::unlink(beside.c_str());
-    return 0;
-  }
-  sync_path(beside);
-  if (::rename(beside.c_str(), path.c_str()) != 0) fail("replace", path);
+  if (!sdk::is_regular_file(path)) return 0;
+  std::string text;
+  const Kept kept = read_kept(path, first_step, text);
+  if (kept.all) return 0;
+  sdk::OutputFile beside(path + ".tmp", sdk::OutputFile::Mode::kReplace);
+  beside.write(text);
+  beside.replace(path);
   return kept.foreign;
 }
 
 }  // namespace
 
-LineFile::LineFile(std::string path, int64_t first_step, int64_t* dropped) : path_(std::move(path)) {
-  *dropped = trim(path_, first_step);
-  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (fd_ < 0) fail("open", path_);
-}
-
-LineFile::~LineFile() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
-void LineFile::append(const std::string& line) {
-  for (size_t done = 0; done < line.size();) {
-    const ssize_t written = ::write(fd_, line.data() + done, line.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail("write", path_);
-    done += static_cast<size_t>(written);
-  }
-}
-
-void LineFile::sync() {
-  if (::fsync(fd_) != 0 && errno != EINVAL && errno != EROFS) fail("sync", path_);  // EINVAL: a pipe
+LineFile::LineFile(std::string path, int64_t first_step, int64_t* dropped) {
+  *dropped = trim(path, first_step);
+  file_ = sdk::OutputFile(std::move(path), sdk::OutputFile::Mode::kAppend);
 }
 
 }  // namespace nemo::loggers

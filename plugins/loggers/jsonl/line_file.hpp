@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "nemo/cpp/output_file.hpp"
+
 namespace nemo::loggers {
 
 class LineFile {
@@ -13,17 +15,13 @@ class LineFile {
   // many lines were no metrics lines. Throws nemo::sdk::Error with file and reason. A path that is no regular file (a pipe) is only
   // appended to.
   LineFile(std::string path, int64_t first_step, int64_t* dropped);
-  ~LineFile();
-  LineFile(const LineFile&) = delete;
-  LineFile& operator=(const LineFile&) = delete;
 
   // One write call for the whole line, so a kill tears at most the last one.
-  void append(const std::string& line);
-  void sync();
+  void append(const std::string& line) { file_.write(line); }
+  void sync() { file_.sync(); }
 
  private:
-  std::string path_;
-  int fd_ = -1;
+  sdk::OutputFile file_;
 };
 
 }  // namespace nemo::loggers

@@ -1,27 +1,19 @@
 #include "event_file.hpp"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
-#include "nemo/cpp/core.hpp"
-
 namespace nemo::loggers {
 namespace {
 
 constexpr std::string_view kPrefix = "events.out.tfevents.";
-
-[[noreturn]] void fail(const std::string& doing, const std::string& path, const std::string& reason = std::strerror(errno)) {
-  throw sdk::Error(NEMO_CODE_INTERNAL, "cannot " + doing + " " + path + ": " + reason).with("file", path);
-}
 
 constexpr std::array<uint32_t, 256> castagnoli() {
   std::array<uint32_t, 256> table{};
@@ -78,7 +70,7 @@ int64_t next_time(const std::string& directory) {
 std::string new_path(const std::string& directory) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
-  if (error) fail("make folder", directory, error.message());
+  if (error) sdk::file_fault("make folder", directory, error.message());
   char host[256] = "localhost";
   ::gethostname(host, sizeof host - 1);
   char name[400];
@@ -104,9 +96,7 @@ std::string record(std::string_view payload) {
   return out;
 }
 
-EventFile::EventFile(const std::string& directory, int64_t first_step) : path_(new_path(directory)) {
-  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
-  if (fd_ < 0) fail("make", path_);
+EventFile::EventFile(const std::string& directory, int64_t first_step) : file_(new_path(directory), sdk::OutputFile::Mode::kNew) {
   std::string version = event(0);
   put_bytes(version, 3, "brain.Event:2");
   write(version);
@@ -116,10 +106,6 @@ EventFile::EventFile(const std::string& directory, int64_t first_step) : path_(n
   std::string session = event(first_step);
   put_bytes(session, 7, status);
   write(session);
-}
-
-EventFile::~EventFile() {
-  if (fd_ >= 0) ::close(fd_);
 }
 
 void EventFile::scalars(int64_t step, const std::vector<std::pair<std::string_view, double>>& values) {
@@ -134,20 +120,6 @@ void EventFile::scalars(int64_t step, const std::vector<std::pair<std::string_vi
   std::string payload = event(step);
   put_bytes(payload, 5, summary);
   write(payload);
-}
-
-void EventFile::write(const std::string& payload) {
-  const std::string bytes = record(payload);
-  for (size_t done = 0; done < bytes.size();) {
-    const ssize_t written = ::write(fd_, bytes.data() + done, bytes.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail("write", path_);
-    done += static_cast<size_t>(written);
-  }
-}
-
-void EventFile::sync() {
-  if (::fsync(fd_) != 0) fail("sync", path_);
 }
 
 }  // namespace nemo::loggers

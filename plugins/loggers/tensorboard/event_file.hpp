@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "nemo/cpp/output_file.hpp"
+
 namespace nemo::loggers {
 
 [[nodiscard]] uint32_t crc32c(std::string_view bytes);
@@ -22,18 +24,14 @@ class EventFile {
   // Makes a new file in `directory` (made if need be) that TensorBoard reads after those that are there. Points of steps >= first_step
   // in them are dropped by the reader: the file starts with a session START at first_step. Throws nemo::sdk::Error with file and reason.
   EventFile(const std::string& directory, int64_t first_step);
-  ~EventFile();
-  EventFile(const EventFile&) = delete;
-  EventFile& operator=(const EventFile&) = delete;
 
   // One record, handed to the operating system at once.
   void scalars(int64_t step, const std::vector<std::pair<std::string_view, double>>& values);
-  void sync();
+  void sync() { file_.sync(); }
 
  private:
-  void write(const std::string& payload);
-  std::string path_;
-  int fd_ = -1;
+  void write(const std::string& payload) { file_.write(record(payload)); }
+  sdk::OutputFile file_;
 };
 
 }  // namespace nemo::loggers

@@ -1,19 +1,15 @@
-// Precision "bf16-mixed": bf16 parameters and activations; f32 gradients, master weights and moments.
+// Precision "bf16-mixed": bf16 parameters and activations; f32 master weights; gradients and moments f32, or bf16 where set.
 #include "nemo/cpp/plugin.hpp"
+#include "nemo/cpp/precision.hpp"
 
 using namespace nemo::sdk;
 
 namespace {
 
-const Schema schema{{}};
+const Schema schema{with_state_dtypes()};
 
-nemo_error* policy(nemo_host*, const nemo_config*, nemo_precision_policy* out) {
-  out->parameter = NEMO_DTYPE_BF16;
-  out->compute = NEMO_DTYPE_BF16;
-  out->gradient = NEMO_DTYPE_F32;
-  out->master = NEMO_DTYPE_F32;
-  out->moment = NEMO_DTYPE_F32;
-  return nullptr;
+nemo_error* policy(nemo_host*, const nemo_config* config, nemo_precision_policy* out) {
+  return guard([&] { mixed_policy(Config(config), NEMO_DTYPE_BF16, out); });
 }
 
 constexpr nemo_precision_api api{sizeof(nemo_precision_api), 0, policy, nullptr};
@@ -21,4 +17,4 @@ constexpr nemo_precision_api api{sizeof(nemo_precision_api), 0, policy, nullptr}
 }  // namespace
 
 NEMO_PLUGIN("precision:bf16-mixed\0",
-            component(NEMO_KIND_PRECISION, "bf16-mixed", "1.0.0", "bf16 values, f32 gradients and optimizer", &api, schema.get()))
+            component(NEMO_KIND_PRECISION, "bf16-mixed", "1.1.0", "bf16 values, f32 gradients and optimizer", &api, schema.get()))

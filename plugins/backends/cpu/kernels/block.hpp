@@ -13,12 +13,12 @@ inline void load(const T* x, int64_t n, C* y) {
 }
 template <class C>
 inline void load(nemo_dtype dtype, const void* x, int64_t offset, int64_t n, C* y) {
-  with_type(dtype, [&](auto tag) { load(static_cast<const decltype(tag)*>(x) + offset, n, y); });
+  with_stored_type(dtype, [&](auto tag) { load(static_cast<const decltype(tag)*>(x) + offset, n, y); });
 }
 
 template <class C, class T>
 inline void store(const C* x, int64_t n, T* y, Write write) {
-  if (write == Write::accumulate) {
+  if (write == Write::accumulate) {  // NOLINT(bugprone-branch-clone): it does not see the loops behind the pragmas
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) y[i] = narrow<T>(static_cast<C>(widen(y[i])) + x[i]);
   } else {

@@ -50,7 +50,7 @@ size_t checked_dim(const Node& node) {
 
 NEMO_CPU_KERNEL(cast) {
   const Tensor &x = node.in(0), &y = node.out(0);
-  if (!is_floating(x.dtype) || !is_floating(y.dtype)) node.refuse("casts between f32, f64 and bf16 only");
+  if (!is_floating(x.dtype) || !is_floating(y.dtype)) node.refuse("casts between f32, f64, bf16 and f16 only");
   const Aligned a = node.align({&x, &y});
   return make_kernel([=, from = x.dtype, to = y.dtype, &pool = device.pool](const Launch& l) {
     const bool wide = from == NEMO_DTYPE_F64 || to == NEMO_DTYPE_F64;
@@ -69,6 +69,15 @@ NEMO_CPU_KERNEL(cast) {
       pool.split(a.rows, row_grain(a.cols), [&](int64_t begin, int64_t end, int) {
         for (int64_t r = begin; r < end; ++r) part(r, 0, a.cols);
       });
+  });
+}
+
+NEMO_CPU_KERNEL(zeros) {
+  node.need_contiguous(node.out(0));
+  const int64_t bytes = node.out(0).size() * size_of(node.out(0).dtype);
+  return make_kernel([bytes, &pool = device.pool](const Launch& l) {
+    pool.split(bytes, 1 << 18,
+               [&](int64_t begin, int64_t end, int) { std::memset(l.out<char>(0) + begin, 0, static_cast<size_t>(end - begin)); });
   });
 }
 

@@ -11,7 +11,7 @@ constexpr int64_t kTileM = 384, kTileN = 384, kTileK = 512;
 constexpr double kFlopsPerPart = 1e6;  // a part below this is not worth a thread
 
 nemo_dtype arithmetic(const Product& p) { return p.a == NEMO_DTYPE_F64 ? NEMO_DTYPE_F64 : NEMO_DTYPE_F32; }
-bool is_direct(const Product& p) { return p.a == p.b && p.a == p.c && p.a != NEMO_DTYPE_BF16; }
+bool is_direct(const Product& p) { return p.a == p.b && p.a == p.c && (p.a == NEMO_DTYPE_F32 || p.a == NEMO_DTYPE_F64); }
 int code(Transpose t) { return t == Transpose::yes ? kTrans : kNoTrans; }
 
 struct Grid {
@@ -40,7 +40,7 @@ int64_t threads_for(const Device& device, const Product& p) {
 }
 
 template <class T>
-void multiply_direct(const Device& device, const Product& p, const T* a, const T* b, T* c, Write write, const T* bias) {
+void multiply_direct(const Device& device, const Product& p, const T* a, const T* b, T* c, Write write, const T* bias, T alpha) {
   const int64_t parts = threads_for(device, p);
   const Grid grid = grid_of(p, parts);
   device.pool.run(static_cast<int>(parts), [&](int part) {
@@ -52,7 +52,7 @@ void multiply_direct(const Device& device, const Product& p, const T* a, const T
       for (int64_t i = m0; i < m1; ++i) std::copy(bias + n0, bias + n1, c + i * p.ldc + n0);
       beta = 1;
     }
-    device.blas.gemm(code(p.ta), code(p.tb), static_cast<int>(m1 - m0), static_cast<int>(n1 - n0), static_cast<int>(p.k), T(1),
+    device.blas.gemm(code(p.ta), code(p.tb), static_cast<int>(m1 - m0), static_cast<int>(n1 - n0), static_cast<int>(p.k), alpha,
                      p.ta == Transpose::yes ? a + m0 : a + m0 * p.lda, static_cast<int>(p.lda),
                      p.tb == Transpose::yes ? b + n0 * p.ldb : b + n0, static_cast<int>(p.ldb), beta, c + m0 * p.ldc + n0,
                      static_cast<int>(p.ldc));
@@ -87,7 +87,7 @@ const C* tile(nemo_dtype dtype, const void* x, int64_t ld, int64_t row, int64_t 
 
 template <class C>
 void multiply_tiled(const Device& device, const Product& p, const void* a, const void* b, void* c, Write write, const void* bias,
-                    C* workspace) {
+                    C* workspace, C alpha, nemo_dtype bias_dtype) {
   const Tiling t = tiling_of(p, device);
   const int64_t rows = (p.m + t.m - 1) / t.m, cols = (p.n + t.n - 1) / t.n;
   device.pool.each(rows * cols, [&](int64_t task, int part) {
@@ -96,13 +96,13 @@ void multiply_tiled(const Device& device, const Product& p, const void* a, const
     C* bt = at + t.m * t.k;
     C* ct = bt + t.k * t.n;
     if (bias != nullptr)
-      for (int64_t i = 0; i < m; ++i) load(p.b, bias, n0, n, ct + i * n);
+      for (int64_t i = 0; i < m; ++i) load(bias_dtype, bias, n0, n, ct + i * n);
     for (int64_t k0 = 0; k0 < p.k; k0 += t.k) {
       const int64_t k = std::min(t.k, p.k - k0);
       int64_t lda = 0, ldb = 0;
       const C* ap = p.ta == Transpose::yes ? tile(p.a, a, p.lda, k0, m0, k, m, at, lda) : tile(p.a, a, p.lda, m0, k0, m, k, at, lda);
       const C* bp = p.tb == Transpose::yes ? tile(p.b, b, p.ldb, n0, k0, n, k, bt, ldb) : tile(p.b, b, p.ldb, k0, n0, k, n, bt, ldb);
-      device.blas.gemm(code(p.ta), code(p.tb), static_cast<int>(m), static_cast<int>(n), static_cast<int>(k), C(1), ap,
+      device.blas.gemm(code(p.ta), code(p.tb), static_cast<int>(m), static_cast<int>(n), static_cast<int>(k), alpha, ap,
                        static_cast<int>(lda), bp, static_cast<int>(ldb), k0 > 0 || bias != nullptr ? C(1) : C(0), ct, static_cast<int>(n));
     }
     for (int64_t i = 0; i < m; ++i) store(ct + i * n, n, p.c, c, (m0 + i) * p.ldc + n0, write);
@@ -118,15 +118,22 @@ uint64_t product_workspace(const Product& p, const Device& device) {
   return align_up(static_cast<uint64_t>(elements * device.pool.threads() * size_of(arithmetic(p))));
 }
 
-void multiply(const Device& device, const Product& p, const void* a, const void* b, void* c, Write write, const void* bias,
-              void* workspace) {
+uint64_t largest_workspace(const Product& p, const Device& device) {
+  if (is_direct(p)) return 0;
+  const int64_t m = std::min(p.m, kTileM), n = std::min(p.n, kTileN), k = std::min(p.k, kTileK);
+  return align_up(static_cast<uint64_t>((m * k + k * n + m * n) * device.pool.threads() * size_of(arithmetic(p))));
+}
+
+void multiply(const Device& device, const Product& p, const void* a, const void* b, void* c, Write write, const void* bias, void* workspace,
+              float alpha, nemo_dtype bias_dtype) {
   if (p.m == 0 || p.n == 0) return;
   auto as = [&]<class T>(T) {
     if (is_direct(p))
-      multiply_direct(device, p, static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(c), write,
-                      static_cast<const T*>(bias));
+      multiply_direct(device, p, static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(c), write, static_cast<const T*>(bias),
+                      static_cast<T>(alpha));
     else
-      multiply_tiled(device, p, a, b, c, write, bias, static_cast<T*>(workspace));
+      multiply_tiled(device, p, a, b, c, write, bias, static_cast<T*>(workspace), static_cast<T>(alpha),
+                     bias_dtype != 0 ? bias_dtype : p.b);
   };
   if (arithmetic(p) == NEMO_DTYPE_F64)
     as(double{});

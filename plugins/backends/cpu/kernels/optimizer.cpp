@@ -8,7 +8,7 @@ namespace nemo::cpu::NEMO_CPU_NS {
 
 namespace {
 
-constexpr int kLr = 0, kBeta1 = 1, kBeta2 = 2, kEps = 3, kCorrection1 = 4, kCorrection2 = 5, kScale = 6;
+constexpr int kLr = 0, kBeta1 = 1, kBeta2 = 2, kEps = 3, kCorrection1 = 4, kCorrection2 = 5, kScale = 6, kSkip = 7;
 
 // Dtypes of grad and outputs (0: absent).
 struct Types {
@@ -22,9 +22,9 @@ Types checked(const Node& node) {
   if (node.in(1).size() != 8) node.refuse("hyper must be f64[8]");
   if (node.has_attribute("momentum") == false) t.out3 = node.out(3).dtype;
   for (nemo_dtype d : {t.grad, t.param})
-    if (!is_floating(d)) node.refuse("gradient and parameter must be f32, f64 or bf16");
+    if (!is_floating(d)) node.refuse("gradient and parameter must be f32, f64, bf16 or f16");
   for (nemo_dtype d : {t.master, t.out2, t.out3})
-    if (d != 0 && !is_floating(d)) node.refuse("master weights and moments must be f32, f64 or bf16");
+    if (d != 0 && !is_floating(d)) node.refuse("master weights and moments must be f32, f64, bf16 or f16");
   return t;
 }
 
@@ -74,6 +74,7 @@ struct Sgd {
 template <class C, class Update>
 Prepared flat_update(Device& device, const Types& t, int64_t n, Update update) {
   return make_kernel([=, &pool = device.pool](const Launch& l) {
+    if (l.in<double>(1)[kSkip] != 0) return;
     const auto step = update(l);
     pool.split(n, kGrain, [&](int64_t begin, int64_t end, int) {
       C g[kBlock], p[kBlock], a[kBlock], b[kBlock];

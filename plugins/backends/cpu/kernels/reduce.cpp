@@ -117,7 +117,7 @@ NEMO_CPU_KERNEL(broadcast) {
 }
 
 NEMO_CPU_KERNEL(sum_squares) {
-  if (!is_floating(node.in(0).dtype)) node.refuse("sums f32, f64 and bf16 only");
+  if (!is_floating(node.in(0).dtype)) node.refuse("sums f32, f64, bf16 and f16 only");
   node.need_contiguous(node.in(0));
   const int64_t n = node.in(0).size();
   return with_type(node.in(0).dtype, [&](auto tag) {
@@ -128,6 +128,32 @@ NEMO_CPU_KERNEL(sum_squares) {
           *l.out<double>(0) = sum + (l.write() == Write::accumulate ? *l.out<double>(0) : 0);
         },
         sum_bytes(n));
+  });
+}
+
+NEMO_CPU_KERNEL(add_scalar) {
+  if (!is_floating(node.in(0).dtype)) node.refuse("adds f32, f64 and bf16 only");
+  return with_type(node.in(0).dtype, [&](auto tag) {
+    using T = decltype(tag);
+    return make_kernel([](const Launch& l) {
+      *l.out<double>(0) = static_cast<double>(widen(*l.in<T>(0))) + (l.write() == Write::accumulate ? *l.out<double>(0) : 0);
+    });
+  });
+}
+
+NEMO_CPU_KERNEL(clip_coefficient) {
+  if (node.in(0).size() < 3 || node.in(1).size() != 8) node.refuse("totals must be f64[3] or more, and wish f64[8]");
+  const double max_norm = node.number("max_norm");
+  return make_kernel([max_norm](const Launch& l) {
+    constexpr int kScale = 6, kSkip = 7;
+    const double *totals = l.in<double>(0), *wish = l.in<double>(1);
+    double *hyper = l.out<double>(0), *report = l.out<double>(1);
+    const double tokens = std::max(totals[2], 1.0), norm = std::sqrt(totals[0]) * wish[kScale] / tokens;
+    const double clip = max_norm > 0 ? std::min(1.0, max_norm / (norm + 1e-6)) : 1.0;
+    std::copy(wish, wish + kScale, hyper);
+    hyper[kScale] = wish[kScale] * clip / tokens;
+    hyper[kSkip] = std::isfinite(norm) ? 0 : 1;
+    report[0] = norm, report[1] = clip, report[2] = hyper[kSkip];
   });
 }
 

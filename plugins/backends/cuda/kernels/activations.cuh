@@ -79,4 +79,18 @@ Prepared with_activation(const Node& node, F&& f) {
   node.refuse("unknown kind \"" + std::string(kind) + "\"");
 }
 
+// y = act(gate) up.
+template <class A>
+struct Glu {
+  __device__ void operator()(const float (&in)[2], float (&out)[1]) const { out[0] = A::value(in[0]) * in[1]; }
+};
+// dgate = dy up act'(gate), dup = dy act(gate)
+template <class A>
+struct GluGrad {
+  __device__ void operator()(const float (&in)[3], float (&out)[2]) const {
+    out[0] = in[0] * in[2] * A::slope(in[1]);
+    out[1] = in[0] * A::value(in[1]);
+  }
+};
+
 }  // namespace nemo::cuda

@@ -7,6 +7,7 @@
 
 #include "../table.hpp"
 #include "attention_cudnn.hpp"
+#include "attention_order.hpp"
 #include "attention_own.hpp"
 
 namespace nemo::cuda {
@@ -17,6 +18,7 @@ namespace {
 struct Shared {
   std::shared_ptr<Cudnn> cudnn;                                   // nullptr: own kernels only
   std::map<std::string, std::shared_ptr<const CudnnPlan>> plans;  // nullptr: cuDNN refused the shape
+  std::map<std::string, DqOrder> orders;                          // measured choices
 };
 
 Shared& shared(Device& device) {
@@ -55,14 +57,40 @@ std::shared_ptr<const CudnnPlan> find_plan(Device& device, const Problem& p, con
   return at->second;
 }
 
+// A plan of the backward with the order that it sums in. Without a plan the own kernels run, whose order is fixed.
+struct Ordered {
+  std::shared_ptr<const CudnnPlan> plan;
+  DqOrder order = DqOrder::fixed;
+};
+
+Ordered backward_plan(Device& device, const AttentionBackward& p) {
+  const auto plan = [&](DqOrder order) {
+    return find_plan(device, p, order == DqOrder::fixed ? "backward, fixed" : "backward",
+                     [&](const std::shared_ptr<Cudnn>& c) { return build_backward(c, p, order); });
+  };
+  if (!device.deterministic) return {plan(DqOrder::any), DqOrder::any};
+  Ordered fixed{plan(DqOrder::fixed), DqOrder::fixed};
+  if (device.determinism_limit >= 1) return fixed;
+  Ordered any{plan(DqOrder::any), DqOrder::any};
+  if (any.plan == nullptr || fixed.plan == nullptr) return any.plan == nullptr ? fixed : any;
+  const auto [at, fresh] = shared(device).orders.try_emplace(key(p, "order"), DqOrder::any);
+  if (fresh) at->second = choose_order(device, p, any.plan, fixed.plan);
+  return at->second == DqOrder::fixed ? fixed : any;
+}
+
 Heads heads(const Tensor& t) {
   if (t.size() == 0) return {};
   return {t.shape[0] > 1 ? t.strides[0] : t.strides[1] * t.shape[1], t.strides[1], t.shape[2] > 1 ? t.strides[2] : t.shape[3]};
 }
 
 // Zeroed first: plans are found by the bytes of the problem.
+// first: place of the segments among the inputs.
 template <class Problem>
-Problem problem(const Node& node, const Tensor& segments) {
+Problem problem(const Node& node, size_t first) {
+  const Tensor& segments = node.in(first);
+  if (node.in(first + 1).present()) node.refuse("attention with sinks has no kernel on this backend yet");
+  if (node.in(first + 2).present()) node.refuse("attention with a bias has no kernel on this backend yet");
+  if (node.in(first + 3).present()) node.refuse("attention with key lengths has no kernel on this backend yet");
   Problem p;
   std::memset(static_cast<void*>(&p), 0, sizeof p);
   AttentionSpec& s = p.spec;
@@ -133,7 +161,7 @@ class BackwardKernel final : public nemo_kernel {
 }  // namespace
 
 NEMO_CUDA_KERNEL(attention) {
-  auto p = problem<AttentionForward>(node, node.in(3));
+  auto p = problem<AttentionForward>(node, 3);
   node.need_contiguous(node.out(1));
   p.q = heads(node.in(0)), p.k = heads(node.in(1)), p.v = heads(node.in(2)), p.o = heads(node.out(0));
   auto plan = find_plan(device, p, "forward", [&](const std::shared_ptr<Cudnn>& c) { return build_forward(c, p); });
@@ -143,13 +171,12 @@ NEMO_CUDA_KERNEL(attention) {
 }
 
 NEMO_CUDA_KERNEL(attention_grad) {
-  auto p = problem<AttentionBackward>(node, node.in(6));
+  auto p = problem<AttentionBackward>(node, 6);
   node.need_contiguous(node.in(5));
   p.dout = heads(node.in(0)), p.q = heads(node.in(1)), p.k = heads(node.in(2)), p.v = heads(node.in(3)), p.o = heads(node.in(4));
   p.dq = heads(node.out(0)), p.dk = heads(node.out(1)), p.dv = heads(node.out(2));
-  const DqOrder order = device.deterministic ? DqOrder::fixed : DqOrder::any;
-  auto plan = find_plan(device, p, "backward", [&](const std::shared_ptr<Cudnn>& c) { return build_backward(c, p, order); });
-  auto kernel = std::make_unique<BackwardKernel>(p, std::move(plan), order);
+  Ordered chosen = backward_plan(device, p);
+  auto kernel = std::make_unique<BackwardKernel>(p, std::move(chosen.plan), chosen.order);
   const uint64_t workspace = kernel->workspace();
   return {std::move(kernel), workspace};
 }

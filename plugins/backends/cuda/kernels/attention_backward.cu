@@ -245,7 +245,8 @@ void launch(const BackwardArgs& a, cudaStream_t stream) {
 }  // namespace attention
 
 const char* own_refuses(const AttentionSpec& s) {
-  if (s.dtype != NEMO_DTYPE_BF16 && s.dtype != NEMO_DTYPE_F32) return "attention computes in f32 and bf16 only";
+  if (s.dtype != NEMO_DTYPE_BF16 && s.dtype != NEMO_DTYPE_F16 && s.dtype != NEMO_DTYPE_F32)
+    return "attention computes in f32, bf16 and f16 only";
   if (s.d > 256 || s.e > 256) return "head dimensions above 256 have no kernel";
   if (s.h > 65535 || s.b > 65535) return "more than 65535 heads or sequences have no kernel";
   return nullptr;

@@ -35,6 +35,8 @@ void with_kernel_type(const AttentionSpec& s, F&& f) {
   };
   if (s.dtype == NEMO_DTYPE_BF16)
     with_width.template operator()<__nv_bfloat16>();
+  else if (s.dtype == NEMO_DTYPE_F16)
+    with_width.template operator()<__half>();
   else
     with_width.template operator()<float>();
 }

@@ -1,4 +1,4 @@
-// Attention by own kernels: f32 and bf16, any strides, head dimensions up to 256, every option of the row, the same bits in every run.
+// Attention by own kernels: f32, bf16 and f16, any strides, head dimensions up to 256, every option of the row, the same bits in every run.
 // For what cuDNN refuses, for f32 and for deterministic training; 16-bit products go through mma.sync, f32 through FMA.
 #pragma once
 

@@ -5,8 +5,10 @@
 #pragma once
 
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #include <climits>
+#include <type_traits>
 
 #include "attention.hpp"
 
@@ -28,8 +30,17 @@ template <>
 __device__ inline __nv_bfloat16 narrow<__nv_bfloat16>(float x) {
   return __float2bfloat16_rn(x);
 }
+template <>
+__device__ inline __half narrow<__half>(float x) {
+  return __float2half_rn(x);
+}
 __device__ inline float widen(float x) { return x; }
 __device__ inline float widen(__nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ inline float widen(__half x) { return __half2float(x); }
+
+// A dtype that the tensor cores multiply as it is: bf16 or f16.
+template <class H>
+using IsHalf = std::enable_if_t<sizeof(H) == 2>;
 
 // What every kernel needs of the shapes and the mask.
 struct Problem {
@@ -114,45 +125,57 @@ __device__ inline void wait_for_loads() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
+template <class H>
 __device__ inline uint32_t pack(float low, float high) {
-  const __nv_bfloat162 x = __floats2bfloat162_rn(low, high);
-  return reinterpret_cast<const uint32_t&>(x);
+  if constexpr (std::is_same_v<H, __half>) {
+    const __half2 x = __floats2half2_rn(low, high);
+    return reinterpret_cast<const uint32_t&>(x);
+  } else {
+    const __nv_bfloat162 x = __floats2bfloat162_rn(low, high);
+    return reinterpret_cast<const uint32_t&>(x);
+  }
 }
 
-__device__ inline void load_matrices(uint32_t (&r)[4], const __nv_bfloat16* at) {
+__device__ inline void load_matrices(uint32_t (&r)[4], const void* at) {
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(at));
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"(address));
 }
-__device__ inline void load_matrices_turned(uint32_t (&r)[4], const __nv_bfloat16* at) {
+__device__ inline void load_matrices_turned(uint32_t (&r)[4], const void* at) {
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(at));
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"(address));
 }
+template <class H>
 __device__ inline void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  if constexpr (std::is_same_v<H, __half>)
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  else
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 // c[16 x 8N] += A[16 x depth] B[8N x depth]^T, both in shared tiles; depth is rounded up to 16 (the tiles hold zeros there).
-template <int D, int N>
-__device__ inline void rows_by_rows(float (&c)[N][4], const __nv_bfloat16* a, const __nv_bfloat16* b, int depth) {
-  constexpr int kPitch = kRowPitch<__nv_bfloat16, D>;
+template <int D, int N, class H>
+__device__ inline IsHalf<H> rows_by_rows(float (&c)[N][4], const H* a, const H* b, int depth) {
+  constexpr int kPitch = kRowPitch<H, D>;
   static_assert(N % 2 == 0);
   const int lane = threadIdx.x % 32;
-  const __nv_bfloat16* a_at = a + (lane % 16) * kPitch + lane / 16 * 8;
-  const __nv_bfloat16* b_at = b + (lane % 8 + lane / 16 * 8) * kPitch + lane / 8 % 2 * 8;
+  const H* a_at = a + (lane % 16) * kPitch + lane / 16 * 8;
+  const H* b_at = b + (lane % 8 + lane / 16 * 8) * kPitch + lane / 8 % 2 * 8;
   for (int k = 0; k < depth; k += 16) {
     uint32_t x[4], y[4];
     load_matrices(x, a_at + k);
 #pragma unroll
     for (int n = 0; n < N; n += 2) {
       load_matrices(y, b_at + n * 8 * kPitch + k);
-      multiply(c[n], x, y[0], y[1]);
-      multiply(c[n + 1], x, y[2], y[3]);
+      multiply<H>(c[n], x, y[0], y[1]);
+      multiply<H>(c[n + 1], x, y[2], y[3]);
     }
   }
 }
@@ -176,21 +199,22 @@ __device__ inline void rows_by_rows(float (&c)[N][4], const float* a, const floa
 }
 
 // c[16 x 8N] += W[16 x 8K] B[8K x 8N]: W in registers, rounded to the type of B; B in a shared tile.
-template <int D, int N, int K>
-__device__ inline void weights_by_rows(float (&c)[N][4], const float (&w)[K][4], const __nv_bfloat16* b) {
-  constexpr int kPitch = kRowPitch<__nv_bfloat16, D>;
+template <int D, int N, int K, class H>
+__device__ inline IsHalf<H> weights_by_rows(float (&c)[N][4], const float (&w)[K][4], const H* b) {
+  constexpr int kPitch = kRowPitch<H, D>;
   static_assert(N % 2 == 0 && K % 2 == 0);
   const int lane = threadIdx.x % 32;
-  const __nv_bfloat16* b_at = b + (lane % 16) * kPitch + lane / 16 * 8;
+  const H* b_at = b + (lane % 16) * kPitch + lane / 16 * 8;
 #pragma unroll
   for (int k = 0; k < K; k += 2) {
-    const uint32_t x[4] = {pack(w[k][0], w[k][1]), pack(w[k][2], w[k][3]), pack(w[k + 1][0], w[k + 1][1]), pack(w[k + 1][2], w[k + 1][3])};
+    const uint32_t x[4] = {pack<H>(w[k][0], w[k][1]), pack<H>(w[k][2], w[k][3]), pack<H>(w[k + 1][0], w[k + 1][1]),
+                           pack<H>(w[k + 1][2], w[k + 1][3])};
 #pragma unroll
     for (int n = 0; n < N; n += 2) {
       uint32_t y[4];
       load_matrices_turned(y, b_at + k * 8 * kPitch + n * 8);
-      multiply(c[n], x, y[0], y[1]);
-      multiply(c[n + 1], x, y[2], y[3]);
+      multiply<H>(c[n], x, y[0], y[1]);
+      multiply<H>(c[n + 1], x, y[2], y[3]);
     }
   }
 }

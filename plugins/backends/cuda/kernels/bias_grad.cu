@@ -57,6 +57,9 @@ __global__ void __launch_bounds__(32 * kFinishCols) finish_kernel(const ColumnSu
   if (one.dtype == NEMO_DTYPE_BF16) {
     bf16* to = static_cast<bf16*>(one.out) + at;
     *to = narrow<bf16>(add ? widen(*to) + total : total);
+  } else if (one.dtype == NEMO_DTYPE_F16) {
+    f16* to = static_cast<f16*>(one.out) + at;
+    *to = narrow<f16>(add ? widen(*to) + total : total);
   } else {
     float* to = static_cast<float*>(one.out) + at;
     *to = add ? *to + total : total;
@@ -71,33 +74,35 @@ void finish_column_sums(const ColumnSums& sums, const Launch& l) {
   finish_kernel<<<grid, dim3(kFinishCols, 32), 0, l.stream()>>>(sums, partial_pitch(sums.cols), l.write() == Write::accumulate);
 }
 
+RowSums::RowSums(nemo_dtype t, const Matrix& m, int multiprocessors) : type(t), rows(m.rows), cols(m.cols), ld(m.ld) {
+  const int64_t strips = ceil_div(cols, 32 * 16 / size_of(t)), blocks = 8 * multiprocessors;
+  parts = std::clamp<int64_t>(blocks / strips, 1, std::max<int64_t>(1, rows / (4 * kRowsAtOnce)));
+  rows_per_part = ceil_div(rows, parts);
+}
+
+void RowSums::run(const void* data, nemo_dtype out_type, void* out, float* partial, const Launch& l) const {
+  with_type(type, [&](auto tag) {
+    using T = decltype(tag);
+    const T* x = static_cast<const T*>(data);
+    const int64_t pitch = partial_pitch(cols);
+    const dim3 threads(32, kRowsAtOnce);
+    const bool vector = cols % kLanes<T> == 0 && ld % kLanes<T> == 0 && aligned16(x);
+    const auto grid = [&](int64_t width) { return dim3(grid_of(cols, width), static_cast<unsigned>(parts)); };
+    if (vector)
+      strip_kernel<T, kLanes<T>><<<grid(32 * kLanes<T>), threads, 0, l.stream()>>>(x, rows, cols, ld, rows_per_part, partial, pitch);
+    else
+      strip_kernel<T, 1><<<grid(32), threads, 0, l.stream()>>>(x, rows, cols, ld, rows_per_part, partial, pitch);
+  });
+  ColumnSums sums{parts, cols, {}, 0};
+  sums.add(partial, out_type, out);
+  finish_column_sums(sums, l);
+}
+
 NEMO_CUDA_KERNEL(bias_grad) {
-  const Matrix dy = node.matrix(node.in(0), node.group_rank('a'));
   node.need_contiguous(node.out(0));
   const nemo_dtype grad = node.out(0).dtype;
-  const int64_t rows = dy.rows, cols = dy.cols, blocks = 8 * device.multiprocessors;
-  return with_type(node.compute(), [&](auto tag) {
-    using T = decltype(tag);
-    const int64_t strips = ceil_div(cols, 32 * kLanes<T>);
-    const int64_t parts = std::clamp<int64_t>(blocks / strips, 1, std::max<int64_t>(1, rows / (4 * kRowsAtOnce)));
-    const int64_t per_part = ceil_div(rows, parts), pitch = partial_pitch(cols);
-    return make_kernel(
-        [=](const Launch& l) {
-          const T* x = l.in<T>(0);
-          float* partial = l.workspace<float>();
-          const dim3 threads(32, kRowsAtOnce);
-          const bool vector = cols % kLanes<T> == 0 && dy.ld % kLanes<T> == 0 && aligned16(x);
-          const auto grid = [&](int64_t width) { return dim3(grid_of(cols, width), static_cast<unsigned>(parts)); };
-          if (vector)
-            strip_kernel<T, kLanes<T>><<<grid(32 * kLanes<T>), threads, 0, l.stream()>>>(x, rows, cols, dy.ld, per_part, partial, pitch);
-          else
-            strip_kernel<T, 1><<<grid(32), threads, 0, l.stream()>>>(x, rows, cols, dy.ld, per_part, partial, pitch);
-          ColumnSums sums{parts, cols, {}, 0};
-          sums.add(partial, grad, l.out(0));
-          finish_column_sums(sums, l);
-        },
-        align_up(static_cast<uint64_t>(parts * pitch) * sizeof(float)));
-  });
+  const RowSums sums(node.compute(), node.matrix(node.in(0), node.group_rank('a')), device.multiprocessors);
+  return make_kernel([=](const Launch& l) { sums.run(l.in(0), grad, l.out(0), l.workspace<float>(), l); }, sums.workspace());
 }
 
 }  // namespace nemo::cuda

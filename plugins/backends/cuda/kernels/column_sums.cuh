@@ -24,4 +24,15 @@ struct ColumnSums {
 
 void finish_column_sums(const ColumnSums& sums, const Launch& l);
 
+// Sums over the rows of a matrix in two stages, in a fixed order.
+struct RowSums {
+  nemo_dtype type;
+  int64_t rows, cols, ld, parts, rows_per_part;
+
+  RowSums(nemo_dtype type, const Matrix& m, int multiprocessors);
+  uint64_t workspace() const { return align_up(static_cast<uint64_t>(parts * partial_pitch(cols)) * sizeof(float)); }
+  // out (+)= the sums, as the launch says; `partial` has workspace() bytes.
+  void run(const void* x, nemo_dtype out_type, void* out, float* partial, const Launch& l) const;
+};
+
 }  // namespace nemo::cuda

@@ -107,7 +107,7 @@ __global__ void convert_kernel(const A* x, B* y, const ConvertArgs a) {
 
 Prepared convert(const Node& node) {
   const Tensor &x = node.in(0), &y = node.out(0);
-  if (!is_floating(x.dtype) || !is_floating(y.dtype)) node.refuse("converts between f32 and bf16 only");
+  if (!is_floating(x.dtype) || !is_floating(y.dtype)) node.refuse("converts between f32, bf16 and f16 only");
   const Aligned layout = node.align({&x, &y});
   const bool can_add = node.has_attribute("accumulate");
   return with_type(x.dtype, [&](auto from) {
@@ -127,6 +127,12 @@ Prepared convert(const Node& node) {
 }
 
 }  // namespace
+
+NEMO_CUDA_KERNEL(zeros) {
+  node.need_contiguous(node.out(0));
+  const auto bytes = static_cast<size_t>(node.out(0).size() * sdk::size_of(node.out(0).dtype));
+  return make_kernel([bytes](const Launch& l) { check(cudaMemsetAsync(l.out(0), 0, bytes, l.stream()), "zeros"); });
+}
 
 NEMO_CUDA_KERNEL(cast) { return convert(node); }
 NEMO_CUDA_KERNEL(accumulate_grad) { return convert(node); }

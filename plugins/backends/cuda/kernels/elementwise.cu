@@ -15,18 +15,6 @@ template <class A>
 struct ValueGrad {
   __device__ void operator()(const float (&in)[2], float (&out)[1]) const { out[0] = in[0] * A::slope(in[1]); }
 };
-template <class A>
-struct Glu {
-  __device__ void operator()(const float (&in)[2], float (&out)[1]) const { out[0] = A::value(in[0]) * in[1]; }
-};
-// dgate = dy up act'(gate), dup = dy act(gate)
-template <class A>
-struct GluGrad {
-  __device__ void operator()(const float (&in)[3], float (&out)[2]) const {
-    out[0] = in[0] * in[2] * A::slope(in[1]);
-    out[1] = in[0] * A::value(in[1]);
-  }
-};
 struct Add {
   __device__ void operator()(const float (&in)[2], float (&out)[1]) const { out[0] = in[0] + in[1]; }
 };

@@ -8,8 +8,9 @@ namespace nemo::cuda {
 
 namespace {
 
-constexpr int64_t kChunkRows = 4096;
-constexpr int64_t kLogitsBytes = int64_t{1} << 30;
+// Large chunks: the gradient of w is read and written once per chunk.
+constexpr int64_t kChunkRows = 16384;
+constexpr int64_t kLogitsBytes = int64_t{2} << 30;
 // Of a row kept in shared memory between loss and gradient: two blocks per multiprocessor, so that one reads while the other writes.
 constexpr int64_t kCacheBytes = 108 << 10;
 
@@ -59,6 +60,7 @@ Chunks chunks_of(int64_t rows, int64_t row_bytes) {
 struct Layout {
   int64_t rows, d, v, ldx, ldw, ldl;
   nemo_dtype type;
+  Arithmetic arithmetic;
   Chunks chunks;
   uint64_t logits_bytes;
 };
@@ -68,6 +70,7 @@ Layout layout_of(const Node& node) {
   node.need_contiguous(node.out(0));
   Layout s{};
   s.type = node.compute();
+  s.arithmetic = node.integer("tf32") != 0 ? Arithmetic::tf32 : Arithmetic::plain;
   s.rows = node.size('a'), s.d = node.size('d'), s.v = node.size('v');
   s.ldx = node.matrix(node.in(0), node.group_rank('a')).ld;
   s.ldw = node.matrix(node.in(1), 1).ld;
@@ -83,12 +86,17 @@ struct ChunkPlans {
   uint64_t workspace = 0;
 
   void forward(Gemm& gemm, const Layout& s, int64_t rows) {
-    logits = gemm.plan({rows, s.v, s.d, Transpose::no, Transpose::yes, s.type, s.type, s.ldx, s.ldw, s.ldl});
+    Product p{rows, s.v, s.d, Transpose::no, Transpose::yes, s.type, s.type, s.ldx, s.ldw, s.ldl};
+    p.arithmetic = s.arithmetic;
+    logits = gemm.plan(p);
     workspace = std::max(workspace, logits.workspace());
   }
   void backward(Gemm& gemm, const Layout& s, int64_t rows, int64_t ld_dx, int64_t ld_dw) {
-    dx = gemm.plan({rows, s.d, s.v, Transpose::no, Transpose::no, s.type, s.type, s.ldl, s.ldw, ld_dx});
+    Product to_x{rows, s.d, s.v, Transpose::no, Transpose::no, s.type, s.type, s.ldl, s.ldw, ld_dx};
+    to_x.arithmetic = s.arithmetic;
+    dx = gemm.plan(to_x);
     Product p{s.v, s.d, rows, Transpose::yes, Transpose::no, s.type, NEMO_DTYPE_F32, s.ldl, s.ldx, ld_dw};
+    p.arithmetic = s.arithmetic;
     dw = gemm.plan(p);
     p.write = Write::accumulate;
     dw_add = gemm.plan(p);
@@ -170,7 +178,10 @@ NEMO_CUDA_KERNEL(linear_cross_entropy_train) {
             plans.dx.run({logits, l.in(1), l.out<T>(1) + r * ld_dx}, rest, l.stream());
           }
           if (!direct)
-            store_kernel<bf16><<<grid_of(s.v * s.d, 256), 256, 0, l.stream()>>>(sum, s.v * s.d, s.d, l.out<bf16>(2), ld_grad, accumulates);
+            with_type(grad, [&](auto to) {
+              using G = decltype(to);
+              store_kernel<G><<<grid_of(s.v * s.d, 256), 256, 0, l.stream()>>>(sum, s.v * s.d, s.d, l.out<G>(2), ld_grad, accumulates);
+            });
         },
         s.logits_bytes + dw_bytes + std::max(full.workspace, last.workspace));
   });

@@ -43,21 +43,33 @@ struct RowCache {
   int64_t elements = 0;
 };
 
+// When the loads of a batch are issued. early: before the batch before it is worked on, which costs registers.
+enum class Fetch { in_turn, early };
+
 // f(vectors[kBatch] raw, index of the first, distance) over the 16-byte vectors of an aligned row: all loads of a batch are issued before
 // its first use. Vectors beyond the end are told by their index.
 constexpr int kBatch = 4;
-template <class T, class F>
+template <class T, Fetch kFetch = Fetch::in_turn, class F>
 __device__ __forceinline__ void for_batches(const T* row, int vectors, const RowCache<T>& cache, F f) {
   constexpr int N = kLanes<T>;
-  const int threads = static_cast<int>(blockDim.x);
-  for (int base = static_cast<int>(threadIdx.x); base < vectors; base += threads * kBatch) {
-    Raw<T, N> raw[kBatch];
+  const int threads = static_cast<int>(blockDim.x), step = threads * kBatch;
+  const auto fetch = [&](int base, Raw<T, N>(&raw)[kBatch]) {
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
       const int at = base + b * threads;
       if (at >= vectors) continue;
       const bool kept = static_cast<int64_t>(at + 1) * N <= cache.elements;
       raw[b] = load_raw<T, N>(kept ? cache.data : row, static_cast<int64_t>(at) * N);
+    }
+  };
+  Raw<T, N> raw[kBatch], next[kBatch];
+  if (kFetch == Fetch::early) fetch(static_cast<int>(threadIdx.x), next);
+  for (int base = static_cast<int>(threadIdx.x); base < vectors; base += step) {
+    if (kFetch == Fetch::in_turn) fetch(base, raw);
+    if (kFetch == Fetch::early) {
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b) raw[b] = next[b];
+      fetch(base + step, next);
     }
     f(raw, base, threads);
   }
@@ -88,12 +100,12 @@ struct RowSums {
 };
 
 // `scratch` holds 96 floats. Fills the cache.
-template <class T>
+template <class T, Fetch kFetch = Fetch::in_turn>
 __device__ __forceinline__ RowTotals row_totals(const T* row, int64_t v, float* scratch, const RowCache<T>& cache = {}) {
   constexpr int N = kLanes<T>;
   const int vectors = vectors_of(row, v);
   RowSums s;
-  for_batches(row, vectors, RowCache<T>{}, [&](const Raw<T, N>(&raw)[kBatch], int base, int threads) {
+  for_batches<T, kFetch>(row, vectors, RowCache<T>{}, [&](const Raw<T, N>(&raw)[kBatch], int base, int threads) {
     float here = -3.0e38f;
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {

@@ -35,6 +35,31 @@ __global__ void map_kernel(const MapArgs<kIn, kOut> a, const F f) {
   for (int k = 0; k < kOut; ++k) store<N>(static_cast<T*>(a.out[k]) + row * a.ld_out[k] + at, y[k]);
 }
 
+// The same, and *top becomes the largest magnitude of all outputs, as they are stored.
+template <class T, int N, int kIn, int kOut, class F>
+__global__ void map_top_kernel(const MapArgs<kIn, kOut> a, const F f, float* top) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  float most = 0;
+  if (i < a.rows * a.vectors) {
+    const int64_t row = a.rows == 1 ? 0 : i / a.vectors, at = (i - row * a.vectors) * N;
+    float x[kIn][N], y[kOut][N];
+#pragma unroll
+    for (int k = 0; k < kIn; ++k) load<N>(static_cast<const T*>(a.in[k]) + row * a.ld_in[k] + at, x[k]);
+#pragma unroll
+    for (int e = 0; e < N; ++e) {
+      float in[kIn], out[kOut];
+#pragma unroll
+      for (int k = 0; k < kIn; ++k) in[k] = x[k][e];
+      f(in, out);
+#pragma unroll
+      for (int k = 0; k < kOut; ++k) y[k][e] = out[k], most = fmaxf(most, fabsf(out[k]));
+    }
+#pragma unroll
+    for (int k = 0; k < kOut; ++k) store<N>(static_cast<T*>(a.out[k]) + row * a.ld_out[k] + at, y[k]);
+  }
+  raise_to(top, widen(narrow<T>(most)));
+}
+
 template <int kIn, int kOut>
 bool vector_access(const MapArgs<kIn, kOut>& a, int64_t cols, int lanes) {
   bool fits = cols % lanes == 0;
@@ -44,7 +69,7 @@ bool vector_access(const MapArgs<kIn, kOut>& a, int64_t cols, int lanes) {
 }
 
 template <class T, int kIn, int kOut, class F>
-void launch_map(const Launch& l, const Aligned& layout, const F& f) {
+void launch_map(const Launch& l, const Aligned& layout, const F& f, float* top = nullptr) {
   MapArgs<kIn, kOut> a{};
   for (int k = 0; k < kIn; ++k) a.in[k] = l.in(k), a.ld_in[k] = layout.ld[static_cast<size_t>(k)];
   for (int k = 0; k < kOut; ++k) a.out[k] = l.out(k), a.ld_out[k] = layout.ld[static_cast<size_t>(kIn + k)];
@@ -53,7 +78,11 @@ void launch_map(const Launch& l, const Aligned& layout, const F& f) {
   a.vectors = vector ? layout.cols / kLanes<T> : layout.cols;
   if (a.rows * a.vectors == 0) return;
   const unsigned grid = grid_of(a.rows * a.vectors, 256);
-  if (vector)
+  if (top != nullptr) {
+    check(cudaMemsetAsync(top, 0, sizeof(float), l.stream()), "memset");
+    vector ? map_top_kernel<T, kLanes<T>, kIn, kOut, F><<<grid, 256, 0, l.stream()>>>(a, f, top)
+           : map_top_kernel<T, 1, kIn, kOut, F><<<grid, 256, 0, l.stream()>>>(a, f, top);
+  } else if (vector)
     map_kernel<T, kLanes<T>, kIn, kOut, F><<<grid, 256, 0, l.stream()>>>(a, f);
   else
     map_kernel<T, 1, kIn, kOut, F><<<grid, 256, 0, l.stream()>>>(a, f);

@@ -1,6 +1,7 @@
 // rms_norm, layer_norm and their fusions with the residual add. Blocks walk over rows; a row is read once and kept in registers, statistics
 // are f32. Bytes per element (bf16): 4, with residual 8; bound by memory.
 #include "kernels/norm.cuh"
+#include "kernels/row_ring.cuh"
 
 namespace nemo::cuda {
 
@@ -13,6 +14,7 @@ struct NormArgs {
   int64_t rows, cols, ldx, ldr, ldy, lds;
   float eps, shift;
   bool layer;
+  float* top;  // becomes the largest magnitude of y; nullptr: not wanted
 };
 
 // Mean and sum of squared deviations over the block, from those of `n` elements in every thread, combined pairwise (Chan et al. 1983) with
@@ -57,6 +59,7 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_kernel(const NormArg
   };
   if (kAhead) fetch(blockIdx.x);
   int turn = 0;
+  float top = 0;
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
     if (!kAhead) fetch(row);
     float x[kItems][N];
@@ -115,6 +118,7 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_kernel(const NormArg
         float v = (x[k][i] - mean) * rstd;
         if (p.w != nullptr) v *= w[i] + p.shift;
         x[k][i] = p.b != nullptr ? v + b[i] : v;
+        if (p.top != nullptr) top = fmaxf(top, fabsf(x[k][i]));
       }
       store<N>(static_cast<T*>(p.y) + row * p.ldy + at * N, x[k]);
     }
@@ -123,6 +127,137 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_kernel(const NormArg
       if (p.mean != nullptr) p.mean[row] = mean;
     }
   }
+  if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
+}
+
+// Sum of squares over the warp.
+template <int N>
+__device__ __forceinline__ void warp_squares(const float (&x)[N], float& squares) {
+#pragma unroll
+  for (int e = 0; e < N; ++e) squares = fmaf(x[e], x[e], squares);
+#pragma unroll
+  for (int o = 16; o > 0; o /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, o);
+}
+
+// Mean and sum of squared deviations over the first `lanes` lanes of the warp (all, where it is 32 or more), which hold N elements each.
+template <int N>
+__device__ __forceinline__ void warp_moments(const float (&x)[N], float& mean, float& squares, int lanes) {
+#pragma unroll
+  for (int e = 0; e < N; ++e) mean += x[e];
+  if (lanes >= 32) {  // equal counts: pairwise (Chan et al. 1983)
+    mean *= 1.0f / N;
+#pragma unroll
+    for (int e = 0; e < N; ++e) squares = fmaf(x[e] - mean, x[e] - mean, squares);
+    float half = 0.5f * N;
+#pragma unroll
+    for (int o = 1; o < 32; o *= 2) {
+      const float delta = __shfl_xor_sync(0xffffffffu, mean, o) - mean, other = __shfl_xor_sync(0xffffffffu, squares, o);
+      squares += other + delta * delta * half;
+      mean += 0.5f * delta;
+      half *= 2;
+    }
+    return;
+  }
+#pragma unroll
+  for (int o = 16; o > 0; o /= 2) mean += __shfl_xor_sync(0xffffffffu, mean, o);
+  mean /= static_cast<float>(lanes * N);
+  if (static_cast<int>(threadIdx.x) % 32 < lanes)
+#pragma unroll
+    for (int e = 0; e < N; ++e) squares = fmaf(x[e] - mean, x[e] - mean, squares);
+#pragma unroll
+  for (int o = 16; o > 0; o /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, o);
+}
+
+// The streaming form, for aligned rows of up to 1024 vectors. Statistics of the warps are combined over the group.
+template <class T, bool kLayer, bool kResidual>
+__global__ void __launch_bounds__(kRingThreads, 1)
+    norm_ring_kernel(const __grid_constant__ NormArgs p, const __grid_constant__ RingShape shape) {
+  constexpr int N = kLanes<T>, kTensors = kResidual ? 2 : 1;
+  extern __shared__ __align__(128) char memory[];
+  __shared__ uint64_t full[kRingGroups * kRingStages];
+  __shared__ float scratch[2][kRingThreads / 32][2];
+  const RowRing<kTensors> ring(shape, memory, full, p.rows);
+  if (ring.thread == 0)
+    for (int i = 0; i < kRingStages; ++i) ring.order(i, shape);
+  const int vectors = static_cast<int>(p.cols / N), column = ring.thread * N, warp = ring.thread / 32;
+  const bool active = ring.thread < vectors;
+  float weight[N], bias[N];
+#pragma unroll
+  for (int e = 0; e < N; ++e) weight[e] = 1, bias[e] = 0;
+  if (active && p.w != nullptr) {
+    load<N>(static_cast<const T*>(p.w) + column, weight);
+#pragma unroll
+    for (int e = 0; e < N; ++e) weight[e] += p.shift;
+  }
+  if (active && p.b != nullptr) load<N>(static_cast<const T*>(p.b) + column, bias);
+  const float scale = 1.0f / static_cast<float>(p.cols);
+  float top = 0;
+  const int slot = static_cast<int>(threadIdx.x) / 32 - warp;  // of the group's first warp
+  for (int i = 0; ring.row_of(i) < p.rows; ++i) {
+    const int64_t row = ring.row_of(i);
+    ring.wait(i);
+    float x[N] = {};
+    if (active) {
+      widen(ring.template get<T>(i, 0), x);
+      if constexpr (kResidual) {
+        float r[N];
+        widen(ring.template get<T>(i, 1), r);
+#pragma unroll
+        for (int e = 0; e < N; ++e) x[e] = widen(narrow<T>(x[e] + r[e]));
+        store<N>(static_cast<T*>(p.sum) + row * p.lds + column, x);
+      }
+    }
+    float mean = 0, squares = 0;
+    if constexpr (kLayer)
+      warp_moments<N>(x, mean, squares, vectors - 32 * warp);
+    else
+      warp_squares<N>(x, squares);
+    if (ring.thread % 32 == 0) scratch[i % 2][slot + warp][0] = mean, scratch[i % 2][slot + warp][1] = squares;
+    ring.join();
+    if (ring.thread == 0) ring.order(i + kRingStages, shape);
+    const bool there = ring.peer() < ring.warps();
+    squares = there ? scratch[i % 2][slot + ring.peer()][1] : 0.0f;
+    if constexpr (kLayer) {
+      const float count = there ? static_cast<float>(min(32, vectors - 32 * ring.peer()) * N) : 0.0f;
+      const float here = there ? scratch[i % 2][slot + ring.peer()][0] : 0.0f;
+      mean = count * here;
+      for (int o = ring.fold() / 2; o > 0; o /= 2) mean += __shfl_xor_sync(0xffffffffu, mean, o);
+      mean *= scale;
+      squares += count * (here - mean) * (here - mean);
+    }
+    for (int o = ring.fold() / 2; o > 0; o /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, o);
+    const float rstd = 1.0f / sqrtf(squares * scale + p.eps), shift = -mean * rstd;
+    if (active) {
+#pragma unroll
+      for (int e = 0; e < N; ++e) x[e] = fmaf(fmaf(x[e], rstd, shift), weight[e], bias[e]);
+      if (p.top != nullptr)
+#pragma unroll
+        for (int e = 0; e < N; ++e) top = fmaxf(top, fabsf(x[e]));
+      store<N>(static_cast<T*>(p.y) + row * p.ldy + column, x);
+    }
+    if (ring.thread == 0) {
+      p.rstd[row] = rstd;
+      if (p.mean != nullptr) p.mean[row] = mean;
+    }
+  }
+  if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
+}
+
+template <class T, bool kLayer, bool kResidual>
+RingShape prepare_ring(int64_t rows, int64_t cols, int multiprocessors) {
+  const RingShape s = ring_shape(rows, cols, sizeof(T), kResidual ? 2 : 1, multiprocessors);
+  if (s.threads > 0)
+    check(cudaFuncSetAttribute(norm_ring_kernel<T, kLayer, kResidual>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               kRingShared * (kResidual ? 2 : 1)),
+          "shared memory of a kernel");
+  return s;
+}
+
+template <class T, bool kLayer, bool kResidual>
+void launch_ring(const NormArgs& p, RingShape s, cudaStream_t stream) {
+  s.from(0, p.x, p.ldx, sizeof(T));
+  if (kResidual) s.from(1, p.residual, p.ldr, sizeof(T));
+  norm_ring_kernel<T, kLayer, kResidual><<<s.grid, static_cast<unsigned>(s.threads * s.groups), s.shared_bytes, stream>>>(p, s);
 }
 
 template <class T, int N>
@@ -163,7 +298,7 @@ bool vector_rows(const NormArgs& p, int lanes) {
   return true;
 }
 
-template <Family kFamily, Residual kResidual>
+template <Family kFamily, Residual kResidual, Top kTop = Top::no>
 Prepared forward(const Node& node, const Device& device) {
   static constexpr Places at = places<kFamily, kResidual>();
   constexpr bool residual = kResidual == Residual::yes;
@@ -185,6 +320,8 @@ Prepared forward(const Node& node, const Device& device) {
     check_row(node, fixed.cols, kLanes<T>);
     const unsigned wide = fixed.cols % kLanes<T> == 0 ? grid_for<T, kLanes<T>>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
     const unsigned single = fixed.cols <= kMaxVectors ? grid_for<T, 1>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
+    const RingShape ring =
+        wide != 0 ? prepare_ring<T, kFamily == Family::layer, residual>(fixed.rows, fixed.cols, device.multiprocessors) : RingShape{};
     return make_kernel([=](const Launch& l) {
       NormArgs p = fixed;
       p.x = l.in(0), p.y = l.out(0), p.rstd = l.out<float>(at.rstd);
@@ -192,9 +329,15 @@ Prepared forward(const Node& node, const Device& device) {
       if (has_w) p.w = l.in(at.w);
       if constexpr (at.b >= 0) p.b = has_b ? l.in(at.b) : nullptr;
       if constexpr (at.mean >= 0) p.mean = l.out<float>(at.mean);
+      if constexpr (kTop == Top::yes) {
+        p.top = l.out<float>(at.rstd + 1);
+        check(cudaMemsetAsync(p.top, 0, sizeof(float), l.stream()), "memset");
+      }
       const bool vector = wide != 0 && vector_rows(p, kLanes<T>);
       if (!vector && single == 0) throw sdk::Error(NEMO_CODE_UNSUPPORTED, "cuda backend: norm: rows of this size must be 16-byte aligned");
-      if (vector)
+      if (vector && ring.threads > 0)
+        launch_ring<T, kFamily == Family::layer, residual>(p, ring, l.stream());
+      else if (vector)
         launch_norm<T, kLanes<T>>(p, wide, l.stream());
       else
         launch_norm<T, 1>(p, single, l.stream());
@@ -207,6 +350,8 @@ Prepared forward(const Node& node, const Device& device) {
 NEMO_CUDA_KERNEL(rms_norm) { return forward<Family::rms, Residual::no>(node, device); }
 NEMO_CUDA_KERNEL(layer_norm) { return forward<Family::layer, Residual::no>(node, device); }
 NEMO_CUDA_KERNEL(add_rms_norm) { return forward<Family::rms, Residual::yes>(node, device); }
+NEMO_CUDA_KERNEL(rms_norm_amax) { return forward<Family::rms, Residual::no, Top::yes>(node, device); }
+NEMO_CUDA_KERNEL(add_rms_norm_amax) { return forward<Family::rms, Residual::yes, Top::yes>(node, device); }
 NEMO_CUDA_KERNEL(add_layer_norm) { return forward<Family::layer, Residual::yes>(node, device); }
 
 }  // namespace nemo::cuda

@@ -7,6 +7,7 @@ namespace nemo::cuda {
 
 enum class Family { rms, layer };
 enum class Residual { no, yes };
+enum class Top { no, yes };  // whether the largest magnitude of the result is wanted as well
 
 // Threads of a block: with several items per thread fewer, so that the row stays in registers.
 constexpr int max_threads(int items) { return items == 1 ? 1024 : 512; }

@@ -3,6 +3,7 @@
 // element (bf16): 6, with residual 8; bound by memory.
 #include "kernels/column_sums.cuh"
 #include "kernels/norm.cuh"
+#include "kernels/row_ring.cuh"
 
 namespace nemo::cuda {
 
@@ -16,6 +17,7 @@ struct GradArgs {
   int64_t rows, cols, pitch, ldy, ldx, ldr, ldo;
   float shift;
   bool layer;
+  float* top;  // becomes the largest magnitude of dx; nullptr: not wanted
 };
 
 // Registers are few, so that many blocks hide the latency: fetching rows ahead was measured to be slower.
@@ -26,6 +28,7 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const Gr
   const float scale = 1.0f / static_cast<float>(p.cols);
   float dw[kItems][N] = {}, db[kItems][N] = {};
   int turn = 0;
+  float top = 0;
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
     const float mean = p.layer ? p.mean[row] : 0.0f, rstd = p.rstd[row];
     float xhat[kItems][N], g[kItems][N];
@@ -60,6 +63,7 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const Gr
       for (int i = 0; i < N; ++i) {
         const float v = rstd * (g[k][i] - a - xhat[k][i] * b);
         g[k][i] = p.residual != nullptr ? v + r[i] : v;
+        if (p.top != nullptr) top = fmaxf(top, fabsf(g[k][i]));
       }
       store<N>(static_cast<T*>(p.dx) + row * p.ldo + at * N, g[k]);
     }
@@ -71,6 +75,122 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const Gr
     if (p.dw != nullptr) store<N>(p.dw + blockIdx.x * p.pitch + at * N, dw[k]);
     if (p.db != nullptr) store<N>(p.db + blockIdx.x * p.pitch + at * N, db[k]);
   }
+  if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
+}
+
+constexpr int kGradThreads = 768;  // the sums of dw and db need 80 registers
+
+// The streaming form, for aligned rows of up to 768 vectors: one partial of dw and db per block.
+template <class T, bool kLayer, bool kResidual>
+__global__ void __launch_bounds__(kGradThreads, 1)
+    norm_grad_ring_kernel(const __grid_constant__ GradArgs p, const __grid_constant__ RingShape shape) {
+  constexpr int N = kLanes<T>, kTensors = kResidual ? 3 : 2;
+  extern __shared__ __align__(128) char memory[];
+  __shared__ uint64_t full[kRingGroups * kRingStages];
+  __shared__ float scratch[2][kRingThreads / 32][2];
+  const RowRing<kTensors> ring(shape, memory, full, p.rows);
+  if (ring.thread == 0)
+    for (int i = 0; i < kRingStages; ++i) ring.order(i, shape);
+  const int column = ring.thread * N, warp = ring.thread / 32, slot = static_cast<int>(threadIdx.x) / 32 - warp;
+  const bool active = column < p.cols;
+  float weight[N];
+#pragma unroll
+  for (int e = 0; e < N; ++e) weight[e] = 1;
+  if (active && p.w != nullptr) {
+    load<N>(static_cast<const T*>(p.w) + column, weight);
+#pragma unroll
+    for (int e = 0; e < N; ++e) weight[e] += p.shift;
+  }
+  const float scale = 1.0f / static_cast<float>(p.cols);
+  float dw[N] = {}, db[N] = {};
+  float next_mean = 0, next_rstd = 0, top = 0;
+  const auto fetch = [&](int64_t row) {
+    if (row >= p.rows) return;
+    next_rstd = p.rstd[row];
+    if constexpr (kLayer) next_mean = p.mean[row];
+  };
+  fetch(ring.row_of(0));
+  for (int i = 0; ring.row_of(i) < p.rows; ++i) {
+    const int64_t row = ring.row_of(i);
+    const float rstd = next_rstd, shift = -next_mean * rstd;  // xhat = x rstd + shift
+    fetch(ring.row_of(i + 1));
+    ring.wait(i);
+    Raw<T, N> raw_x, raw_dy, raw_residual;
+    float sums[2] = {0, 0};
+    if (active) {
+      raw_x = ring.template get<T>(i, 0), raw_dy = ring.template get<T>(i, 1);
+      if constexpr (kResidual) raw_residual = ring.template get<T>(i, 2);
+#pragma unroll
+      for (int e = 0; e < N; ++e) {
+        const float xhat = fmaf(widen(raw_x.v[e]), rstd, shift), dy = widen(raw_dy.v[e]), g = dy * weight[e];
+        dw[e] = fmaf(dy, xhat, dw[e]);
+        if constexpr (kLayer) db[e] += dy, sums[0] += g;
+        sums[1] = fmaf(g, xhat, sums[1]);
+      }
+    }
+#pragma unroll
+    for (int o = 16; o > 0; o /= 2) {
+      if constexpr (kLayer) sums[0] += __shfl_xor_sync(0xffffffffu, sums[0], o);
+      sums[1] += __shfl_xor_sync(0xffffffffu, sums[1], o);
+    }
+    if (ring.thread % 32 == 0) scratch[i % 2][slot + warp][0] = sums[0], scratch[i % 2][slot + warp][1] = sums[1];
+    ring.join();
+    if (ring.thread == 0) ring.order(i + kRingStages, shape);
+    const bool there = ring.peer() < ring.warps();
+    float a = there && kLayer ? scratch[i % 2][slot + ring.peer()][0] : 0.0f, b = there ? scratch[i % 2][slot + ring.peer()][1] : 0.0f;
+    for (int o = ring.fold() / 2; o > 0; o /= 2) {
+      if constexpr (kLayer) a += __shfl_xor_sync(0xffffffffu, a, o);
+      b += __shfl_xor_sync(0xffffffffu, b, o);
+    }
+    if (!active) continue;
+    // dx = rstd (g - a - xhat b) = rstd g + x c1 + c0
+    a *= scale * rstd, b *= scale * rstd;
+    const float c1 = -rstd * b, c0 = -a - shift * b;
+    float dx[N];
+#pragma unroll
+    for (int e = 0; e < N; ++e) {
+      dx[e] = fmaf(widen(raw_dy.v[e]) * weight[e], rstd, fmaf(widen(raw_x.v[e]), c1, c0));
+      if constexpr (kResidual) dx[e] += widen(raw_residual.v[e]);
+    }
+    if (p.top != nullptr)
+#pragma unroll
+      for (int e = 0; e < N; ++e) top = fmaxf(top, fabsf(dx[e]));
+    store<N>(static_cast<T*>(p.dx) + row * p.ldo + column, dx);
+  }
+  if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
+  // The groups' sums are added in their order, in the ring's memory, which no copy fills any more.
+  __syncthreads();
+  float* sums = reinterpret_cast<float*>(memory);
+  const auto finish = [&](const float(&mine)[N], float* out) {
+    if (active) store<N>(sums + static_cast<int64_t>(ring.group) * p.cols + column, mine);
+    __syncthreads();
+    for (int64_t c = threadIdx.x; c < p.cols; c += blockDim.x) {
+      float total = 0;
+      for (int q = 0; q < shape.groups; ++q) total += sums[q * p.cols + c];
+      out[blockIdx.x * p.pitch + c] = total;
+    }
+    __syncthreads();
+  };
+  if (p.dw != nullptr) finish(dw, p.dw);
+  if (kLayer && p.db != nullptr) finish(db, p.db);
+}
+
+template <class T, bool kLayer, bool kResidual>
+RingShape prepare_ring(int64_t rows, int64_t cols, int multiprocessors) {
+  const RingShape s = ring_shape(rows, cols, sizeof(T), kResidual ? 3 : 2, multiprocessors, kGradThreads);
+  if (s.threads > 0)
+    check(cudaFuncSetAttribute(norm_grad_ring_kernel<T, kLayer, kResidual>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               kRingShared * (kResidual ? 3 : 2)),
+          "shared memory of a kernel");
+  return s;
+}
+
+template <class T, bool kLayer, bool kResidual>
+void launch_ring(const GradArgs& p, RingShape s, cudaStream_t stream) {
+  s.from(0, p.x, p.ldx, sizeof(T));
+  s.from(1, p.dy, p.ldy, sizeof(T));
+  if (kResidual) s.from(2, p.residual, p.ldr, sizeof(T));
+  norm_grad_ring_kernel<T, kLayer, kResidual><<<s.grid, static_cast<unsigned>(s.threads * s.groups), s.shared_bytes, stream>>>(p, s);
 }
 
 template <class T, int N>
@@ -99,7 +219,7 @@ bool vector_rows(const GradArgs& p, int lanes) {
   return true;
 }
 
-template <Family kFamily, Residual kResidual>
+template <Family kFamily, Residual kResidual, Top kTop = Top::no>
 Prepared backward(const Node& node, const Device& device) {
   constexpr bool layer = kFamily == Family::layer;
   constexpr int at_mean = layer ? 3 : -1, at_rstd = layer ? 4 : 3, at_res = at_rstd + 1;
@@ -121,19 +241,29 @@ Prepared backward(const Node& node, const Device& device) {
     check_row(node, fixed.cols, kLanes<T>);
     const unsigned wide = fixed.cols % kLanes<T> == 0 ? grid_for<T, kLanes<T>>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
     const unsigned single = fixed.cols <= kMaxVectors ? grid_for<T, 1>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
-    const uint64_t bytes = align_up(static_cast<uint64_t>(std::max(wide, single)) * static_cast<uint64_t>(fixed.pitch) * sizeof(float));
+    constexpr bool residual = kResidual == Residual::yes;
+    const RingShape ring = wide != 0 ? prepare_ring<T, layer, residual>(fixed.rows, fixed.cols, device.multiprocessors) : RingShape{};
+    const uint64_t bytes =
+        align_up(static_cast<uint64_t>(std::max({wide, single, ring.grid})) * static_cast<uint64_t>(fixed.pitch) * sizeof(float));
     return make_kernel(
         [=](const Launch& l) {
           GradArgs p = fixed;
           p.dy = l.in(0), p.x = l.in(1), p.w = has_w ? l.in(2) : nullptr, p.rstd = l.in<float>(at_rstd), p.dx = l.out(0);
           if constexpr (layer) p.mean = l.in<float>(at_mean);
           if constexpr (kResidual == Residual::yes) p.residual = l.in(at_res);
+          if constexpr (kTop == Top::yes) {
+            p.top = l.out<float>(layer ? 3 : 2);
+            check(cudaMemsetAsync(p.top, 0, sizeof(float), l.stream()), "memset");
+          }
           p.dw = dw_type != 0 ? l.workspace<float>() : nullptr;
           p.db = db_type != 0 ? l.workspace<float>(bytes) : nullptr;
           const bool vector = wide != 0 && vector_rows(p, kLanes<T>);
-          const unsigned grid = vector ? wide : single;
+          const bool streams = vector && ring.threads > 0;
+          const unsigned grid = streams ? ring.grid : vector ? wide : single;
           if (grid == 0) throw sdk::Error(NEMO_CODE_UNSUPPORTED, "cuda backend: norm gradient: rows of this size must be 16-byte aligned");
-          if (vector)
+          if (streams)
+            launch_ring<T, layer, residual>(p, ring, l.stream());
+          else if (vector)
             launch_grad<T, kLanes<T>>(p, grid, l.stream());
           else
             launch_grad<T, 1>(p, grid, l.stream());
@@ -152,6 +282,7 @@ Prepared backward(const Node& node, const Device& device) {
 NEMO_CUDA_KERNEL(rms_norm_grad) { return backward<Family::rms, Residual::no>(node, device); }
 NEMO_CUDA_KERNEL(layer_norm_grad) { return backward<Family::layer, Residual::no>(node, device); }
 NEMO_CUDA_KERNEL(rms_norm_grad_add) { return backward<Family::rms, Residual::yes>(node, device); }
+NEMO_CUDA_KERNEL(rms_norm_grad_add_amax) { return backward<Family::rms, Residual::yes, Top::yes>(node, device); }
 NEMO_CUDA_KERNEL(layer_norm_grad_add) { return backward<Family::layer, Residual::yes>(node, device); }
 
 }  // namespace nemo::cuda

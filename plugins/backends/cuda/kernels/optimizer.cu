@@ -1,4 +1,4 @@
-// AdamW (Loshchilov & Hutter 2019) and SGD over flat ranges of any mix of f32 and bf16, as torch.optim.AdamW and torch.optim.SGD;
+// AdamW (Loshchilov & Hutter 2019) and SGD over flat ranges of any mix of f32, bf16 and f16, as torch.optim.AdamW and torch.optim.SGD;
 // arithmetic in f32. One pass; with f32 gradient, master weights and moments and bf16 parameters 30 bytes per element; bound by memory.
 #include "kernels/device.cuh"
 
@@ -6,7 +6,7 @@ namespace nemo::cuda {
 
 namespace {
 
-constexpr int kLr = 0, kBeta1 = 1, kBeta2 = 2, kEps = 3, kCorrection1 = 4, kCorrection2 = 5, kScale = 6;
+constexpr int kLr = 0, kBeta1 = 1, kBeta2 = 2, kEps = 3, kCorrection1 = 4, kCorrection2 = 5, kScale = 6, kSkip = 7;
 constexpr int kThreads = 256;
 constexpr int kWidth = 4;  // elements per thread and turn
 
@@ -20,9 +20,9 @@ Types checked(const Node& node) {
   if (node.in(1).size() != 8) node.refuse("hyper must be f64[8]");
   if (!node.has_attribute("momentum")) t.out3 = node.out(3).dtype;
   for (nemo_dtype d : {t.grad, t.param})
-    if (!is_floating(d)) node.refuse("gradient and parameter must be f32 or bf16");
+    if (!is_floating(d)) node.refuse("gradient and parameter must be f32, bf16 or f16");
   for (nemo_dtype d : {t.master, t.out2, t.out3})
-    if (d != 0 && !is_floating(d)) node.refuse("master weights and moments must be f32 or bf16");
+    if (d != 0 && !is_floating(d)) node.refuse("master weights and moments must be f32, bf16 or f16");
   return t;
 }
 
@@ -41,6 +41,8 @@ __device__ __forceinline__ void get(const void* p, nemo_dtype dtype, int64_t i, 
     load<N>(static_cast<const T*>(p) + i, x);
   else if (dtype == NEMO_DTYPE_BF16)
     load<N>(static_cast<const bf16*>(p) + i, x);
+  else if (dtype == NEMO_DTYPE_F16)
+    load<N>(static_cast<const f16*>(p) + i, x);
   else
     load<N>(static_cast<const float*>(p) + i, x);
 }
@@ -50,6 +52,8 @@ __device__ __forceinline__ void put(void* p, nemo_dtype dtype, int64_t i, const 
     store<N>(static_cast<T*>(p) + i, x);
   else if (dtype == NEMO_DTYPE_BF16)
     store<N>(static_cast<bf16*>(p) + i, x);
+  else if (dtype == NEMO_DTYPE_F16)
+    store<N>(static_cast<f16*>(p) + i, x);
   else
     store<N>(static_cast<float*>(p) + i, x);
 }
@@ -115,6 +119,7 @@ __device__ __forceinline__ void update_at(const Ranges& r, int64_t i, const Step
 template <class G, class P, class M, class S, class Rule>
 __global__ void __launch_bounds__(kThreads) update_kernel(const Ranges r, const double* hyper, const Rule rule, int64_t whole) {
   __shared__ typename Rule::Step shared;
+  if (hyper[kSkip] != 0) return;
   if (threadIdx.x == 0) shared = rule.step(hyper);
   __syncthreads();
   const typename Rule::Step step = shared;
@@ -144,10 +149,18 @@ Prepared flat_update(const Node& node, const Device& device, const Types& t, con
   Ranges r{};
   r.types = t, r.n = node.size('n');
   const int mp = device.multiprocessors;
-  // The training case gets a kernel of its own; every other mix runs the general one.
-  if (t.grad == NEMO_DTYPE_F32 && t.param == NEMO_DTYPE_BF16 && t.master == NEMO_DTYPE_F32 && t.out2 == NEMO_DTYPE_F32 &&
-      (t.out3 == NEMO_DTYPE_F32 || t.out3 == 0))
+  // The training cases get kernels of their own; every other mix runs the general one.
+  const auto is = [&](nemo_dtype grad, nemo_dtype param, nemo_dtype moment) {
+    return t.grad == grad && t.param == param && t.master == NEMO_DTYPE_F32 && t.out2 == moment && (t.out3 == moment || t.out3 == 0);
+  };
+  if (is(NEMO_DTYPE_F32, NEMO_DTYPE_BF16, NEMO_DTYPE_F32))
     return make_kernel([=](const Launch& l) { launch_update<float, bf16, float, float>(l, r, rule, mp); });
+  if (is(NEMO_DTYPE_F32, NEMO_DTYPE_F16, NEMO_DTYPE_F32))
+    return make_kernel([=](const Launch& l) { launch_update<float, f16, float, float>(l, r, rule, mp); });
+  if (is(NEMO_DTYPE_F32, NEMO_DTYPE_BF16, NEMO_DTYPE_BF16))
+    return make_kernel([=](const Launch& l) { launch_update<float, bf16, float, bf16>(l, r, rule, mp); });
+  if (is(NEMO_DTYPE_BF16, NEMO_DTYPE_BF16, NEMO_DTYPE_BF16))
+    return make_kernel([=](const Launch& l) { launch_update<bf16, bf16, float, bf16>(l, r, rule, mp); });
   return make_kernel([=](const Launch& l) { launch_update<Any, Any, Any, Any>(l, r, rule, mp); });
 }
 

@@ -46,7 +46,7 @@ __global__ void total_kernel(const double* partial, R* out, bool add) {
 
 template <class R, class F>
 Prepared sum_of(const Node& node, F f) {
-  if (!is_floating(node.in(0).dtype)) node.refuse("sums f32 and bf16 only");
+  if (!is_floating(node.in(0).dtype)) node.refuse("sums f32, bf16 and f16 only");
   node.need_contiguous(node.in(0));
   const int64_t n = node.in(0).size();
   const bool can_add = node.has_attribute("accumulate");
@@ -90,6 +90,21 @@ __global__ void softmax_grad_kernel(const T* dy, int64_t ld_dy, const T* y, int6
   for (int64_t i = threadIdx.x; i < d; i += blockDim.x) dx[i] = narrow<T>((widen(dy[i]) - dot[0]) * widen(y[i]));
 }
 
+template <class T>
+__global__ void add_scalar_kernel(const T* x, double* total, bool add) {
+  *total = static_cast<double>(*x) + (add ? *total : 0);
+}
+
+__global__ void clip_kernel(const double* totals, const double* wish, double max_norm, double* hyper, double* report) {
+  constexpr int kScale = 6, kSkip = 7;
+  const double tokens = fmax(totals[2], 1.0), norm = sqrt(totals[0]) * wish[kScale] / tokens;
+  const double clip = max_norm > 0 ? fmin(1.0, max_norm / (norm + 1e-6)) : 1.0;
+  for (int i = 0; i < kScale; ++i) hyper[i] = wish[i];
+  hyper[kScale] = wish[kScale] * clip / tokens;
+  hyper[kSkip] = isfinite(norm) ? 0 : 1;
+  report[0] = norm, report[1] = clip, report[2] = hyper[kSkip];
+}
+
 __global__ void fill_kernel(const float* x, float* y, int64_t n) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i < n) y[i] = *x;
@@ -129,5 +144,25 @@ NEMO_CUDA_KERNEL(broadcast) {
 }
 
 NEMO_CUDA_KERNEL(sum_squares) { return sum_of<double>(node, Square{}); }
+
+NEMO_CUDA_KERNEL(add_scalar) {
+  const bool f64 = node.in(0).dtype == NEMO_DTYPE_F64;
+  if (!f64 && node.in(0).dtype != NEMO_DTYPE_F32) node.refuse("adds f32 and f64 only");
+  return make_kernel([f64](const Launch& l) {
+    const bool add = l.write() == Write::accumulate;
+    if (f64)
+      add_scalar_kernel<<<1, 1, 0, l.stream()>>>(l.in<double>(0), l.out<double>(0), add);
+    else
+      add_scalar_kernel<<<1, 1, 0, l.stream()>>>(l.in<float>(0), l.out<double>(0), add);
+  });
+}
+
+NEMO_CUDA_KERNEL(clip_coefficient) {
+  if (node.in(0).size() < 3 || node.in(1).size() != 8) node.refuse("totals must be f64[3] or more, and wish f64[8]");
+  const double max_norm = node.number("max_norm");
+  return make_kernel([max_norm](const Launch& l) {
+    clip_kernel<<<1, 1, 0, l.stream()>>>(l.in<double>(0), l.in<double>(1), max_norm, l.out<double>(0), l.out<double>(1));
+  });
+}
 
 }  // namespace nemo::cuda

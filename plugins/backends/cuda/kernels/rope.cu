@@ -1,5 +1,5 @@
-// Rotary positions. One block per token: its angles are computed once, in f64 reduced to one turn so that long positions stay exact, and
-// serve all heads. 4 bytes per element (bf16); bound by memory.
+// Rotary positions. A block turns a few tokens: their angles are computed once, in f64 reduced to one turn so that long positions stay
+// exact, and serve all heads. 4 bytes per element (bf16); bound by memory.
 #include "kernels/device.cuh"
 
 namespace nemo::cuda {
@@ -7,12 +7,13 @@ namespace nemo::cuda {
 namespace {
 
 constexpr int kMaxPairs = 256;
+constexpr int kThreads = 128, kAhead = 2;
 
 struct RopeArgs {
   double turns[kMaxPairs];           // inv_freq / 2 pi
   int64_t x[3], y[3], positions[2];  // strides: b, s, h; b, s
-  int64_t seq, heads;
-  int pairs, d;
+  int64_t seq, heads, all;           // all: tokens of the batch
+  int pairs, d, tokens;              // tokens: of a block
   float scale, sign;
 };
 
@@ -31,6 +32,25 @@ __device__ __forceinline__ void turn_halves(const T* from, T* to, int at, int pa
   store<N>(to + at + pairs, b);
 }
 
+// The same from fetched pieces; cosine and sine of the first pair.
+template <class T, int N>
+__device__ __forceinline__ void turn_raw(const Raw<T, N>& low, const Raw<T, N>& high, T* to, int pairs, const float* cosine,
+                                         const float* sine) {
+  float a[N], b[N], c[N], s[N];
+  widen(low, a);
+  widen(high, b);
+#pragma unroll
+  for (int i = 0; i < N; ++i) c[i] = cosine[i], s[i] = sine[i];
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    const float first = a[i];
+    a[i] = first * c[i] - b[i] * s[i];
+    b[i] = b[i] * c[i] + first * s[i];
+  }
+  store<N>(to, a);
+  store<N>(to + pairs, b);
+}
+
 // N elements of N / 2 neighbouring pairs.
 template <class T, int N>
 __device__ __forceinline__ void turn_neighbours(const T* from, T* to, int at, const float* cosine, const float* sine) {
@@ -45,38 +65,81 @@ __device__ __forceinline__ void turn_neighbours(const T* from, T* to, int at, co
   store<N>(to + at, v);
 }
 
+// Where work item `i` of a block's tokens lies: pieces of the turned part of a head, then single elements of the rest.
+struct Item {
+  int slot, head, at;  // slot: of the block's tokens
+};
+
+// A block turns `tokens` tokens. The first pieces are fetched while their angles are computed.
 template <class T, int N, bool kInterleaved>
-__global__ void rope_kernel(const T* x, const int32_t* positions, T* y, const __grid_constant__ RopeArgs p) {
-  __shared__ float cosine[kMaxPairs], sine[kMaxPairs];
-  const int64_t token = blockIdx.x, b = token / p.seq, t = token - b * p.seq;
-  const double position = positions[b * p.positions[0] + t * p.positions[1]];
-  for (int i = static_cast<int>(threadIdx.x); i < p.pairs; i += static_cast<int>(blockDim.x)) {
-    const double turns = position * p.turns[i];
+__global__ void __launch_bounds__(kThreads) rope_kernel(const T* x, const int32_t* positions, T* y, const __grid_constant__ RopeArgs p) {
+  extern __shared__ float angles[];  // cosines, sines: [tokens pairs] each
+  float *cosine = angles, *sine = angles + p.tokens * p.pairs;
+  const int turned = kInterleaved ? 2 * p.pairs / (N == 1 ? 2 : N) : p.pairs / N, rest = y == x ? 0 : p.d - 2 * p.pairs;
+  const int per_head = turned + rest, per_token = static_cast<int>(p.heads) * per_head;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * p.tokens;
+  const int here = static_cast<int>(min(static_cast<int64_t>(p.tokens), p.all - first)), items = here * per_token;
+  const auto locate = [&](int i) {
+    Item it;
+    it.slot = i / per_token;
+    const int within = i - it.slot * per_token;
+    it.head = within / per_head;
+    it.at = within - it.head * per_head;
+    return it;
+  };
+  const auto offset = [&](const int64_t(&strides)[3], const Item& it) {
+    const int64_t token = first + it.slot, b = token / p.seq;
+    return b * strides[0] + (token - b * p.seq) * strides[1] + it.head * strides[2];
+  };
+  constexpr bool kPieces = !kInterleaved && N > 1;  // of two halves
+  Raw<T, N> low[kAhead], high[kAhead];
+  if constexpr (kPieces)
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const int i = static_cast<int>(threadIdx.x) + k * kThreads;
+      if (i >= items) continue;
+      const Item it = locate(i);
+      if (it.at >= turned) continue;
+      const T* from = x + offset(p.x, it) + it.at * N;
+      low[k] = load_raw<T, N>(from, 0), high[k] = load_raw<T, N>(from, p.pairs);
+    }
+  for (int i = static_cast<int>(threadIdx.x); i < here * p.pairs; i += kThreads) {
+    const int64_t token = first + i / p.pairs, b = token / p.seq;
+    const double turns = static_cast<double>(positions[b * p.positions[0] + (token - b * p.seq) * p.positions[1]]) * p.turns[i % p.pairs];
     float s, c;
     sincospif(2.0f * static_cast<float>(turns - rint(turns)), &s, &c);
     cosine[i] = c * p.scale;
     sine[i] = s * p.scale * p.sign;
   }
   __syncthreads();
-  // Work items of a head: pieces of the turned part, then single elements of the rest.
-  const int turned = kInterleaved ? 2 * p.pairs / (N == 1 ? 2 : N) : p.pairs / N, rest = y == x ? 0 : p.d - 2 * p.pairs;
-  const int per_head = turned + rest, items = static_cast<int>(p.heads) * per_head;
-  const T* from_token = x + b * p.x[0] + t * p.x[1];
-  T* to_token = y + b * p.y[0] + t * p.y[1];
-  for (int i = static_cast<int>(threadIdx.x); i < items; i += static_cast<int>(blockDim.x)) {
-    const int head = i / per_head, at = i - head * per_head;
-    const T* from = from_token + head * p.x[2];
-    T* to = to_token + head * p.y[2];
-    if (at >= turned) {
-      to[2 * p.pairs + at - turned] = from[2 * p.pairs + at - turned];
+  int done = 0;
+  if constexpr (kPieces) {
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const int i = static_cast<int>(threadIdx.x) + k * kThreads;
+      if (i >= items) continue;
+      const Item it = locate(i);
+      if (it.at >= turned) continue;
+      turn_raw<T, N>(low[k], high[k], y + offset(p.y, it) + it.at * N, p.pairs, cosine + it.slot * p.pairs + it.at * N,
+                     sine + it.slot * p.pairs + it.at * N);
+    }
+    done = rest == 0 ? kAhead * kThreads : 0;  // of the rest, elements may stand among the first items
+  }
+  for (int i = done + static_cast<int>(threadIdx.x); i < items; i += kThreads) {
+    const Item it = locate(i);
+    const T* from = x + offset(p.x, it);
+    T* to = y + offset(p.y, it);
+    const float *c = cosine + it.slot * p.pairs, *s = sine + it.slot * p.pairs;
+    if (it.at >= turned) {
+      to[2 * p.pairs + it.at - turned] = from[2 * p.pairs + it.at - turned];
     } else if constexpr (!kInterleaved) {
-      turn_halves<T, N>(from, to, at * N, p.pairs, cosine, sine);
+      if (!kPieces || i >= kAhead * kThreads) turn_halves<T, N>(from, to, it.at * N, p.pairs, c, s);
     } else if constexpr (N > 1) {
-      turn_neighbours<T, N>(from, to, at * N, cosine, sine);
+      turn_neighbours<T, N>(from, to, it.at * N, c, s);
     } else {
-      const float c = cosine[at], s = sine[at], first = widen(from[2 * at]), second = widen(from[2 * at + 1]);
-      to[2 * at] = narrow<T>(first * c - second * s);
-      to[2 * at + 1] = narrow<T>(second * c + first * s);
+      const float cos = c[it.at], sin = s[it.at], first_of = widen(from[2 * it.at]), second = widen(from[2 * it.at + 1]);
+      to[2 * it.at] = narrow<T>(first_of * cos - second * sin);
+      to[2 * it.at + 1] = narrow<T>(second * cos + first_of * sin);
     }
   }
 }
@@ -87,23 +150,32 @@ bool vector_heads(const RopeArgs& p, const void* x, const void* y, int lanes, bo
   return fits;
 }
 
+// As many tokens per block as fill its threads with the pieces that are fetched ahead.
+int tokens_of(const RopeArgs& p, int lanes) {
+  const int64_t pieces = p.heads * std::max(p.pairs / lanes, 1);
+  return static_cast<int>(std::clamp<int64_t>(kAhead * kThreads / std::max<int64_t>(pieces, 1), 1, 8));
+}
+
 template <class T, bool kInterleaved>
-void launch_rope(const Launch& l, const RopeArgs& p, int64_t tokens, bool vector) {
-  const unsigned grid = static_cast<unsigned>(tokens);
+void launch_rope(const Launch& l, RopeArgs p, bool vector) {
+  p.tokens = tokens_of(p, kLanes<T>);
+  const unsigned grid = grid_of(p.all, p.tokens);
+  const size_t bytes = static_cast<size_t>(p.tokens * p.pairs) * 2 * sizeof(float);
   if (vector)
-    rope_kernel<T, kLanes<T>, kInterleaved><<<grid, 128, 0, l.stream()>>>(l.in<T>(0), l.in<int32_t>(1), l.out<T>(0), p);
+    rope_kernel<T, kLanes<T>, kInterleaved><<<grid, kThreads, bytes, l.stream()>>>(l.in<T>(0), l.in<int32_t>(1), l.out<T>(0), p);
   else
-    rope_kernel<T, 1, kInterleaved><<<grid, 128, 0, l.stream()>>>(l.in<T>(0), l.in<int32_t>(1), l.out<T>(0), p);
+    rope_kernel<T, 1, kInterleaved><<<grid, kThreads, bytes, l.stream()>>>(l.in<T>(0), l.in<int32_t>(1), l.out<T>(0), p);
 }
 
 }  // namespace
 
 NEMO_CUDA_KERNEL(rope) {
-  const std::span<const double> inv_freq = node.numbers("inv_freq");
+  const auto inv_freq = node.numbers("inv_freq");
   RopeArgs p{};
   if (inv_freq.size() > kMaxPairs) node.refuse("more than 256 rotary pairs");
   p.pairs = static_cast<int>(inv_freq.size());
   p.d = static_cast<int>(node.size('d'));
+  if (node.integer("offset") != 0) node.refuse("rotary positions behind an offset have no kernel on this backend yet");
   if (2 * p.pairs > p.d) node.refuse("2 * len(inv_freq) is larger than the head dimension");
   for (size_t i = 0; i < inv_freq.size(); ++i) p.turns[i] = inv_freq[i] / 6.283185307179586476925;
   p.scale = static_cast<float>(node.number("scale"));
@@ -112,15 +184,15 @@ NEMO_CUDA_KERNEL(rope) {
   for (size_t i = 0; i < 3; ++i) p.x[i] = node.in(0).strides[i], p.y[i] = node.out(0).strides[i];
   for (size_t i = 0; i < 2; ++i) p.positions[i] = node.in(1).strides[i];
   const bool interleaved = node.integer("interleaved") != 0;
-  const int64_t tokens = node.size('b') * p.seq;
+  p.all = node.size('b') * p.seq;
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     return make_kernel([=](const Launch& l) {
       const bool vector = vector_heads(p, l.in(0), l.out(0), kLanes<T>, interleaved);
       if (interleaved)
-        launch_rope<T, true>(l, p, tokens, vector);
+        launch_rope<T, true>(l, p, vector);
       else
-        launch_rope<T, false>(l, p, tokens, vector);
+        launch_rope<T, false>(l, p, vector);
     });
   });
 }

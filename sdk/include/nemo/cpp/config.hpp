@@ -118,6 +118,7 @@ class Config {
   std::vector<int64_t> integers(std::string_view path) const { return list<int64_t>(api().config_list_int, path); }
 
  private:
+  // NOLINTNEXTLINE(clang-analyzer-core.uninitialized.UndefReturn): the entry has set it before any code of the plugin runs
   static const nemo_host_api& api() { return *host().api; }
   template <class T, class F>
   T read(F getter, std::string_view path) const {

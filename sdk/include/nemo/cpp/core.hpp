@@ -54,6 +54,7 @@ inline bool cancelled() { return host().api->cancelled(host().handle) != 0; }
 inline void check(nemo_error* error) {
   if (error == nullptr) return;
   const nemo_host_api* api = host().api;
+  // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): the entry has set it before any code of the plugin runs
   Error thrown(api->error_code(error), to_string(api->error_message(error)));
   api->error_free(error);
   throw thrown;

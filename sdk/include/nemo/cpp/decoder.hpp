@@ -127,10 +127,13 @@ class Decoder {
       logits = g.scale({g.activation({g.scale({logits}, {{"alpha", 1 / s.logits_softcap}})}, {{"kind", "tanh"}})},
                        {{"alpha", s.logits_softcap}});
     g.output("logits", logits);
-    g.output("loss", g.sum({g.cross_entropy({logits, g.input("labels")})}));
+    g.output("loss", total_loss(g.sum({g.cross_entropy({logits, g.input("labels")})})));
   }
 
  protected:
+  // The loss of the tokens with what layers add to it.
+  virtual Value total_loss(Value tokens) { return tokens; }
+
   virtual Value block(int64_t i, Value x) {
     const std::string name = "layers." + std::to_string(i);
     const Graph::Block mark(g, "layer", i);

@@ -144,6 +144,10 @@ class HfConfig {
   void expect_absent(std::string_view key) {
     if (importing() && json_.has(key)) refuse(key, "a value");
   }
+  // Keys that say nothing about what the plugin computes, so that no one is told that they are not used.
+  void without_meaning(std::initializer_list<std::string_view> keys) const {
+    for (const std::string_view key : keys) (void)json_.type(key);
+  }
   [[noreturn]] void refuse(std::string_view key, const std::string& value) const {
     throw Error(NEMO_CODE_UNSUPPORTED, "config.json: " + std::string(key) + " = " + value + " is not implemented by this model plugin")
         .with("key", std::string(key));
@@ -178,6 +182,15 @@ class HfConfig {
   std::optional<Json> settings_;
   std::optional<Config> config_;
 };
+
+// Weights that are stored in a quantised form.
+inline void hf_refuse_quantized(HfConfig& c) {
+  if (!c.importing() || !c.json().has("quantization_config")) return;
+  throw Error(NEMO_CODE_UNSUPPORTED, "config.json: the weights are quantised (quantization_config.quant_method = \"" +
+                                         c.json().string("quantization_config.quant_method", "?") +
+                                         "\"); import a bf16 form of the checkpoint (transformers: dequantize, then save_pretrained)")
+      .with("key", "quantization_config");
+}
 
 }  // namespace v1
 }  // namespace nemo::sdk

@@ -3,11 +3,12 @@
 // the plugin includes nemo/cpp/node_impl.hpp.
 #pragma once
 
+#include <iterator>
 #include <map>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "nemo/backend.h"
@@ -35,10 +36,28 @@ constexpr int64_t size_of(nemo_dtype d) {
   }
 }
 
+// A view of values that someone else owns, as std::span<const T> of C++20.
+template <class T>
+class View {
+ public:
+  constexpr View(const T* data, size_t size) : data_(data), size_(size) {}
+  template <class Values, class = decltype(std::data(std::declval<const Values&>()))>
+  constexpr View(const Values& values) : data_(std::data(values)), size_(std::size(values)) {}
+  constexpr const T* data() const { return data_; }
+  constexpr size_t size() const { return size_; }
+  constexpr const T* begin() const { return data_; }
+  constexpr const T* end() const { return data_ + size_; }
+  constexpr const T& operator[](size_t i) const { return data_[i]; }
+
+ private:
+  const T* data_;
+  size_t size_;
+};
+
 // What a backend computes in, and how its messages name it.
 struct Dialect {
-  std::string_view backend;              // "cpu backend"
-  std::span<const nemo_dtype> computes;  // dtypes of unmarked tensors
+  std::string_view backend;   // "cpu backend"
+  View<nemo_dtype> computes;  // dtypes of unmarked tensors
 };
 
 struct OpRow {
@@ -82,7 +101,7 @@ class Node {
   int64_t integer(std::string_view name) const;
   double number(std::string_view name) const;
   std::string_view string(std::string_view name) const;
-  std::span<const double> numbers(std::string_view name) const;
+  View<double> numbers(std::string_view name) const;
   bool has_attribute(std::string_view name) const;  // in the row
 
   // The first `split` dimensions as rows, the others as columns. Refuses what has no such view.

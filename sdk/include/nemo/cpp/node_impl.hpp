@@ -93,8 +93,7 @@ struct Node::Slot {
   size_t index = 0;
 };
 
-Node::Node(const nemo_node& raw, const OpRow& row, const Dialect& dialect)
-    : row_(row), dialect_(dialect), scope_(to_view(raw.scope)) {
+Node::Node(const nemo_node& raw, const OpRow& row, const Dialect& dialect) : row_(row), dialect_(dialect), scope_(to_view(raw.scope)) {
   for (uint64_t i = 0; i < raw.n_inputs; ++i)
     inputs_.push_back(node_detail::to_tensor(node_detail::element(raw.inputs, i, raw.tensor_stride)));
   for (uint64_t i = 0; i < raw.n_outputs; ++i)
@@ -171,7 +170,7 @@ std::string_view Node::string(std::string_view name) const {
   return to_view(a->s);
 }
 
-std::span<const double> Node::numbers(std::string_view name) const {
+View<double> Node::numbers(std::string_view name) const {
   const nemo_attr* a = find(name);
   if (a == nullptr || a->type != NEMO_ATTR_FLOATS) contradict("attribute " + std::string(name) + " (floats) is required");
   return {a->floats, a->n};
@@ -211,12 +210,15 @@ std::vector<Node::Slot> Node::parse_signature() const {
     for (std::string_view text : node_detail::split(sides[side], ",")) {
       text = node_detail::trim(text);
       const size_t open = text.find('['), close = text.find(']');
-      Slot slot{
-          .name = text.substr(0, open), .mark = {}, .factors = {}, .optional = text.ends_with('?'), .output = side == 1, .index = index++};
+      Slot slot;
+      slot.name = text.substr(0, open);
+      slot.optional = !text.empty() && text.back() == '?';
+      slot.output = side == 1;
+      slot.index = index++;
       for (std::string_view f : node_detail::split(text.substr(open + 1, close - open - 1), " "))
         if (!f.empty()) slot.factors.push_back(f);
       std::string_view rest = text.substr(close + 1);
-      if (rest.starts_with(':')) slot.mark = rest.substr(1, rest.find_first_of("+?") - 1);
+      if (!rest.empty() && rest.front() == ':') slot.mark = rest.substr(1, rest.find_first_of("+?") - 1);
       slots.push_back(std::move(slot));
     }
   }

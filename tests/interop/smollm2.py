@@ -17,8 +17,10 @@ import torch
 import transformers as tf
 from safetensors.torch import save_file
 
-PROMPTS = ["The capital of France is", "Once upon a time", "def fibonacci(n):", "Water boils at", "The three primary colours are", "In 1969,",
-           "My favourite animal is the", "To bake bread you need", "2 + 2 =", "Dear Sir or Madam,"]
+PROMPTS = ["The capital of France is the city of", "Once upon a time there was a little girl who", "def fibonacci(n):\n    if n == 0:\n        return 0",
+           "Water boils at a temperature of about one hundred", "The three primary colours of light are red,", "In 1969, two astronauts walked on the surface of",
+           "My favourite animal is the cat because it is", "To bake bread you need flour, water, salt and", "Question: what is two plus two? Answer: two plus",
+           "Dear Sir or Madam, I am writing to you because"]
 NEW, TEXT = 16, 128
 
 
@@ -59,11 +61,11 @@ def golden(model, tokenizer, folder):
     out, margins = given.clone(), []
     for _ in range(NEW):
         best = logits_of(model, out)[:, -1].topk(2)
-        margins.append((best.values[:, 0] - best.values[:, 1]).min().item())
+        margins.append((best.values[:, 0] - best.values[:, 1]).tolist())
         out = torch.cat([out, best.indices[:, :1]], dim=1)
     save_file({"input_ids": ids, "labels": ids.clone(), "logits": logits.contiguous(), "gen.prompt_ids": given, "gen.output_ids": out}, f"{folder}/golden.safetensors")
     with open(f"{folder}/golden.json", "w") as f:
-        json.dump({"loss": loss, "generate": {"margins": margins}}, f)
+        json.dump({"loss": loss, "generate": {"margins": list(zip(*margins))}}, f)
     return loss, [tokenizer.decode(row) for row in out]
 
 

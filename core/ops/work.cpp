@@ -24,7 +24,7 @@ class Counter {
     const std::string_view name = op_.name();
     if (name.starts_with("linear_cross_entropy"))
       last_linear_and_loss();
-    else if (name == "linear" || name == "linear_dgrad" || name == "linear_wgrad")
+    else if (name == "linear" || name.starts_with("linear_"))
       linear(name);
     else if (name == "attention" || name == "attention_grad")
       attention(name == "attention_grad");
@@ -60,26 +60,28 @@ class Counter {
 
   // Inputs are x or dy first; the contracted size is the product of the last `contract` dimensions of w.
   void linear(std::string_view name) {
-    const Value& weight = name == "linear_wgrad" ? out(0) : in(1);
+    const bool input_gradient = name.starts_with("linear_dgrad"), weight_gradient = name.starts_with("linear_wgrad");
+    const Value& weight = weight_gradient ? out(0) : in(1);
+    const bool transposed = name == "linear_dgrad_fp8";  // its weight is [k n]
     double k = 1;
     for (int64_t d = 0; d < op_.int_attr("contract"); ++d)
-      k *= static_cast<double>(weight.dims[weight.dims.size() - 1 - static_cast<size_t>(d)].size);
+      k *= static_cast<double>(weight.dims[transposed ? static_cast<size_t>(d) : weight.dims.size() - 1 - static_cast<size_t>(d)].size);
     const double n = count(weight) / k;
-    const double rows = name == "linear" ? count(in(0)) / k : count(in(0)) / n;
+    const double rows = count(in(0)) / (input_gradient || weight_gradient ? n : k);
     const graph::DType dtype = in(0).dtype;
-    if (name == "linear")
-      work_.products.push_back({rows, n, k, dtype});
-    else if (name == "linear_dgrad")
+    if (weight_gradient)
+      work_.products.push_back({n, k, rows, dtype});
+    else if (input_gradient)
       work_.products.push_back({rows, k, n, dtype});
     else
-      work_.products.push_back({n, k, rows, dtype});
+      work_.products.push_back({rows, n, k, dtype});
     work_.bytes = all_bytes();
   }
 
-  // Row pairs of query and key that the mask leaves.
+  // Pairs of query and key that the mask leaves; queries are aligned to the end of the keys.
   [[nodiscard]] double visible(double queries, double keys) const {
     const auto window = static_cast<double>(op_.int_attr("window"));
-    const double pairs = op_.int_attr("causal") != 0 ? queries * keys / 2 : queries * keys;
+    const double pairs = op_.int_attr("causal") != 0 ? queries * (keys - queries / 2) : queries * keys;
     return window > 0 ? std::min(pairs, queries * window) : pairs;
   }
 

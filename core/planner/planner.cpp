@@ -22,15 +22,15 @@ constexpr int64_t kMostActions = 1 << 21;  // simulated; longer runs are continu
 
 constexpr double kPowerOfClock = 2.2;  // dynamic power goes with clock and voltage squared, which falls with the clock, less at the low end
 
-// Axes that split tokens of a sequence and nothing of the model: context parallelism.
-ContextParallel context_of(const passes::Plan& plan) {
+// The axis that splits tokens of a sequence and nothing of the model: context parallelism. Empty: none.
+std::string context_of(const passes::Plan& plan) {
   const auto splits_features = [&](const std::string& axis) {
     return std::any_of(plan.rules.begin(), plan.rules.end(),
                        [&](const auto& r) { return r.second == axis && r.first != "seq" && r.first != "batch"; });
   };
   for (const auto& [logical, axis] : plan.rules)
-    if (logical == "seq" && plan.axis_size(axis) > 1 && !splits_features(axis)) return {axis, plan.axis_size(axis)};
-  return {};
+    if (logical == "seq" && plan.axis_size(axis) > 1 && !splits_features(axis)) return axis;
+  return "";
 }
 
 int64_t batch_ranks(const passes::Plan& plan) {
@@ -64,7 +64,7 @@ class Planner {
   };
   [[nodiscard]] const passes::Plan& plan() const { return request_.plan; }
   // Ranks that share the optimizer state out.
-  [[nodiscard]] int64_t shards() const { return group_of(plan(), split_axes(plan().shard_optimizer), h_.devices_per_node).size; }
+  [[nodiscard]] int64_t shards() const { return plan().group_size(plan().zero_axis()); }
 
   void describe() {
     Report& r = report_;
@@ -82,12 +82,13 @@ class Planner {
     r.virtual_stages = plan().pipeline.virtual_stages;
     r.tokens = static_cast<double>(request_.global_batch_size * request_.facts.seq_length);
     r.peak_flops = h_.peak_flops;
-    if (request_.facts.seq_length % (2 * context_.size) != 0 && context_.size > 1)
+    const int64_t parts = 2 * (context_.empty() ? 1 : plan().axis_size(context_));
+    if (parts > 2 && request_.facts.seq_length % parts != 0)
       throw Error(Code::kConfig, "data.seq_length = " + std::to_string(request_.facts.seq_length) + " is no multiple of 2 x " +
-                                     std::to_string(context_.size) + " ('" + context_.axis + "'), which balanced causal parts need");
+                                     std::to_string(parts / 2) + " ('" + context_ + "'), which balanced causal parts need");
   }
 
-  // The forward graph that one data and context rank's partition starts from, and the model's counts.
+  // The forward graph that partition starts from, with the batch of all data ranks, and the model's counts.
   void build() {
     graph::BuildFacts facts = request_.facts;
     graph::Graph one = request_.build(facts);
@@ -95,16 +96,9 @@ class Planner {
         ops::model_flops(one) / static_cast<double>(facts.micro_batch_size) * static_cast<double>(request_.global_batch_size);
     for (const graph::Parameter& p : one.parameters) report_.parameters += graph::element_count(p.global_dims);
     facts.micro_batch_size *= report_.data_ranks;
-    facts.seq_length /= context_.size;
-    forward_ = facts.micro_batch_size == request_.facts.micro_batch_size && context_.size == 1 ? std::move(one) : request_.build(facts);
+    forward_ = report_.data_ranks == 1 ? std::move(one) : request_.build(facts);
     if (report_.pipeline_ranks * report_.virtual_stages > 1)
       report_.blocks = passes::deal_blocks(static_cast<int64_t>(forward_.blocks.size()), plan().pipeline, report_.pipeline_ranks);
-  }
-
-  [[nodiscard]] passes::Plan partition_plan() const {
-    passes::Plan p = plan();
-    if (context_.size > 1) std::erase_if(p.rules, [&](const auto& rule) { return rule.second == context_.axis; });
-    return p;
   }
 
   [[nodiscard]] std::string kind_of(int64_t rank) const {
@@ -117,7 +111,7 @@ class Planner {
 
   void compile_roles() {
     passes::CompileOptions options;
-    options.plan = partition_plan();
+    options.plan = plan();
     options.precision = request_.precision;
     options.recompute = request_.recompute;
     options.edit = request_.edit;
@@ -252,7 +246,8 @@ class Planner {
     for (const graph::Parameter& p : role.program->graph.parameters) {
       if (!p.trainable) continue;
       std::vector<std::string> axes = p.gradient_partial;
-      if (context_.size > 1) axes.push_back(context_.axis);
+      if (plan().zero_stage() > 1)  // summed in the graph
+        std::erase_if(axes, [&](const std::string& a) { return passes::Plan::in_group(plan().zero_axis(), a); });
       elements[axes] += static_cast<double>(graph::element_count(p.dims));
     }
     double forward = 0, backward = 0;
@@ -264,9 +259,9 @@ class Planner {
       if (g.size == 1) continue;
       const double gradient = n * static_cast<double>(graph::size_of(request_.precision.gradient));
       const double parameter = n * static_cast<double>(graph::size_of(request_.precision.parameter));
-      const auto owners = split_axes(plan().shard_optimizer);
-      const bool sharded = std::any_of(axes.begin(), axes.end(),
-                                       [&](const std::string& a) { return std::find(owners.begin(), owners.end(), a) != owners.end(); });
+      const bool sharded = plan().zero_stage() == 1 && std::any_of(axes.begin(), axes.end(), [&](const std::string& a) {
+                             return passes::Plan::in_group(plan().zero_axis(), a);
+                           });
       const auto exposed = [&](double seconds, double window) { return std::max(seconds * (1 - h_.hidden_data), seconds - window); };
       AxisLoad load;
       const Message first = sharded ? Message::kReduceScatter : Message::kAllReduce;
@@ -315,9 +310,9 @@ class Planner {
 
   runtime::MemoryReport memory_of(int64_t rank) {
     const passes::Compiled& program = *at(rank).program;
-    const int64_t shards = this->shards();
-    const auto state = [&](runtime::Role role, int64_t parts) {
-      return (runtime::state_bytes(role, request_.keep, program.layout, request_.precision) + parts - 1) / parts;
+    const runtime::Share share{plan().zero_stage(), 0, shards()};
+    const auto state = [&](runtime::Role role) {
+      return runtime::state_bytes(role, request_.keep, program.layout, request_.precision, share);
     };
     int64_t held = 0, groups = 0;
     if (piped())  // a slot serves all chunks
@@ -325,11 +320,11 @@ class Planner {
              *std::max_element(program.memory.slot_bytes.begin(), program.memory.slot_bytes.end());
     for (const passes::MeshAxis& axis : plan().mesh) groups += axis.size > 1;
     runtime::MemoryReport out;
-    out.rows = {{"parameters", state(runtime::Role::kParameter, 1)},
-                {"master weights", state(runtime::Role::kMaster, shards)},
-                {"gradients", state(runtime::Role::kGradient, 1)},
-                {"optimizer first moment", state(runtime::Role::kExpAvg, shards)},
-                {"optimizer second moment", state(runtime::Role::kExpAvgSq, shards)},
+    out.rows = {{"parameters", state(runtime::Role::kParameter)},
+                {"master weights", state(runtime::Role::kMaster)},
+                {"gradients", state(runtime::Role::kGradient)},
+                {"optimizer first moment", state(runtime::Role::kExpAvg)},
+                {"optimizer second moment", state(runtime::Role::kExpAvgSq)},
                 {"activations", program.memory.arena_bytes},
                 {"micro-batches in flight", held},
                 {"kernel workspace", at(rank).load.workspace},
@@ -344,7 +339,7 @@ class Planner {
 
   const Request& request_;
   const Hardware& h_;
-  const ContextParallel context_;
+  const std::string context_;
   Report report_;
   graph::Graph forward_;
   std::vector<Compiled> compiled_;

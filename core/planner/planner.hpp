@@ -3,7 +3,7 @@
 // The passes that compile a run compile it here too, once for each distinct role (pipeline ranks that hold the same kinds of stages), never
 // for every rank. Memory is the memory plan of those graphs. Time is the sum over their ops by the rates of a hardware file, put on the
 // pipeline's schedule by simulation. Closed formulas stand in only where there is no graph: gradient and parameter exchange between data
-// ranks, the optimizer, and context parallelism (`assumptions` says so).
+// ranks, and the optimizer.
 #pragma once
 
 #include <cstdint>

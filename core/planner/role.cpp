@@ -10,7 +10,7 @@ using passes::StagePhase;
 
 class Loader {
  public:
-  Loader(const passes::Compiled& compiled, const passes::Plan& plan, const ContextParallel& context, const Hardware& hardware)
+  Loader(const passes::Compiled& compiled, const passes::Plan& plan, const std::string& context, const Hardware& hardware)
       : compiled_(compiled), plan_(plan), context_(context), h_(hardware) {
     const auto chunks = static_cast<size_t>(compiled.stages.chunks());
     load_.chunks.resize(chunks);
@@ -40,21 +40,20 @@ class Loader {
 
   const Group& group(const std::string& axis) {
     const auto [found, fresh] = groups_.try_emplace(axis);
-    if (fresh) found->second = group_of(plan_, {axis}, h_.devices_per_node);
+    if (fresh) found->second = group_of(plan_, split_axes(axis), h_.devices_per_node);
     return found->second;
   }
 
   void add(const Op& op, size_t chunk, StagePhase phase) {
-    ops::Work work = ops::work_of(compiled_.graph, op);
+    const ops::Work work = ops::work_of(compiled_.graph, op);
     PhaseLoad& load = load_.chunks[chunk][static_cast<size_t>(phase)];
     load_.workspace = std::max(load_.workspace, work.workspace + h_.gemm_workspace);
     if (work.is_collective()) return add_collective(op, work, chunk, phase);
-    if (work.attention_flops > 0 && context_.size > 1) {
-      add_context(op, chunk, phase);
-      work.attention_flops *= static_cast<double>(context_.size);
-      work.keys *= context_.size;
-    }
     const double seconds = compute_time(h_, work);
+    if (op.once_per_step) {
+      load_.once += seconds;
+      return;
+    }
     load.compute += seconds;
     if (work.attention_flops > 0) load.attention += seconds;
     for (const ops::Product& p : work.products) {
@@ -70,34 +69,18 @@ class Loader {
     AxisLoad& axis = load_.axes[work.mesh];
     axis.bytes += message_volume(g, message, work.message_bytes);
     axis.seconds += seconds;
-    if (work.mesh == plan_.shard_parameters) {
+    if (plan_.zero_stage() > 1 && work.mesh == plan_.zero_axis()) {
       gathers_[chunk][static_cast<size_t>(phase)] += seconds;
       return;
     }
     charge(axis, load_.chunks[chunk][static_cast<size_t>(phase)], seconds,
-           seconds * (1 - (work.mesh == context_.axis ? h_.hidden_context : h_.hidden_tensor)));
+           seconds * (1 - (work.mesh == context_ ? h_.hidden_context : h_.hidden_tensor)));
   }
 
   // What is hidden takes multiprocessors from the computation that hides it.
   void charge(AxisLoad& axis, PhaseLoad& load, double seconds, double exposed) {
     axis.exposed += exposed, load.exposed += exposed;
     load.compute += (seconds - exposed) * h_.message_multiprocessors / h_.multiprocessors;
-  }
-
-  // Keys and values of all context ranks: gathered forward; gathered again, and their gradients scattered, backward.
-  void add_context(const Op& op, size_t chunk, StagePhase phase) {
-    const size_t k = op.name() == "attention" ? 1 : 2;
-    const auto size = [&](size_t i) {
-      const graph::Value& v = compiled_.graph.value(op.inputs[i]);
-      return static_cast<double>(graph::element_count(v.dims) * graph::size_of(v.dtype));
-    };
-    const double whole = (size(k) + size(k + 1)) * static_cast<double>(context_.size), times = op.name() == "attention" ? 1 : 2;
-    const Group& g = group(context_.axis);
-    const double seconds = times * message_time(h_, g, Message::kAllGather, whole);
-    AxisLoad& axis = load_.axes[context_.axis];
-    axis.bytes += times * message_volume(g, Message::kAllGather, whole);
-    axis.seconds += seconds;
-    charge(axis, load_.chunks[chunk][static_cast<size_t>(phase)], seconds, seconds * (1 - h_.hidden_context));
   }
 
   // Parameters of the next block are gathered, and gradients of the last one scattered, while this one computes.
@@ -107,13 +90,13 @@ class Loader {
         const double seconds = gathers_[c][phase];
         PhaseLoad& load = load_.chunks[c][phase];
         if (seconds > 0)
-          charge(load_.axes[plan_.shard_parameters], load, seconds, std::max(seconds * (1 - h_.hidden_data), seconds - load.compute));
+          charge(load_.axes[plan_.zero_axis()], load, seconds, std::max(seconds * (1 - h_.hidden_data), seconds - load.compute));
       }
   }
 
   const passes::Compiled& compiled_;
   const passes::Plan& plan_;
-  const ContextParallel& context_;
+  const std::string& context_;
   const Hardware& h_;
   RoleLoad load_;
   std::map<std::string, Group> groups_;
@@ -122,7 +105,7 @@ class Loader {
 
 }  // namespace
 
-RoleLoad load_of(const passes::Compiled& compiled, const passes::Plan& plan, const ContextParallel& context, const Hardware& hardware) {
+RoleLoad load_of(const passes::Compiled& compiled, const passes::Plan& plan, const std::string& context, const Hardware& hardware) {
   return Loader(compiled, plan, context, hardware).run();
 }
 

@@ -29,15 +29,11 @@ struct RoleLoad {
   std::map<std::string, AxisLoad> axes;
   std::vector<double> sent_bytes;  // by chunk: what it hands to the next stage
   int64_t workspace = 0;
+  double once = 0;  // seconds of what runs once a step
 };
 
-struct ContextParallel {
-  std::string axis;  // empty: none
-  int64_t size = 1;
-};
-
-// `plan` gives the groups of mesh axes; where `context` has ranks, attention is charged for the keys of all of them and for their exchange.
-[[nodiscard]] RoleLoad load_of(const passes::Compiled& compiled, const passes::Plan& plan, const ContextParallel& context,
+// `plan` gives the groups of mesh axes, `context` the one of them (or empty) along which sequences are split.
+[[nodiscard]] RoleLoad load_of(const passes::Compiled& compiled, const passes::Plan& plan, const std::string& context,
                                const Hardware& hardware);
 
 }  // namespace nemo::planner

@@ -122,7 +122,7 @@ class Critic {
   }
 
   void optimizer() {
-    if (r_.data_ranks > 1 && q_.plan.shard_optimizer.empty() && q_.plan.shard_parameters.empty())
+    if (r_.data_ranks > 1 && q_.plan.zero_stage() == 0)
       warn("all " + std::to_string(r_.data_ranks) +
            " data ranks keep the whole optimizer state; a distributed optimizer (ZeRO-1) keeps it once");
   }

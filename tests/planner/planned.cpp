@@ -46,13 +46,13 @@ const planner::Hardware& hardware(const std::string& name) {
   return known.at(name);
 }
 
-planner::Report planned(const std::string& recipe, const std::string& settings, const std::string& on) {
+planner::Report planned(const std::string& recipe, const std::string& settings, const planner::Hardware& on) {
   static Plugins plugins;
   const std::vector<std::filesystem::path> folders{NEMO_SOURCE_DIR "/host/recipes"};
   const auto document = config::Document::load(recipe, folders, words(settings));
   const runtime::Setup setup = runtime::make_setup(
       document, plugins.registry(), [](const std::string&) {}, runtime::Needs::kPlan);
-  return planner::make_report(planner::make_request(setup, nullptr), hardware(on));
+  return planner::make_report(planner::make_request(setup, nullptr), on);
 }
 
 }  // namespace nemo::planner_test

@@ -11,6 +11,6 @@ namespace nemo::planner_test {
 [[nodiscard]] const planner::Hardware& hardware(const std::string& name = "h100");
 
 // `settings`: overrides separated by spaces.
-[[nodiscard]] planner::Report planned(const std::string& recipe, const std::string& settings, const std::string& on = "h100");
+[[nodiscard]] planner::Report planned(const std::string& recipe, const std::string& settings, const planner::Hardware& on = hardware());
 
 }  // namespace nemo::planner_test

@@ -179,8 +179,15 @@ class Translator {
     return name;
   }
 
+  enum class Place { kOutside, kInClass };
+  // Oniguruma's \w has superscripts and fractions of Latin-1, but not within a class; Rust's has the joiners.
+  [[nodiscard]] std::string_view word_extras(Place place) const {
+    if (syntax_ == RegexSyntax::kRust) return "\\x{200C}\\x{200D}";
+    return place == Place::kOutside ? "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}" : "";
+  }
+
   // Reads a set written with a backslash; false: this escape is something else.
-  bool read_set(std::string& set, bool& negated) {
+  bool read_set(Place place, std::string& set, bool& negated) {
     const char c = peek(1);
     if (c == 'p' || c == 'P') {
       negated = c == 'P';
@@ -191,7 +198,7 @@ class Translator {
     if (c == 's' || c == 'S')
       set = kSpaces;
     else if (c == 'w' || c == 'W')
-      set = property_set("w") + (syntax_ == RegexSyntax::kOniguruma ? "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}" : "\\x{200C}\\x{200D}");
+      set = property_set("w").append(word_extras(place));
     else if (c == 'd' || c == 'D')
       set = property_set("Nd");
     else if (hex_digit)
@@ -219,31 +226,42 @@ class Translator {
   void escape() {
     std::string set;
     bool negated = false;
-    if (read_set(set, negated))
+    if (read_set(Place::kOutside, set, negated))
       out_ += (negated ? "[^" : "[") + set + "]";
     else
       plain_escape();
   }
 
   void class_escape() {
-    const std::string_view rest = in_.substr(at_);
+    const bool spaces = peek(1) == 'S';
     std::string set;
     bool negated = false;
-    if (!read_set(set, negated)) return plain_escape();
+    if (!read_set(Place::kInClass, set, negated)) return plain_escape();
     if (!negated)
       out_ += set;
-    else if (rest[1] == 'S')
+    else if (spaces)
       out_ += kNotSpaces;
     else
-      out_ += rest.substr(0, at_ - (in_.size() - rest.size()));
+      complements_.push_back(set);
   }
 
+  // PCRE2's own \W, \D and \P{..} mean something else, and classes have no complements of sets: those become alternatives of the class.
   void char_class() {
-    out_ += '[';
+    const size_t start = out_.size();
+    complements_.clear();
     ++at_;
-    if (peek() == '^') copy_code_point();
+    const bool negated = peek() == '^';
+    if (negated) ++at_;
     class_body(0);
-    out_ += ']';
+    const std::string plain = out_.substr(start);
+    out_.resize(start);
+    if (complements_.empty()) {
+      out_ += (negated ? "[^" : "[") + plain + "]";
+      return;
+    }
+    std::string any = plain.empty() ? "" : "[" + plain + "]";
+    for (const std::string& set : complements_) any += (any.empty() ? "[^" : "|[^") + set + "]";
+    out_ += negated ? "(?:(?!" + any + ")[\\x{0}-\\x{10FFFF}])" : "(?:" + any + ")";
   }
 
   void class_body(int depth) {
@@ -282,6 +300,7 @@ class Translator {
   std::string out_;
   size_t atom_ = 0;  // where in out_ the last thing begins that a quantifier repeats
   std::vector<size_t> groups_;
+  std::vector<std::string> complements_;  // sets whose complement the class at hand has
 };
 
 }  // namespace

@@ -34,7 +34,7 @@ for behavior in ("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", 
     pre["string_" + behavior] = split(" ", behavior, kind="String")
     pre["words_" + behavior] = split(r"\w+", behavior)
     pre["inverted_" + behavior] = split(r"[^\W\d]+|\s", behavior, invert=True)
-for name, regex in {"lookahead": r"\s+(?!\S)|\S+", "classes": r"[[:alpha:]]+|\p{Han}|[\p{Lu}\p{Lt}]", "hex": r"\h+|\H", "lines": r"^.|.$", "not": r"\P{L}+|\D", "quantified": r"\p{N}{1,2}+|a{,2}b"}.items():
+for name, regex in {"lookahead": r"\s+(?!\S)|\S+", "classes": r"[[:alpha:]]+|\p{Han}|[\p{Lu}\p{Lt}]", "hex": r"\h+|\H", "lines": r"^.|.$", "not": r"\P{L}+|\D", "complements": r"[\W\dé]+|[^\P{Lu}x]", "quantified": r"\p{N}{1,2}+|a{,2}b"}.items():
     pre["regex_" + name] = split(regex, "Isolated")
 for name, step in pre.items():
     write("pre_" + name, base("gpt2"), pre_tokenizer=bytes_behind(step))

@@ -104,7 +104,8 @@ Value filter_int(E, V v, A a) {
   const std::string s = strip(v.string(), nullptr, Side::kBoth);
   const size_t plus = s.starts_with('+') ? 1 : 0;
   int64_t out = 0;
-  const auto [end, error] = std::from_chars(s.data() + plus, s.data() + s.size(), out, static_cast<int>(integer(a, 1, "base", 10)));
+  const auto [end, error] =
+      std::from_chars(s.data() + plus, s.data() + s.size(), out, static_cast<int>(std::clamp<int64_t>(integer(a, 1, "base", 10), 2, 36)));
   if (error == std::errc() && end == s.data() + s.size()) return out;
   char* stop = nullptr;
   const double d = std::strtod(s.c_str(), &stop);
@@ -138,7 +139,7 @@ Value filter_round(E, V v, A a) {
 
 Value filter_abs(E, V v, A) {
   if (v.is_float()) return std::abs(v.number());
-  return std::abs(v.to_int("abs"));
+  return v.to_int("abs") < 0 ? arithmetic("-", Value(int64_t{0}), v) : Value(v.to_int("abs"));
 }
 
 Value filter_sort(E, V v, A a) {

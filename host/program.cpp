@@ -54,13 +54,26 @@ plugin::Registry& Program::registry(const config::Document& document) {
 }
 
 runtime::RunContext Program::context() const {
-  return {table_.api(), &stop, [](const std::string& line) { spdlog::info("{}", line); },
-          [](const std::string& line) { spdlog::warn("{}", line); }, nullptr};
+  return {table_.api(),
+          &stop,
+          nullptr,
+          [](const std::string& line) { spdlog::info("{}", line); },
+          [](const std::string& line) { spdlog::warn("{}", line); },
+          nullptr};
 }
 
-std::vector<std::filesystem::path> recipe_folders() {
+namespace {
+std::filesystem::path shared(const char* folder) {
   const std::filesystem::path executable = std::filesystem::read_symlink("/proc/self/exe");
-  return {executable.parent_path().parent_path() / "share/nemo/recipes"};
+  return executable.parent_path().parent_path() / "share/nemo" / folder;
+}
+}  // namespace
+
+std::vector<std::filesystem::path> recipe_folders() { return {shared("recipes")}; }
+std::vector<std::filesystem::path> hardware_folders() { return {shared("hardware")}; }
+
+int exit_code(const Error& error) {
+  return error.code() == Code::kCancelled ? kInterrupted : error.code() == Code::kConfig ? kUsage : kFailed;
 }
 
 const std::atomic<bool>& interrupted() { return stop; }

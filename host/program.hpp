@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/error.hpp"
 #include "core/config/document.hpp"
 #include "core/plugin/registry.hpp"
 #include "core/runtime/train_loop.hpp"
@@ -34,15 +35,31 @@ class Program {
 // Folders with shipped recipes: <executable>/../share/nemo/recipes.
 [[nodiscard]] std::vector<std::filesystem::path> recipe_folders();
 
+// Folders with shipped hardware files: <executable>/../share/nemo/hardware.
+[[nodiscard]] std::vector<std::filesystem::path> hardware_folders();
+
 // Set by Ctrl-C; the run ends after the step. A second Ctrl-C ends the process at once.
 [[nodiscard]] const std::atomic<bool>& interrupted();
 void catch_interrupts();
 
+// kUsage for mistakes of the user, kInterrupted, else kFailed.
+[[nodiscard]] int exit_code(const Error& error);
+
 // Subcommands; arguments are those behind the command's name. They return an exit code or throw nemo::Error.
 int run(Program& program, const std::string& task, const std::vector<std::string>& arguments);
+int plan(Program& program, const std::vector<std::string>& arguments);
 int generate(Program& program, const std::vector<std::string>& arguments);
+int evaluate(Program& program, const std::vector<std::string>& arguments);
+int tokenize(const std::vector<std::string>& arguments);
+int data(const std::vector<std::string>& arguments);
 int plugins(Program& program, const std::vector<std::string>& arguments);
 int profile(Program& program, const std::vector<std::string>& arguments);
 int recipes(Program& program, const std::vector<std::string>& arguments);
+int import_folder(Program& program, const std::vector<std::string>& arguments);
+int export_checkpoint(Program& program, const std::vector<std::string>& arguments);
+int parity(Program& program, const std::vector<std::string>& arguments);
+
+// The sections beside [model] of an imported checkpoint's recipe.
+inline constexpr const char* kImportedRecipe = "[data]\nplugin = \"mock\"\n";
 
 }  // namespace nemo::host

@@ -10,6 +10,7 @@
 #include "core/config/render.hpp"
 #include "core/config/resolver.hpp"
 #include "core/runtime/run_folder.hpp"
+#include "host/distributed.hpp"
 #include "host/options.hpp"
 #include "host/program.hpp"
 
@@ -61,6 +62,7 @@ int validate(const runtime::Setup& setup, const runtime::RunContext& context, co
       values.count("checkpoint") ? std::filesystem::path(values["checkpoint"].as<std::string>()) : runtime::run_folder(setup);
   const std::filesystem::path checkpoint = runtime::find_checkpoint(given);
   const double loss = runtime::validate_checkpoint(setup, context, checkpoint);
+  if (context.world != nullptr && context.world->rank() != 0) return kDone;
   std::cout << "val_loss " << loss << "  (" << checkpoint.string() << ")\n";
   return kDone;
 }
@@ -86,13 +88,19 @@ int run(Program& program, const std::string& task, const std::vector<std::string
   require_overrides(parsed.positional);
   const auto folders = recipe_folders();
   const config::Document document = config::Document::load(parsed.values["recipe"].as<std::string>(), folders, parsed.positional);
+  quiet_unless_first();
   runtime::RunContext context = program.context();
   if (parsed.values.count("print-graph")) context.observe = graph_printer(parsed.values["print-graph"].as<std::vector<std::string>>());
   const runtime::Setup setup = runtime::make_setup(document, program.registry(document), context.warn);
   if (parsed.values.count("dry-run")) return dry_run(setup, context);
   const std::string chosen = task.empty() ? setup.section("job").get_string("task") : task;
-  if (chosen == "pretrain") return pretrain(setup, context);
-  if (chosen == "validate") return validate(setup, context, parsed.values);
+  std::vector<std::string> whole = arguments;
+  if (!task.empty()) whole.insert(whole.begin(), task);
+  const auto known = [&](const char* name) { return chosen == name; };
+  if (known("pretrain") || known("validate")) {
+    if (const auto code = launch_ranks(setup, context, whole)) return *code;
+    return as_rank(setup, context, [&] { return known("pretrain") ? pretrain(setup, context) : validate(setup, context, parsed.values); });
+  }
   throw config::fault_at(setup.section("job"), "task",
                          "'" + chosen + "' cannot be run from a recipe yet; pretrain and validate can, generate is a command");
 }

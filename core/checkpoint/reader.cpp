@@ -34,23 +34,30 @@ std::vector<int64_t> shape_of(hid_t set) {
   return {sizes.begin(), sizes.end()};
 }
 
-void read_as(hid_t set, nemo_dtype dtype, void* into, const std::string& path) {
-  checked(H5Dread(set, storage_type(dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, into), "read " + path);
+// The elements of a dataset that are wanted; H5S_ALL: all.
+struct Selection {
+  hid_t memory = H5S_ALL, file = H5S_ALL;
+};
+
+void read_as(hid_t set, nemo_dtype dtype, void* into, const std::string& path, const Selection& selection) {
+  checked(H5Dread(set, storage_type(dtype), selection.memory, selection.file, H5P_DEFAULT, into), "read " + path);
 }
 
 // By way of f32; bf16 is an integer to HDF5, f16 a float that it widens.
-void read_converted(hid_t set, nemo_dtype stored, const TensorSlot& slot, const std::string& path) {
+void read_converted(hid_t set, nemo_dtype stored, const TensorSlot& slot, const std::string& path, const Selection& selection) {
   const uint64_t count = element_count(slot.shape);
   std::vector<float> values(count);
   if (stored == NEMO_DTYPE_BF16) {
     std::vector<uint16_t> bits(count);
-    read_as(set, NEMO_DTYPE_BF16, bits.data(), path);
+    read_as(set, NEMO_DTYPE_BF16, bits.data(), path, selection);
     for (uint64_t i = 0; i < count; ++i) values[i] = float_of_bf16(bits[i]);
   } else {
-    read_as(set, NEMO_DTYPE_F32, values.data(), path);
+    read_as(set, NEMO_DTYPE_F32, values.data(), path, selection);
   }
   for (uint64_t i = 0; i < count; ++i) {
-    if (slot.dtype == NEMO_DTYPE_F32)
+    if (slot.dtype == NEMO_DTYPE_F64)
+      static_cast<double*>(slot.data)[i] = values[i];
+    else if (slot.dtype == NEMO_DTYPE_F32)
       static_cast<float*>(slot.data)[i] = values[i];
     else
       static_cast<uint16_t*>(slot.data)[i] = slot.dtype == NEMO_DTYPE_BF16 ? bf16_of_float(values[i]) : f16_of_float(values[i]);
@@ -59,7 +66,7 @@ void read_converted(hid_t set, nemo_dtype stored, const TensorSlot& slot, const 
 
 bool converts(nemo_dtype from, nemo_dtype to) {
   const auto is_float = [](nemo_dtype d) { return d == NEMO_DTYPE_F32 || d == NEMO_DTYPE_BF16 || d == NEMO_DTYPE_F16; };
-  return from != to && is_float(from) && is_float(to);
+  return from != to && is_float(from) && (is_float(to) || to == NEMO_DTYPE_F64);
 }
 
 herr_t add_dataset_name(hid_t group, const char* name, const H5L_info_t*, void* out) {
@@ -141,7 +148,13 @@ TensorInfo Reader::info(const std::string& group, const std::string& name) const
   });
 }
 
-void Reader::read(const std::string& group, const TensorSlot& slot) const {
+void Reader::read(const std::string& group, const TensorSlot& slot) const { read_selected(group, slot, nullptr); }
+
+void Reader::read_part(const std::string& group, const TensorSlot& whole, const std::vector<Box>& boxes) const {
+  for (const Box& box : boxes) read_selected(group, whole, &box);
+}
+
+void Reader::read_selected(const std::string& group, const TensorSlot& slot, const Box* box) const {
   guarded([&](const State& s) {
     const Handle set = s.open(group, slot.name);
     const std::string path = group + "/" + slot.name;
@@ -152,10 +165,22 @@ void Reader::read(const std::string& group, const TensorSlot& slot) const {
                                      describe(slot.dtype, slot.shape) + "; the model settings differ from those of the checkpoint's " +
                                      kRecipeFile);
     if (element_count(shape) == 0) return;
+    TensorSlot into = slot;
+    Handle memory, file;
+    Selection selection;
+    if (box != nullptr && !shape.empty()) {
+      into.shape = {box->elements()};
+      into.data = static_cast<char*>(slot.data) + static_cast<size_t>(box->offset) * element_bytes(slot.dtype);
+      const std::vector<hsize_t> start(box->start.begin(), box->start.end()), size(box->size.begin(), box->size.end());
+      memory = dataspace_of(into.shape);
+      file = dataspace_of(shape);
+      checked(H5Sselect_hyperslab(file, H5S_SELECT_SET, start.data(), nullptr, size.data(), nullptr), "select elements of " + path);
+      selection = {memory, file};
+    }
     if (stored == slot.dtype)
-      read_as(set, stored, slot.data, path);
+      read_as(set, stored, into.data, path, selection);
     else
-      read_converted(set, stored, slot, path);
+      read_converted(set, stored, into, path, selection);
   });
 }
 

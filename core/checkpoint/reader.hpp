@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/checkpoint/boxes.hpp"
 #include "core/checkpoint/manifest.hpp"
 #include "core/checkpoint/tensor.hpp"
 
@@ -36,8 +37,12 @@ class Reader {
   // Names of the datasets of a group, sorted bytewise; empty if the checkpoint has no such group.
   [[nodiscard]] std::vector<std::string> names(const std::string& group) const;
   [[nodiscard]] TensorInfo info(const std::string& group, const std::string& name) const;
-  // Fills slot.data. The shape must be the stored one; the dtype too, save that f32, bf16 and f16 convert (round to nearest, ties to even).
+  // Fills slot.data. The shape must be the stored one; the dtype too, save that f32, bf16 and f16 convert into each other and into f64
+  // (round to nearest, ties to even).
   void read(const std::string& group, const TensorSlot& slot) const;
+
+  // Fills whole.data with the elements of the boxes, each from element Box::offset on; name, dtype and shape are of the whole tensor.
+  void read_part(const std::string& group, const TensorSlot& whole, const std::vector<Box>& boxes) const;
 
   [[nodiscard]] bool has_attribute(const std::string& name) const;
   [[nodiscard]] int64_t attribute_int(const std::string& name) const;
@@ -51,6 +56,7 @@ class Reader {
 
  private:
   struct State;
+  void read_selected(const std::string& group, const TensorSlot& slot, const Box* box) const;
   template <class Body>
   auto guarded(Body&& body) const;
   template <class Value>

@@ -1,8 +1,6 @@
 #include "core/checkpoint/writer.hpp"
 
 #include <fcntl.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,77 +8,13 @@
 #include <system_error>
 
 #include "core/base/error.hpp"
-#include "core/checkpoint/hdf5.hpp"
 #include "core/checkpoint/leftovers.hpp"
+#include "core/checkpoint/parts.hpp"
+#include "core/checkpoint/tensor_file.hpp"
 
 namespace nemo::checkpoint {
 namespace fs = std::filesystem;
 namespace {
-
-constexpr hsize_t kAlignFrom = 64 << 10;
-constexpr hsize_t kAlignment = 4096;
-constexpr uint64_t kMetadataSlack = 1 << 20;
-
-struct Extent {
-  uint64_t offset;
-  Sum sum;
-};
-
-Handle create_file(const fs::path& path) {
-  const Handle access = file_access();
-  checked(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110), "set up HDF5");
-  checked(H5Pset_alignment(access, kAlignFrom, kAlignment), "set up HDF5");
-  const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "set up HDF5");
-  checked(H5Pset_obj_track_times(creation, false), "set up HDF5");
-  return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose, "create " + path.string()};
-}
-
-// The groups above a dataset, without the times that would make equal checkpoints differ.
-void make_groups(hid_t file, const std::string& path) {
-  const Handle creation(H5Pcreate(H5P_GROUP_CREATE), H5Pclose, "set up HDF5");
-  checked(H5Pset_obj_track_times(creation, false), "set up HDF5");
-  for (size_t end = path.find('/', 1); end != std::string::npos; end = path.find('/', end + 1)) {
-    const std::string group = path.substr(0, end);
-    if (H5Lexists(file, group.c_str(), H5P_DEFAULT) <= 0)
-      const Handle made(H5Gcreate2(file, group.c_str(), H5P_DEFAULT, creation, H5P_DEFAULT), H5Gclose, "create group " + group);
-  }
-}
-
-// Space is given at once and never filled: the bytes come straight from the caller's memory, past HDF5, which returns where they belong.
-// HDF5 thus never holds data that it cannot write, and a full disk leaves nothing stuck in it.
-uint64_t create_dataset(hid_t file, const std::string& path, const TensorView& tensor) {
-  make_groups(file, path);
-  const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "set up HDF5");
-  checked(H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY), "set up HDF5");
-  checked(H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER), "set up HDF5");
-  checked(H5Pset_obj_track_times(creation, 0), "set up HDF5");  // the same state gives the same bytes
-  const Handle set(
-      H5Dcreate2(file, path.c_str(), storage_type(tensor.dtype), dataspace_of(tensor.shape), H5P_DEFAULT, creation, H5P_DEFAULT), H5Dclose,
-      "create dataset " + path);
-  if (tensor.dtype == NEMO_DTYPE_BF16) set_text_attribute(set, "dtype", "bf16");
-  if (element_count(tensor.shape) == 0) return 0;
-  const haddr_t offset = H5Dget_offset(set);
-  if (offset == HADDR_UNDEF) fault("allocate dataset " + path);
-  return offset;
-}
-
-void write_attribute(hid_t file, const std::string& name, const Attribute& value) {
-  if (const auto* text = std::get_if<std::string>(&value)) return set_text_attribute(file, name, *text);
-  const bool whole = std::holds_alternative<int64_t>(value);
-  const hid_t type = whole ? H5T_STD_I64LE : H5T_IEEE_F64LE;
-  const Handle attribute(H5Acreate2(file, name.c_str(), type, dataspace_of({}), H5P_DEFAULT, H5P_DEFAULT), H5Aclose,
-                         "create attribute " + name);
-  const void* data = whole ? static_cast<const void*>(&std::get<int64_t>(value)) : &std::get<double>(value);
-  checked(H5Awrite(attribute, type, data), "write attribute " + name);
-}
-
-// HDF5's bytes lie between the extents; they are read back, the rest was summed when it was written.
-Sum sum_with_gaps(const Descriptor& file, std::vector<Extent> extents, const fs::path& path) {
-  std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) { return a.offset < b.offset; });
-  Sum sum;
-  for (const Extent& extent : extents) sum = sum.then(sum_of_range(file, sum.bytes, extent.offset, path)).then(extent.sum);
-  return sum.then(sum_of_range(file, sum.bytes, fs::file_size(path), path));
-}
 
 void refuse(const std::string& message) { throw Error(Code::kInvalidArgument, message); }
 
@@ -93,25 +27,22 @@ void check_tensor(const std::string& group, const TensorView& t) {
     refuse("checkpoint: " + group + "/" + t.name + " has no data");
 }
 
-// Under a file size limit HDF5 could not even close its file, so the limit is met before HDF5 hears of the tensor.
-void check_size_limit(uint64_t bytes, const fs::path& path) {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || bytes + kMetadataSlack <= limit.rlim_cur) return;
-  throw std::system_error(EFBIG, std::generic_category(),
-                          "write " + path.string() + " (this process may write " + std::to_string(limit.rlim_cur) + " bytes a file)");
-}
-
 }  // namespace
 
 struct Writer::State {
   fs::path final_dir, partial;
-  uint64_t expected = 0, written = 0;
-  Descriptor lock, bytes;  // of the partial folder; of its checkpoint.h5
-  Handle file;
+  uint64_t expected = 0;
+  Descriptor lock;  // of the partial folder
+  TensorFile tensors, part;
+  bool has_part = false;
   std::set<std::string> names;
-  std::vector<Extent> extents;
+  std::vector<PartTensor> parts;
   Manifest manifest;
+  Team team;
   bool open = false;
+
+  [[nodiscard]] bool is_chief() const { return team.rank == 0; }
+  [[nodiscard]] uint64_t written() const { return tensors.written() + part.written(); }
 };
 
 template <class Body>
@@ -126,7 +57,7 @@ void Writer::guarded(const std::string& what, uint64_t bytes_more, Body&& body) 
   } catch (const std::runtime_error& e) {  // std::system_error or Hdf5Error
     reason = e.what();
   }
-  const uint64_t needed = std::max(s.expected, s.written + bytes_more);
+  const uint64_t needed = std::max(s.expected, s.written() + bytes_more);
   abandon();
   throw Error(Code::kInternal, "cannot save checkpoint " + s.final_dir.string() + " (" + what + "): " + reason + "; it needs at least " +
                                    std::to_string(needed) + " bytes, " + std::to_string(free_bytes(s.final_dir.parent_path())) +
@@ -141,21 +72,26 @@ void Writer::make_partial(State& s) {
   if (!try_lock(s.lock) && errno == EWOULDBLOCK) throw std::system_error(errno, std::generic_category(), "lock " + s.partial.string());
 }
 
-Writer::Writer(const fs::path& final_dir, uint64_t expected_bytes) : state_(std::make_unique<State>()) {
+Writer::Writer(const fs::path& final_dir, uint64_t expected_bytes, Team team) : state_(std::make_unique<State>()) {
   State& state = *state_;
+  state.team = std::move(team);
   state.final_dir = fs::absolute(final_dir).lexically_normal();
   if (!state.final_dir.has_filename()) state.final_dir = state.final_dir.parent_path();
   state.partial = partial_path(state.final_dir);
   state.expected = expected_bytes;
   state.open = true;
+  if (state.is_chief()) make_folder(expected_bytes);
+  if (state.team.size > 1) state.partial = state.team.share(state.partial.string());
+}
+
+void Writer::make_folder(uint64_t expected_bytes) {
   guarded("the folder", expected_bytes, [](State& s) {
     fs::create_directories(s.final_dir.parent_path());
     remove_leftovers(s.final_dir.parent_path());
     if (s.expected > free_bytes(s.final_dir.parent_path())) throw std::system_error(ENOSPC, std::generic_category(), "look for space");
     make_partial(s);
-    const Session session;
-    s.file = create_file(s.partial / kTensorFile);
-    s.bytes = Descriptor(s.partial / kTensorFile, O_RDWR);
+    if (s.team.size > 1) fs::create_directory(s.partial / kPartsFolder);
+    s.tensors.create(s.partial / kTensorFile);
   });
 }
 
@@ -171,31 +107,36 @@ void Writer::write(const std::string& group, const TensorView& tensor) {
   const std::string path = group + "/" + tensor.name;
   guarded(path, bytes, [&](State& s) {
     if (!s.names.insert(path).second) refuse("checkpoint: " + path + " is written twice");
-    const fs::path file = s.partial / kTensorFile;
-    check_size_limit(s.written + bytes, file);
-    uint64_t offset = 0;
-    {
-      const Session session;
-      offset = create_dataset(s.file, "/" + path, tensor);
-    }
-    if (bytes != 0) s.extents.push_back({offset, write_at(s.bytes, offset, tensor.data, bytes, file)});
-    s.written += bytes;
+    if (s.is_chief()) s.tensors.write(path, tensor);
+  });
+}
+
+void Writer::write_part(const std::string& group, const TensorView& whole, const std::vector<Box>& boxes) {
+  int64_t elements = 0;
+  for (const Box& box : boxes) elements += box.elements();
+  if (elements == 0) return;
+  check_tensor(group, whole);
+  const std::string path = group + "/" + whole.name;
+  guarded(path, static_cast<uint64_t>(elements) * element_bytes(whole.dtype), [&](State& s) {
+    if (!s.names.insert(path).second) refuse("checkpoint: " + path + " is written twice by one rank");
+    if (!s.has_part) s.part.create(s.partial / part_file(s.team.rank));
+    s.has_part = true;
+    s.part.write(path, {whole.name, whole.dtype, {elements}, whole.data});
+    s.parts.push_back({path, whole.dtype, whole.shape, elements, boxes});
   });
 }
 
 void Writer::attribute(const std::string& name, const Attribute& value) {
   guarded("attribute " + name, 0, [&](State& s) {
     if (name.empty() || !s.names.insert("@" + name).second) refuse("checkpoint: attribute '" + name + "' is empty or written twice");
-    const Session session;
-    write_attribute(s.file, name, value);
+    if (s.is_chief()) s.tensors.attribute(name, value);
   });
 }
 
 void Writer::add_text_file(const std::string& name, const std::string& content) {
   guarded(name, content.size(), [&](State& s) {
     if (!is_inside(name) || name == kManifestFile || name == kTensorFile) refuse("checkpoint: '" + name + "' is no name for an added file");
-    s.manifest.files[name] = write_file(s.partial / name, content);
-    s.written += content.size();
+    if (s.is_chief()) s.manifest.files[name] = write_file(s.partial / name, content);
   });
 }
 
@@ -210,38 +151,56 @@ void Writer::add_folder(const std::string& name, const fs::path& source) {
 }
 
 void Writer::commit(const Facts& facts) {
+  if (state_->team.size > 1) commit_parts();
+  if (!state_->is_chief()) {
+    state_->team.meet();
+    state_->open = false;
+    return;
+  }
   guarded("commit", 0, [&](State& s) {
-    {
-      // Flushed while the file can still be given up; after this, closing has nothing left to write.
-      const Session session;
-      checked(H5Fflush(s.file, H5F_SCOPE_GLOBAL), "flush checkpoint.h5");
-      s.file.reset();
-    }
-    const fs::path file = s.partial / kTensorFile;
-    s.bytes.sync(file);
-    s.manifest.files[kTensorFile] = sum_with_gaps(s.bytes, std::move(s.extents), file);
+    s.manifest.files[kTensorFile] = s.tensors.finish();
     s.manifest.facts = facts;
     write_file(s.partial / kManifestFile, to_json(s.manifest));
     for (const fs::directory_entry& entry : fs::recursive_directory_iterator(s.partial))
       if (entry.is_directory()) sync_directory(entry.path());
     sync_directory(s.partial);
     publish_directory(s.partial, s.final_dir);
-    s.bytes.close();
     s.lock.close();
     s.open = false;
   });
+  if (state_->team.size > 1) state_->team.meet();
 }
 
-// The file is cut to nothing first: that gives the space back, so HDF5 can write its few cached bytes and close.
+// Every rank closes its file and says beside it what is in it; the first one maps all of it into checkpoint.h5.
+void Writer::commit_parts() {
+  guarded("commit", 0, [&](State& s) {
+    PartList mine{{}, std::move(s.parts)};
+    if (s.has_part) mine.sum = s.part.finish();
+    write_file(s.partial / part_list(s.team.rank), to_json(mine));
+  });
+  state_->team.meet();
+  if (!state_->is_chief()) return;
+  guarded("commit", 0, [&](State& s) {
+    std::map<std::string, VirtualTensor> tensors;
+    for (int64_t rank = 0; rank < s.team.size; ++rank) {
+      const PartList list = parse_part_list(read_file(s.partial / part_list(rank)));
+      fs::remove(s.partial / part_list(rank));
+      if (list.tensors.empty()) continue;
+      s.manifest.files[part_file(rank)] = list.sum;
+      add_sources(tensors, list, part_file(rank));
+    }
+    for (const auto& [path, tensor] : tensors) {
+      check_cover(path, tensor);
+      s.tensors.write_virtual(path, tensor);
+    }
+  });
+}
+
 void Writer::abandon() noexcept {
   State& s = *state_;
   s.open = false;
-  if (s.bytes.is_open() && ::ftruncate(s.bytes.get(), 0) != 0) errno = 0;
-  {
-    const Session session;
-    s.file.reset();
-  }
-  s.bytes.close();
+  if (s.is_chief()) s.tensors.abandon();
+  if (s.has_part) s.part.abandon();
   std::error_code ignored;
   if (s.lock.is_open()) fs::remove_all(s.partial, ignored);
   s.lock.close();

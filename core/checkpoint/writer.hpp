@@ -12,10 +12,12 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <variant>
 
+#include "core/checkpoint/boxes.hpp"
 #include "core/checkpoint/manifest.hpp"
 #include "core/checkpoint/tensor.hpp"
 
@@ -23,17 +25,29 @@ namespace nemo::checkpoint {
 
 using Attribute = std::variant<int64_t, double, std::string>;
 
+// The ranks that write one checkpoint together, on a file system that all of them see. All of them make the same calls in the same order;
+// what is not a part of a tensor comes from rank 0. Each writes a file of its own, parts/rank_N.h5; checkpoint.h5 has all tensors as
+// virtual datasets over those files. Nothing is gathered, and nothing is visible before all ranks are done.
+struct Team {
+  int64_t rank = 0, size = 1;
+  std::function<void()> meet{};                                 // waits for all; throws where a rank has failed
+  std::function<std::string(const std::string& mine)> share{};  // rank 0's text
+};
+
 class Writer {
  public:
   // Removes folders that dead runs left beside final_dir. With expected_bytes, a disk that is too small is reported before anything is
   // written.
-  explicit Writer(const std::filesystem::path& final_dir, uint64_t expected_bytes = 0);
+  explicit Writer(const std::filesystem::path& final_dir, uint64_t expected_bytes = 0, Team team = {});
   ~Writer();
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
   // Dataset /group/tensor.name. The name may have dots, not slashes; each name once per group.
   void write(const std::string& group, const TensorView& tensor);
+  // This rank's elements of a tensor: `whole` has the name, dtype and shape of the whole one, and as data the elements of the boxes one
+  // after the other. No element comes from two ranks; commit finds out where one comes from none.
+  void write_part(const std::string& group, const TensorView& whole, const std::vector<Box>& boxes);
   // Attribute of the root: step, consumed_samples, seed ... Each name once.
   void attribute(const std::string& name, const Attribute& value);
   // A file beside checkpoint.h5; `name` may have folders ("tokenizer/vocab.json").
@@ -51,6 +65,8 @@ class Writer {
   template <class Body>
   void guarded(const std::string& what, uint64_t bytes_more, Body&& body);
   static void make_partial(State& state);
+  void make_folder(uint64_t expected_bytes);
+  void commit_parts();
   void abandon() noexcept;
   std::unique_ptr<State> state_;
 };

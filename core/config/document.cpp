@@ -83,6 +83,15 @@ Document Document::parse(std::string_view text, std::string_view file_name, std:
   return document;
 }
 
+Document Document::with_defaults(const std::string& section, std::string_view toml, const std::string& name) const {
+  Document out;
+  out.recipe_ = recipe_;
+  out.merge(read_toml("[" + section + "]\n" + std::string(toml), name), {Origin::Kind::kBase, name, 0, 0});
+  for (const auto& [path, origin] : tables_) out.tables_[path] = origin;
+  for (const auto& [path, entry] : entries_) out.entries_[path] = entry;
+  return out;
+}
+
 void Document::load_file(const fs::path& file, Origin::Kind kind, std::span<const fs::path> recipe_dirs, std::vector<fs::path>& open) {
   const std::string name = file.string();
   TomlTree tree = read_toml(read_file(file), name);

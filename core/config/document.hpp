@@ -32,6 +32,10 @@ class Document {
   // One text without a base; `file_name` is used for origins, and its folder for relative paths.
   [[nodiscard]] static Document parse(std::string_view text, std::string_view file_name, std::span<const std::string> overrides = {});
 
+  // The same with defaults below it: settings of `section` that it does not have are those of `toml` (the section's lines); `name` is their
+  // origin.
+  [[nodiscard]] Document with_defaults(const std::string& section, std::string_view toml, const std::string& name) const;
+
   // The recipe file as opened.
   [[nodiscard]] const std::string& recipe() const { return recipe_; }
   // Leaves by full dotted path ("optim.schedule.type").

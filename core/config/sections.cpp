@@ -24,7 +24,10 @@ const nemo_schema* job() {
 }
 
 const nemo_schema* model() {
-  static const Schema schema{{string("plugin", "", "the model plugin's id").required().changes_checkpoint()}};
+  static const Schema schema{{
+      string("plugin", "", "the model plugin's id").required().changes_checkpoint(),
+      string("variant", "\"\"", "published hyperparameters of the plugin, by name; settings of the recipe win over them"),
+  }};
   return schema.get();
 }
 
@@ -44,10 +47,14 @@ const nemo_schema* tokenizer() {
              {{"none", "the data are token ids already"},
               {"byte", "one token per byte"},
               {"char", "one token per character of the training text"},
-              {"gpt2", "GPT-2 byte-pair encoding"}},
+              {"gpt2", "GPT-2 byte-pair encoding"},
+              {"huggingface", "a tokenizer.json of Hugging Face"},
+              {"sentencepiece", "a SentencePiece .model"},
+              {"tiktoken", "a vocabulary in tiktoken's format"}},
              "how text becomes tokens"),
       file("vocab_file", "", "vocabulary, for type gpt2 (vocab.json)"),
       file("merges_file", "", "merge rules, for type gpt2 (merges.txt)"),
+      file("path", "", "the tokenizer, for types huggingface, sentencepiece, tiktoken: a file or the folder that it is in"),
   }};
   return schema.get();
 }
@@ -104,6 +111,10 @@ const nemo_schema* trainer() {
       choice("recompute", "\"none\"",
              {{"none", "keep all activations"}, {"selective", "recompute what is cheap for its size"}, {"full", "keep only block inputs"}},
              "activations to compute again in the backward pass"),
+      integer("max_restarts", "0", "several devices: how often the launcher starts a failed run again from its newest checkpoint").min(0),
+      integer("watchdog_timeout", "600", "several devices: a run without any progress for so long fails and names the rank; 0: never")
+          .min(0)
+          .unit("seconds"),
   }};
   return schema.get();
 }
@@ -128,6 +139,7 @@ const nemo_schema* checkpoint() {
       string("monitor", "\"val_loss\"", "the metric that says which is best"),
       choice("mode", "\"min\"", {{"min", "smaller is better"}, {"max", "larger is better"}}, "what is best"),
       boolean("save_last", "true", "keep the newest as well"),
+      boolean("async", "false", "write beside the training: it stops for the copy to host memory only, which must be large enough"),
       choice("resume", "\"if-exists\"",
              {{"if-exists", "from the run's newest checkpoint, else start"},
               {"never", "start anew"},

@@ -9,7 +9,17 @@ Builder::Builder(Graph& graph, BuildFacts facts) : graph_(graph), facts_(std::mo
 int64_t Builder::axis_size(std::string_view axis) const {
   if (axis == "batch") return facts_.micro_batch_size;
   if (axis == "seq") return facts_.seq_length;
-  throw Error(Code::kInvalidArgument, "axis '" + std::string(axis) + "' has no run-wide size; 'batch' and 'seq' have");
+  if (axis == "encoder_seq") return facts_.encoder_seq_length != 0 ? facts_.encoder_seq_length : facts_.seq_length;
+  throw Error(Code::kInvalidArgument, "axis '" + std::string(axis) + "' has no run-wide size; 'batch', 'seq' and 'encoder_seq' have");
+}
+
+// Dimensions of what encoders read; empty for another name.
+Dims Builder::encoder_field(std::string_view name) const {
+  const Dim batch{facts_.micro_batch_size, "batch", {}};
+  if (name == "token_types") return {batch, {facts_.seq_length, "seq", {}}};
+  if (name == "encoder_tokens") return {batch, {axis_size("encoder_seq"), "seq", {}}};
+  if (name == "lengths" || name == "encoder_lengths" || name == "next_sentence_labels") return {batch};
+  return {};
 }
 
 ValueId Builder::input(std::string_view name) {
@@ -17,9 +27,17 @@ ValueId Builder::input(std::string_view name) {
   if (name == "rng") return graph_.add_input("rng", DType::kI64, {{2, "", {}}});
   const Dims dims{{facts_.micro_batch_size, "batch", {}}, {facts_.seq_length, "seq", {}}};
   if (name == "tokens" || name == "labels" || name == "positions") return graph_.add_input(std::string(name), DType::kI32, dims);
+  if (const Dims own = encoder_field(name); !own.empty()) {
+    if (facts_.fields_known && !facts_.batch_fields.contains(std::string(name)))
+      throw Error(Code::kConfig, "the model reads batch field '" + std::string(name) +
+                                     "', which the data does not have; choose a data plugin that has it");
+    return graph_.add_input(std::string(name), DType::kI32, own);
+  }
   if (name == "segments") return facts_.batch_fields.contains("segments") ? graph_.add_input("segments", DType::kI32, dims) : 0;
   throw Error(Code::kInvalidArgument,
-              "model input '" + std::string(name) + "' is not a batch field; known: tokens, labels, positions, segments, rng");
+              "model input '" + std::string(name) +
+                  "' is not a batch field; known: tokens, labels, positions, segments, token_types, lengths, encoder_tokens, "
+                  "encoder_lengths, next_sentence_labels, rng");
 }
 
 ValueId Builder::parameter(const nemo_parameter& p) {

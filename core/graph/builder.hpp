@@ -16,6 +16,8 @@ struct BuildFacts {
   int64_t seq_length = 1;
   int64_t vocab_size = 0;                // of the tokenizer; 0 = none
   std::set<std::string> batch_fields{};  // beyond tokens and labels, that the data has: "segments"
+  int64_t encoder_seq_length = 0;        // of an encoder beside a decoder; 0 = seq_length
+  bool fields_known = false;             // there is data: a model that needs another field is refused
 };
 
 // Receives the calls through the table in core/passes/build.cpp; its handle is `handle()`. Calls after an error of an earlier one are the
@@ -41,6 +43,7 @@ class Builder {
 
  private:
   [[nodiscard]] std::string scope() const;
+  [[nodiscard]] Dims encoder_field(std::string_view name) const;
   Graph& graph_;
   BuildFacts facts_;
   std::vector<std::string> scopes_;

@@ -44,6 +44,7 @@ enum class ValueKind {
   kGradient,   // gradient buffer of the same parameters
   kState,      // optimizer state and other persistent memory, named
   kResult,     // produced by an op
+  kScratch,    // memory of the program that others are parts of: written through them
 };
 
 struct Value {
@@ -52,6 +53,10 @@ struct Value {
   DType dtype = DType::kNone;
   Dims dims;
   std::vector<uint32_t> members;  // parameter indices, for kParameter and kGradient
+  // Set by pass "share": the value is part of another one (0: it has its own place), from this element on. A kParameter or kGradient
+  // without members is a range of this rank's flat buffer from element `home_offset` on.
+  ValueId home = 0;
+  int64_t home_offset = 0;
 };
 
 enum class Phase { kForward, kRecompute, kBackward, kUpdate };
@@ -90,6 +95,7 @@ struct Parameter {
   int32_t block = -1;
   ValueId value = 0;
   std::vector<std::string> gradient_partial;  // mesh axes over which the gradient is still to be summed at the end of the step
+  bool counted_elsewhere = false;  // a copy: another pipeline rank's counts in norms and is saved
 };
 
 struct Block {

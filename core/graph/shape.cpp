@@ -1,5 +1,7 @@
 #include "core/graph/shape.hpp"
 
+#include <algorithm>
+
 #include "core/base/error.hpp"
 
 namespace nemo::graph {
@@ -13,11 +15,21 @@ std::string shape_text(const Dims& dims) {
   return out + "]";
 }
 
+// A letter that only outputs have: its size is the attribute of its name.
+bool is_output_letter(const OpRow& row, std::string_view name) {
+  const auto has = [&](const TensorRow& tensor) {
+    return std::any_of(tensor.letters.begin(), tensor.letters.end(), [&](const Letter& l) { return !l.group && l.name == name; });
+  };
+  return std::none_of(row.inputs.begin(), row.inputs.end(), has) && std::any_of(row.outputs.begin(), row.outputs.end(), has);
+}
+
 class Binder {
  public:
   Binder(const Graph& graph, const Op& op) : graph_(graph), op_(op) {
     if (op.row->attribute("contract")) length_["k"] = op.int_attr("contract");
     if (op.row->attribute("axes")) length_["n"] = op.int_attr("axes");
+    for (const AttrRow& attribute : op.row->attributes)
+      if (attribute.type == AttrRow::Type::kInt && is_output_letter(*op.row, attribute.name)) bind_attribute(attribute.name);
   }
 
   Factors run() {
@@ -39,6 +51,12 @@ class Binder {
     if (!letter.group) return 1;
     const auto found = length_.find(letter.name);
     return found == length_.end() ? -1 : found->second;
+  }
+
+  void bind_attribute(const std::string& name) {
+    const int64_t size = op_.int_attr(name);
+    if (size <= 0) throw Error(Code::kInvalidArgument, place(op_) + ": attribute '" + name + "' is a size and must be positive");
+    factors_[name] = {Dim{size, "", {}}};
   }
 
   // True once input i is bound; false while two of its groups are unknown.

@@ -12,7 +12,8 @@ namespace nemo::graph {
 // Letter -> its dimensions (one, or any number for a group).
 using Factors = std::map<std::string, Dims, std::less<>>;
 
-// Binds every letter of the inputs. Throws nemo::Error naming scope, op, tensor and letter on a rank or size mismatch.
+// Binds every letter of the inputs, and those that an attribute gives. Throws nemo::Error naming scope, op, tensor and letter on a rank or
+// size mismatch.
 [[nodiscard]] Factors bind_factors(const Graph& graph, const Op& op);
 
 // Dimensions of a tensor of the row, by its letters. `missing` (may be null) receives the first letter that no input binds.

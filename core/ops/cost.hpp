@@ -6,9 +6,9 @@
 
 namespace nemo::ops {
 
-// Model FLOPs of forward and backward of one micro-batch, from the forward graph: 6 rows n k for each linear (head included), and 6 b h s t
-// (d + e) for attention, halved where causal, so that 6N + 6 L q s per token results. Recompute, embedding and elementwise ops do not
-// count.
+// Model FLOPs of forward and backward of one micro-batch, from the forward graph: 6 rows n k for each linear (head included; of a mixture
+// the rows that are computed), and 6 b h s t (d + e) for attention, halved where causal, so that 6N + 6 L q s per token results. Recompute,
+// embedding and elementwise ops do not count.
 [[nodiscard]] double model_flops(const graph::Graph& forward);
 
 struct Cost {

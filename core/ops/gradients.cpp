@@ -3,24 +3,13 @@
 #include <unordered_map>
 
 #include "core/base/error.hpp"
+#include "core/ops/gradient_families.hpp"
 
 namespace nemo::ops {
 namespace {
 
 using graph::Attrs;
 using graph::ValueId;
-
-Attrs attrs_of(const graph::Op& op, std::initializer_list<const char*> names) {
-  Attrs attrs;
-  for (const char* name : names)
-    if (const auto found = op.attrs.find(name); found != op.attrs.end()) attrs.insert(*found);
-  return attrs;
-}
-
-// Emits a one-output gradient op for input i, straight into the gradient buffer where input i is a parameter.
-void give_one(Backward& b, size_t i, std::string_view name, std::vector<ValueId> inputs, Attrs attrs = {}) {
-  if (b.needs(i)) b.give(i, b.emit({name, std::move(inputs), std::move(attrs), {b.buffer(i)}})[0]);
-}
 
 void embedding(Backward& b) {
   Attrs attrs = attrs_of(b.op(), {"shard_offset"});
@@ -56,12 +45,6 @@ void rope(Backward& b) {
   Attrs attrs = b.op().attrs;
   attrs["inverse"] = 1 - b.op().int_attr("inverse");
   give_one(b, 0, "rope", {b.dout(0), b.in(1)}, attrs);
-}
-
-void attention(Backward& b) {
-  const auto out = b.emit({"attention_grad", {b.dout(0), b.in(0), b.in(1), b.in(2), b.out(0), b.out(1), b.in(3)}, b.op().attrs});
-  for (size_t i = 0; i < 3; ++i)
-    if (b.needs(i)) b.give(i, out[i]);
 }
 
 void activation(Backward& b) { give_one(b, 0, "activation_grad", {b.dout(0), b.in(0)}, b.op().attrs); }
@@ -105,21 +88,44 @@ void exchange(Backward& b, std::string_view name) {
 void all_gather(Backward& b) { exchange(b, "reduce_scatter"); }
 void reduce_scatter(Backward& b) { exchange(b, "all_gather"); }
 
+void chunks(Backward& b, std::string_view name) {
+  const ValueId dy = b.dout(0), out = b.result_like(0, b.graph().value(dy).dtype);
+  b.give(0, b.emit({name, {dy}, b.op().attrs, {out}})[0]);
+}
+void take_chunks(Backward& b) { chunks(b, "put_chunks"); }
+void put_chunks(Backward& b) { chunks(b, "take_chunks"); }
+
 void slice(Backward& b) { b.give_slice(b.dout(0)); }
 
-void vocab_sharded_loss(Backward& b) {
-  throw Error(Code::kUnsupported,
-              b.op().scope + ": the gradient of the loss over a sharded vocabulary is not available yet; drop the rule vocab -> tp");
+// The loss over a sharded vocabulary is one function of three ops: what reaches the join's sums is the gradient of the loss itself (the
+// sums over the ranks pass it through), and the parts turn it into that of this rank's logits.
+void cross_entropy_join(Backward& b) { b.give(0, b.dout(0)); }
+
+// The join that the sums of these parts flow into.
+const graph::Op& join_of(const Backward& b, const graph::Op& parts) {
+  const graph::Graph& g = b.graph();
+  ValueId sums = parts.outputs[0];
+  for (const graph::Op& op : g.ops) {
+    if (op.name() == "all_reduce" && op.inputs[0] == sums) sums = op.outputs[0];
+    if (op.name() == "cross_entropy_join" && op.inputs[0] == sums) return op;
+  }
+  throw Error(Code::kUnsupported, parts.scope + ": cross_entropy_parts has a gradient only where a cross_entropy_join reads its sums");
 }
 
-const std::unordered_map<std::string_view, GradientRule>& table() {
-  static const std::unordered_map<std::string_view, GradientRule> rules{
+void cross_entropy_parts(Backward& b) {
+  const graph::Op& join = join_of(b, b.op());
+  Attrs attrs = attrs_of(b.op(), {"shard_offset"});
+  attrs.merge(attrs_of(join, {"ignore_index", "z_loss"}));
+  b.give(0, b.emit({"cross_entropy_shard_grad", {b.dout(0), b.in(0), b.in(1), join.outputs[1]}, attrs})[0]);
+}
+
+std::unordered_map<std::string_view, GradientRule> make_table() {
+  std::unordered_map<std::string_view, GradientRule> rules{
       {"embedding", embedding},
       {"linear", linear},
       {"rms_norm", rms_norm},
       {"layer_norm", layer_norm},
       {"rope", rope},
-      {"attention", attention},
       {"activation", activation},
       {"glu", glu},
       {"add", add},
@@ -135,9 +141,18 @@ const std::unordered_map<std::string_view, GradientRule>& table() {
       {"all_gather", all_gather},
       {"reduce_scatter", reduce_scatter},
       {"slice", slice},
-      {"cross_entropy_join", vocab_sharded_loss},
+      {"take_chunks", take_chunks},
+      {"put_chunks", put_chunks},
+      {"cross_entropy_join", cross_entropy_join},
+      {"cross_entropy_parts", cross_entropy_parts},
       {"row_max", nullptr},
   };
+  for (const GradientFamily& family : {attention_rules(), mixture_rules(), state_space_rules()}) rules.insert(family.begin(), family.end());
+  return rules;
+}
+
+const std::unordered_map<std::string_view, GradientRule>& table() {
+  static const std::unordered_map<std::string_view, GradientRule> rules = make_table();
   return rules;
 }
 

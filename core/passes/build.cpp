@@ -78,6 +78,22 @@ void finish(const Builder& built, const std::string& plugin) {
 
 Plan& plan_of(nemo_plan* p) { return *reinterpret_cast<Plan*>(p); }
 
+Pipeline to_pipeline(const nemo_pipeline& p) {
+  Pipeline out{std::string(view(p.mesh_axis)),
+               p.virtual_stages,
+               std::string(view(p.schedule)),
+               p.first_layers,
+               p.last_layers,
+               p.count_embedding != 0,
+               p.count_loss != 0,
+               {}};
+  if (p.layers != nullptr) out.layers.assign(p.layers, p.layers + p.n_layers);
+  if (out.virtual_stages < 1)
+    throw Error(Code::kInvalidArgument, "a pipeline has at least 1 virtual stage, not " + std::to_string(p.virtual_stages));
+  if (out.schedule.empty()) out.schedule = out.virtual_stages > 1 ? "interleaved" : "1f1b";
+  return out;
+}
+
 const nemo_plan_api kPlanApi = {
     sizeof(nemo_plan_api),
     0,
@@ -90,6 +106,10 @@ const nemo_plan_api kPlanApi = {
     [](nemo_plan* p, nemo_str axis, nemo_str mesh) { return guard([&] { plan_of(p).rules.emplace_back(view(axis), view(mesh)); }); },
     [](nemo_plan* p, nemo_str mesh) { return guard([&] { plan_of(p).shard_parameters = view(mesh); }); },
     [](nemo_plan* p, nemo_str mesh) { return guard([&] { plan_of(p).shard_optimizer = view(mesh); }); },
+    [](nemo_plan* p, const nemo_pipeline* pipeline) { return guard([&] { plan_of(p).pipeline = to_pipeline(*pipeline); }); },
+    [](nemo_plan* p, nemo_str mesh) { return guard([&] { plan_of(p).shard_gradients = view(mesh); }); },
+    [](nemo_plan* p, int64_t elements) { return guard([&] { plan_of(p).bucket_elements = std::max<int64_t>(elements, 1); }); },
+    [](nemo_plan* p) { return guard([&] { plan_of(p).keep_gathered = true; }); },
 };
 
 }  // namespace

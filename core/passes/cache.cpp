@@ -90,6 +90,8 @@ class Cacher {
 
 std::string why_not_cached(const Graph& graph) {
   for (const Op& op : graph.ops) {
+    if (op.name() == "causal_conv1d" || op.name() == "ssd_scan" || op.name() == "selective_scan")
+      return op.scope + ": op '" + op.row->name + "' has no form yet that carries its state from token to token";
     if (op.name() != "attention") continue;
     if (op.int_attr("causal") == 0) return op.scope + ": its attention sees later tokens";
     for (size_t i = kValue + 1; i < op.inputs.size(); ++i)

@@ -8,6 +8,7 @@
 #include "core/passes/group.hpp"
 #include "core/passes/partition.hpp"
 #include "core/passes/schedule.hpp"
+#include "core/passes/share.hpp"
 
 namespace nemo::passes {
 
@@ -29,20 +30,31 @@ std::vector<std::string> outputs_for(const Graph& graph, Purpose purpose) {
   return names;
 }
 
-// Outside training dropout is the identity.
-void drop_dropout(Graph& graph) {
+// Outside training dropout is the identity, and terms that only steer training are left out of the loss.
+void drop_what_only_trains(Graph& graph) {
   std::vector<graph::ValueId> same(graph.values.size());
   for (size_t v = 0; v < same.size(); ++v) same[v] = static_cast<graph::ValueId>(v);
   std::vector<graph::Op> kept;
   for (graph::Op& op : graph.ops) {
     for (graph::ValueId& v : op.inputs) v = same[v];
-    if (op.name() == "dropout")
+    if (op.name() == "dropout" || (op.name() == "add_loss" && op.int_attr("train_only") != 0))
       same[op.outputs[0]] = op.inputs[0];
     else
       kept.push_back(std::move(op));
   }
   for (auto& [name, v] : graph.outputs) v = same[v];
   graph.ops = std::move(kept);
+}
+
+LayoutOptions layout_options(const Plan& plan) {
+  if (plan.zero_stage() == 0) return {};
+  const bool per_block = plan.zero_stage() > 1;  // gathered and reduced while the program runs
+  return {plan.group_size(plan.zero_axis()), per_block ? 1 : plan.bucket_elements, per_block};
+}
+
+int64_t pipeline_rank(const CompileOptions& options) {
+  const auto found = options.coordinates.find(options.plan.pipeline.mesh);
+  return found == options.coordinates.end() ? 0 : found->second;
 }
 
 }  // namespace
@@ -64,14 +76,15 @@ std::string_view to_string(Purpose purpose) {
 }
 
 const std::vector<std::string>& pass_names() {
-  static const std::vector<std::string> names{"build",         "edit", "type",     "cache",    "partition", "group",
-                                              "differentiate", "fuse", "quantize", "schedule", "memory"};
+  static const std::vector<std::string> names{"build",         "edit", "type",     "cache",    "partition", "stage", "group",
+                                              "differentiate", "fuse", "quantize", "schedule", "share",     "memory"};
   return names;
 }
 
 Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) {
   Compiled out;
   out.graph = std::move(forward);
+  out.sequence = sequence_part(options.plan, options.coordinates);
   Graph& g = out.graph;
   const auto pass = [&](const char* name, auto&& body) {
     const auto start = std::chrono::steady_clock::now();
@@ -83,17 +96,18 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   pass("build", [&] { prune(g, outputs_for(g, purpose)); });
   pass("edit", [&] {
     if (options.edit) options.edit(g);
-    if (purpose != Purpose::kTrain) drop_dropout(g);
+    if (purpose != Purpose::kTrain) drop_what_only_trains(g);
   });
   pass("type", [&] { type(g, options.precision); });
   pass("cache", [&] {
     if (purpose == Purpose::kPrefill) cache(g, {options.prefill_chunk, options.context});
     if (purpose == Purpose::kDecode) cache(g, {1, options.context});
   });
-  pass("partition", [&] { partition(g, options.plan); });
+  pass("partition", [&] { partition(g, options.plan, options.coordinates); });
+  pass("stage", [&] { out.stages = stage(g, options.plan, pipeline_rank(options)); });
   pass("group", [&] { group(g); });
   pass("differentiate", [&] {
-    if (purpose == Purpose::kTrain) differentiate(g, options.recompute);
+    if (purpose == Purpose::kTrain) differentiate(g, options.recompute, &out.stages);
   });
   const bool rewrites = options.precision.tf32 || options.precision.quantization.scaling != Quantization::Scaling::kNone;
   pass("fuse", [&] { fuse(g, [&](std::string_view row) { return options.supports(row) && !(rewrites && hides_linear(row)); }); });
@@ -106,10 +120,14 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     quantize(g, rule, options.supports);
   });
   pass("schedule", [&] { schedule(g); });
+  pass("share", [&] {
+    out.layout = layout(g, layout_options(options.plan));
+    share(g, out.layout, options.plan);
+  });
   pass("memory", [&] {
-    out.layout = layout(g);
+    if (out.stages.cut()) out.phases = find_phases(g, out.stages, options.plan.pipeline.schedule == "zb-h1");
     StateLayout own;
-    out.memory = plan_memory(g, out.layout, options.state != nullptr ? *options.state : own);
+    out.memory = plan_memory(g, out.layout, options.state != nullptr ? *options.state : own, out.stages.cut() ? &out.phases : nullptr);
   });
   return out;
 }

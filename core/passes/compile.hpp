@@ -9,13 +9,16 @@
 #include "core/passes/differentiate.hpp"
 #include "core/passes/layout.hpp"
 #include "core/passes/memory.hpp"
+#include "core/passes/partition.hpp"
 #include "core/passes/plan.hpp"
+#include "core/passes/stage.hpp"
 #include "core/passes/type.hpp"
 
 namespace nemo::passes {
 
 struct CompileOptions {
   Plan plan;
+  Coordinates coordinates{};  // of this rank in the plan's mesh
   Precision precision;
   Recompute recompute = Recompute::kNone;
   int64_t prefill_chunk = 1, context = 0;  // of kPrefill and kDecode: tokens read at once, tokens that a sequence may have
@@ -35,6 +38,9 @@ struct Compiled {
   graph::Graph graph;
   FlatLayout layout;
   MemoryPlan memory;
+  Stages stages;  // of a pipeline's rank; else not cut
+  Phases phases;  // likewise; else empty
+  SequencePart sequence;  // of batch fields
   std::vector<PassTime> times;
 };
 
@@ -43,7 +49,7 @@ struct Compiled {
 enum class Purpose { kTrain, kEvaluate, kLogits, kPrefill, kDecode };
 [[nodiscard]] std::string_view to_string(Purpose purpose);
 
-// The passes by name, in order: build edit type cache partition group differentiate fuse quantize schedule memory.
+// The passes by name, in order: build edit type cache partition stage group differentiate fuse quantize schedule share memory.
 [[nodiscard]] const std::vector<std::string>& pass_names();
 
 // Runs the passes behind "build" on a forward graph.

@@ -28,16 +28,24 @@ struct SlicePart {
 
 class Differentiator final : public ops::Backward {
  public:
-  Differentiator(Graph& graph, Recompute recompute)
-      : graph_(graph), recompute_(recompute), uses_(analyse_uses(graph)), forward_(graph.ops), needed_(graph.values.size(), false) {}
+  Differentiator(Graph& graph, Recompute recompute, Stages* stages)
+      : graph_(graph),
+        recompute_(recompute),
+        stages_(stages),
+        uses_(analyse_uses(graph)),
+        forward_(graph.ops),
+        needed_(graph.values.size(), false) {}
 
   void run() {
     const ValueId loss = graph_.find_output("loss");
-    if (loss == 0) throw Error(Code::kInvalidArgument, "the model names no output 'loss', so it cannot be trained");
+    const bool cut = stages_ != nullptr && stages_->cut();
+    if (loss == 0 && !cut) throw Error(Code::kInvalidArgument, "the model names no output 'loss', so it cannot be trained");
     mark_needed();
-    if (!needed_[loss]) throw Error(Code::kConfig, "no trainable parameter leads to the loss");
-    contributions_[loss].push_back(graph_.add_input("loss_scale", graph_.value(loss).dtype, graph_.value(loss).dims));
+    if (!needed_[loss] && !cut) throw Error(Code::kConfig, "no trainable parameter leads to the loss");
+    if (loss != 0) contributions_[loss].push_back(graph_.add_input("loss_scale", graph_.value(loss).dtype, graph_.value(loss).dims));
+    if (cut) seed_sends();
     for (size_t i = forward_.size(); i-- > 0;) visit(i);
+    if (cut) name_receives();
   }
 
   // ops::Backward
@@ -85,12 +93,32 @@ class Differentiator final : public ops::Backward {
   }
 
  private:
+  // The gradients of what this rank's stages hand on come from the next stage.
+  void seed_sends() {
+    for (const auto& [name, v] : graph_.outputs)
+      for (StageLink& link : stages_->sends) {
+        if (link.value != v || !link.differentiable || !name.starts_with("send.")) continue;
+        link.gradient = graph_.add_input("grad." + name, graph_.value(v).dtype, graph_.value(v).dims);
+        contributions_[v].push_back(link.gradient);
+      }
+  }
+
+  void name_receives() {
+    at_ = 0;
+    for (StageLink& link : stages_->receives) {
+      link.gradient = link.differentiable ? gradient_of(link.value) : 0;
+      if (link.gradient != 0) graph_.outputs.emplace_back("grad." + graph_.value(link.value).name, link.gradient);
+    }
+  }
+
   // A value is needed if it depends on a trainable parameter.
   void mark_needed() {
     for (const Value& v : graph_.values) {
       const bool trainable = v.kind == ValueKind::kParameter && graph_.parameters[v.members[0]].trainable;
       needed_[static_cast<size_t>(&v - graph_.values.data())] = trainable;
     }
+    if (stages_ != nullptr)
+      for (const StageLink& link : stages_->receives) needed_[link.value] = link.differentiable;
     for (const Op& o : forward_) {
       const bool any = std::any_of(o.inputs.begin(), o.inputs.end(), [&](ValueId v) { return needed_[v]; });
       for (const ValueId v : o.outputs) needed_[v] = any;
@@ -150,6 +178,7 @@ class Differentiator final : public ops::Backward {
 
   [[nodiscard]] bool recomputed(ValueId v) const {
     const int32_t p = uses_.producer.size() > v ? uses_.producer[v] : -1;
+    if (p >= 0 && forward_[p].name() == "all_gather") return true;
     if (p < 0 || forward_[p].block < 0 || recompute_ == Recompute::kNone) return false;
     return recompute_ == Recompute::kFull || is_cheap(forward_[p].name());
   }
@@ -173,6 +202,7 @@ class Differentiator final : public ops::Backward {
 
   Graph& graph_;
   const Recompute recompute_;
+  Stages* stages_;
   const Uses uses_;
   const std::vector<Op> forward_;
   std::vector<bool> needed_;
@@ -185,6 +215,6 @@ class Differentiator final : public ops::Backward {
 
 }  // namespace
 
-void differentiate(Graph& graph, Recompute recompute) { Differentiator(graph, recompute).run(); }
+void differentiate(Graph& graph, Recompute recompute, Stages* stages) { Differentiator(graph, recompute, stages).run(); }
 
 }  // namespace nemo::passes

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/graph/graph.hpp"
+#include "core/passes/stage.hpp"
 
 namespace nemo::passes {
 
@@ -10,11 +11,16 @@ namespace nemo::passes {
 //   kNone       everything is kept
 //   kSelective  norms, activations, glu, elementwise ops and casts inside blocks are computed again: nearly free in time
 //   kFull       everything inside a block is computed again from the block's inputs
+// Under each of them what was gathered from other ranks is not kept but gathered again: parameters (ZeRO-3), and activations that sequence
+// parallelism splits (Korthikanti et al. 2022: a rank keeps its part of them).
 enum class Recompute { kNone, kSelective, kFull };
 
 // The gradient of "loss" (a scalar, the sum over unmasked tokens) with respect to every trainable parameter, seeded by the scalar input
 // "loss_scale". Gradients land in the kGradient values of the parameters. Throws nemo::Error if there is no loss or an op on the way has no
 // gradient.
-void differentiate(graph::Graph& graph, Recompute recompute);
+//
+// Where `stages` says that the graph was cut, a rank need not hold the loss: what its stages send is seeded by inputs "grad.send.C.K", and
+// the gradients of what they receive become outputs "grad.recv.C.K"; both are noted in the links.
+void differentiate(graph::Graph& graph, Recompute recompute, Stages* stages = nullptr);
 
 }  // namespace nemo::passes

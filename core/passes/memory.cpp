@@ -19,6 +19,7 @@ bool takes_strides(std::string_view op) {
                                                         "linear_wgrad",
                                                         "linear_activation",
                                                         "linear_dgrad_activation",
+                                                        "linear_wgrad_bias",
                                                         "bias_grad",
                                                         "rope",
                                                         "attention",
@@ -39,16 +40,17 @@ bool takes_strides(std::string_view op) {
 
 // Elementwise ops that may write over an input of the same size and dtype.
 bool works_in_place(std::string_view op) {
-  static const std::unordered_set<std::string_view> ops{"add", "mul", "scale", "activation_grad", "dropout", "softmax_grad"};
+  static const std::unordered_set<std::string_view> ops{"add", "mul", "scale", "activation_grad", "dropout", "softmax_grad", "all_reduce"};
   return ops.contains(op);
 }
 
 class Planner {
  public:
-  Planner(const Graph& graph, const FlatLayout& layout, StateLayout& state)
+  Planner(const Graph& graph, const FlatLayout& layout, StateLayout& state, const Phases* phases)
       : graph_(graph),
         layout_(layout),
         state_(state),
+        phases_(phases),
         uses_(analyse_uses(graph)),
         root_(graph.values.size()),
         shift_(graph.values.size(), 0) {
@@ -64,9 +66,12 @@ class Planner {
     }
     for (size_t i = graph_.ops.size(); i-- > 0;)
       if (graph_.ops[i].name() == "concat") try_concat(i);
-    for (size_t i = 0; i < graph_.ops.size(); ++i)
+    for (size_t i = 0; i < graph_.ops.size(); ++i) {
       if (graph_.ops[i].name() == "slice") try_slice(i);
+      if (graph_.ops[i].name() == "copy_to") try_same(i);
+    }
     measure_lifetimes();
+    if (phases_ != nullptr) find_slotted();
     allocate();
     finish();
     return std::move(plan_);
@@ -78,10 +83,14 @@ class Planner {
   void place_fixed(ValueId v) {
     const Value& value = graph_.value(v);
     Placement& p = plan_.placements[v];
-    if (value.kind == ValueKind::kParameter || value.kind == ValueKind::kGradient) {
+    if (value.home != 0) {
+      root_[v] = value.home;
+      shift_[v] = value.home_offset * size_of(value.dtype);
+    } else if (value.kind == ValueKind::kParameter || value.kind == ValueKind::kGradient) {
       p.region = value.kind == ValueKind::kParameter ? Region::kParameters : Region::kGradients;
-      p.offset = layout_.offset[value.members[0]] * size_of(value.dtype);
+      p.offset = (value.members.empty() ? value.home_offset : layout_.offset[value.members[0]]) * size_of(value.dtype);
     } else if (value.kind == ValueKind::kInput) {
+      if (phases_ != nullptr && phases_->value_chunk[v] >= 0) return;  // in the slot
       p.region = Region::kInputs;
       p.offset = plan_.input_bytes;
       plan_.input_bytes += (bytes(v) + 255) / 256 * 256;
@@ -144,6 +153,17 @@ class Planner {
     plan_.is_view[i] = true;
   }
 
+  // The output is the input under another name.
+  void try_same(size_t i) {
+    const ValueId out = graph_.ops[i].outputs[0], in = graph_.ops[i].inputs[0];
+    const auto& strides = plan_.placements[in].strides;
+    const bool contiguous = strides == contiguous_strides(graph_.value(in).dims);
+    if (root_[out] != out || is_output(out) || (!contiguous && !all_take_strides(uses_.readers[out]))) return;
+    plan_.placements[out].strides = strides;
+    root_[out] = in;
+    plan_.is_view[i] = true;
+  }
+
   [[nodiscard]] ValueId root(ValueId v) const {
     while (root_[v] != v) v = root_[v];
     return v;
@@ -159,17 +179,51 @@ class Planner {
   void measure_lifetimes() {
     first_.assign(graph_.values.size(), -1);
     last_.assign(graph_.values.size(), -1);
+    const auto end = static_cast<int32_t>(graph_.ops.size());
     for (size_t i = 0; i < graph_.ops.size(); ++i) {
       for (const ValueId v : graph_.ops[i].outputs) touch(v, static_cast<int32_t>(i));
-      for (const ValueId v : graph_.ops[i].inputs) touch(v, static_cast<int32_t>(i));
+      for (const ValueId v : graph_.ops[i].inputs) touch(v, runs_last(i) ? end : static_cast<int32_t>(i));
     }
-    for (const auto& [name, v] : graph_.outputs) touch(v, static_cast<int32_t>(graph_.ops.size()));
+    for (const auto& [name, v] : graph_.outputs) touch(v, end);
     for (const Op& op : graph_.ops)
       if (op.once_per_step)
-        for (const ValueId v : op.outputs) touch(v, 0), touch(v, static_cast<int32_t>(graph_.ops.size())), first_[root(v)] = 0;
+        for (const ValueId v : op.outputs) touch(v, 0), touch(v, end), first_[root(v)] = 0;
+    if (phases_ == nullptr) return;
+    for (ValueId v = 1; v < graph_.values.size(); ++v)  // filled before the micro-batch's first phase
+      if (graph_.value(v).kind == ValueKind::kInput && phases_->value_chunk[v] >= 0) first_[v] = 0, last_[v] = end;
   }
 
-  [[nodiscard]] bool in_arena(ValueId r) const { return graph_.value(r).kind == ValueKind::kResult && first_[r] >= 0; }
+  // The weight gradients of a phase of their own run when everything else of the micro-batch is done.
+  [[nodiscard]] bool runs_last(size_t op) const { return phases_ != nullptr && phases_->phase[op] == StagePhase::kBackwardWeight; }
+
+  // Roots that more than one phase, or the world outside the programs, touches.
+  void find_slotted() {
+    slotted_.assign(graph_.values.size(), false);
+    std::vector<int8_t> phase(graph_.values.size(), -1);
+    for (size_t i = 0; i < graph_.ops.size(); ++i)
+      for (const auto* list : {&graph_.ops[i].inputs, &graph_.ops[i].outputs})
+        for (const ValueId v : *list) {
+          if (v == 0) continue;
+          int8_t& seen = phase[root(v)];
+          const auto now = static_cast<int8_t>(phases_->phase[i]);
+          if (seen >= 0 && seen != now) slotted_[root(v)] = true;
+          seen = now;
+        }
+    for (const auto& [name, v] : graph_.outputs) slotted_[root(v)] = true;
+    for (const Op& op : graph_.ops)
+      if (op.once_per_step)
+        for (const ValueId v : op.outputs) slotted_[root(v)] = false;  // one for all micro-batches
+    for (ValueId v = 1; v < graph_.values.size(); ++v)
+      if (graph_.value(v).kind == ValueKind::kInput) slotted_[v] = phases_->value_chunk[v] >= 0;
+  }
+
+  [[nodiscard]] bool is_temporary(ValueId v) const {
+    return graph_.value(v).kind == ValueKind::kResult || graph_.value(v).kind == ValueKind::kScratch;
+  }
+  [[nodiscard]] bool slotted(ValueId r) const { return !slotted_.empty() && slotted_[r]; }
+  [[nodiscard]] bool in_arena(ValueId r) const {
+    return first_[r] >= 0 && (is_temporary(r) || (slotted(r) && graph_.value(r).kind == ValueKind::kInput));
+  }
 
   // An input of op i that dies here and has the output's size and no views: the output takes its memory over.
   void reuse_dying_input(size_t i, const std::vector<bool>& has_views) {
@@ -179,7 +233,8 @@ class Planner {
     if (root_[out] != out || has_views[out] || first_[out] != static_cast<int32_t>(i)) return;
     for (const ValueId v : op.inputs) {
       if (v == 0 || root_[v] != v || has_views[v] || !in_arena(v)) continue;
-      if (last_[taken_over(v)] != static_cast<int32_t>(i) || bytes(v) != bytes(out) || graph_.value(v).dtype != graph_.value(out).dtype)
+      if (slotted(v) != slotted(out) || last_[taken_over(v)] != static_cast<int32_t>(i) || bytes(v) != bytes(out) ||
+          graph_.value(v).dtype != graph_.value(out).dtype)
         continue;
       over_[out] = taken_over(v);
       last_[taken_over(v)] = last_[out];
@@ -200,20 +255,29 @@ class Planner {
     for (ValueId v = 1; v < graph_.values.size(); ++v)
       if (root_[v] == v && in_arena(v) && over_[v] == 0) born[first_[v]].push_back(v), dying[last_[v]].push_back(v);
     Arena arena;
+    std::vector<Arena> slots(chunks());
+    const auto arena_of = [&](ValueId v) -> Arena& { return slotted(v) ? slots[static_cast<size_t>(phases_->value_chunk[v])] : arena; };
     int64_t peak = -1;
     size_t peak_at = 0;
     for (size_t i = 0; i <= graph_.ops.size(); ++i) {
-      for (const ValueId v : born[i]) plan_.placements[v].offset = arena.allocate(bytes(v));
+      for (const ValueId v : born[i]) plan_.placements[v].offset = arena_of(v).allocate(bytes(v));
       if (arena.in_use() > peak) peak = arena.in_use(), peak_at = i;
-      for (const ValueId v : dying[i]) arena.release(plan_.placements[v].offset, bytes(v));
+      for (const ValueId v : dying[i]) arena_of(v).release(plan_.placements[v].offset, bytes(v));
     }
+    for (const Arena& slot : slots) plan_.slot_bytes.push_back(slot.size());
     plan_.arena_bytes = arena.size();
     describe_peak(static_cast<int32_t>(peak_at));
+  }
+
+  [[nodiscard]] size_t chunks() const {
+    if (phases_ == nullptr) return 0;
+    return static_cast<size_t>(1 + *std::max_element(phases_->value_chunk.begin(), phases_->value_chunk.end()));
   }
 
   void describe_peak(int32_t at) {
     for (ValueId v = 1; v < graph_.values.size(); ++v) {
       if (root_[v] != v || !in_arena(v) || over_[v] != 0 || first_[v] > at || last_[v] < at) continue;
+      if (slotted(v)) continue;
       const Op& op = graph_.ops[uses_.producer[v]];
       plan_.at_peak.push_back({op.scope, op.row->name, bytes(v)});
     }
@@ -224,12 +288,13 @@ class Planner {
 
   void finish() {
     for (ValueId v = 1; v < graph_.values.size(); ++v) {
-      if (graph_.value(v).kind != ValueKind::kResult) continue;
+      if (graph_.value(v).kind == ValueKind::kInput && slotted(v)) plan_.placements[v].region = Region::kSlot;
+      if (!is_temporary(v) && graph_.value(v).home == 0) continue;
       int64_t shift = 0;
       ValueId r = v;
       for (; root_[r] != r; r = root_[r]) shift += shift_[r];
       const Placement& base = plan_.placements[taken_over(r)];
-      plan_.placements[v].region = graph_.value(r).kind == ValueKind::kResult ? Region::kArena : base.region;
+      plan_.placements[v].region = slotted(r) ? Region::kSlot : is_temporary(r) ? Region::kArena : base.region;
       plan_.placements[v].offset = base.offset + shift;
     }
     for (ValueId v = 1; v < graph_.values.size(); ++v)  // takers-over of a buffer that was itself placed above
@@ -239,11 +304,13 @@ class Planner {
   const Graph& graph_;
   const FlatLayout& layout_;
   StateLayout& state_;
+  const Phases* phases_;  // null: one program
   const Uses uses_;
   std::vector<ValueId> root_;   // the value whose memory this one is part of; itself if it has its own
   std::vector<int64_t> shift_;  // bytes into that value
   std::vector<ValueId> over_;   // the value whose buffer this one takes over in place; 0 = none
   std::vector<int32_t> first_, last_;
+  std::vector<bool> slotted_;  // by root; empty without phases
   MemoryPlan plan_;
 };
 
@@ -264,6 +331,8 @@ const StateLayout::Entry& StateLayout::place(const std::string& name, int64_t by
   return found->second;
 }
 
-MemoryPlan plan_memory(const Graph& graph, const FlatLayout& layout, StateLayout& state) { return Planner(graph, layout, state).run(); }
+MemoryPlan plan_memory(const Graph& graph, const FlatLayout& layout, StateLayout& state, const Phases* phases) {
+  return Planner(graph, layout, state, phases).run();
+}
 
 }  // namespace nemo::passes

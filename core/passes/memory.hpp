@@ -9,10 +9,11 @@
 
 #include "core/graph/graph.hpp"
 #include "core/passes/layout.hpp"
+#include "core/passes/phases.hpp"
 
 namespace nemo::passes {
 
-enum class Region : int32_t { kNone, kArena, kParameters, kGradients, kInputs, kState };
+enum class Region : int32_t { kNone, kArena, kParameters, kGradients, kInputs, kState, kSlot };
 
 // Where named state lies: by name, so that programs that use one name share its memory. Grows with every program that is planned.
 struct StateLayout {
@@ -45,13 +46,19 @@ struct MemoryPlan {
   std::vector<bool> is_view;          // by op index: the op does no work, its output is memory of its input or the other way round
   int64_t arena_bytes = 0;
   int64_t input_bytes = 0;
+  std::vector<int64_t> slot_bytes;  // of one micro-batch in flight, by chunk of the pipeline rank; empty without a pipeline
   std::vector<LiveBuffer> at_peak;  // largest first, at most 10
 };
 
 // Liveness in program order, best fit with coalescing, views without copies: slice reads out of its input, the inputs of concat are written
 // in place, elementwise ops reuse an input that dies. Ops that cannot read or write strided memory get a real copy instead. Named state is
 // placed in `state`.
-[[nodiscard]] MemoryPlan plan_memory(const graph::Graph& graph, const FlatLayout& layout, StateLayout& state);
+//
+// With `phases` (of a pipeline's rank) the forward and backward programs of a micro-batch run at different times, with others between: what
+// one phase leaves for a later one, what comes from and goes to other stages, and batch fields lie in the micro-batch's slot (region kSlot,
+// offset from the slot's base); only what lives within one phase is in the arena.
+[[nodiscard]] MemoryPlan plan_memory(const graph::Graph& graph, const FlatLayout& layout, StateLayout& state,
+                                     const Phases* phases = nullptr);
 
 [[nodiscard]] std::vector<int64_t> contiguous_strides(const graph::Dims& dims);
 

@@ -6,6 +6,17 @@
 
 namespace nemo::passes {
 
+SequencePart sequence_part(const Plan& plan, const Coordinates& coordinates) {
+  for (const MeshAxis& axis : plan.mesh) {
+    bool sequences = false, others = false;
+    for (const auto& [logical, mesh] : plan.rules)
+      if (mesh == axis.name) (logical == "seq" ? sequences : others) = true;
+    const auto at = coordinates.find(axis.name);
+    if (sequences && !others && axis.size > 1) return {at == coordinates.end() ? 0 : at->second, axis.size};
+  }
+  return {};
+}
+
 void partition(graph::Graph& graph, const Plan& plan, const Coordinates& coordinates) {
   const Rules rules(graph, plan, coordinates);
   if (!rules.active()) return;

@@ -29,18 +29,15 @@
 //
 // Shapes of what is special:
 //  - embedding split on the vocabulary: attribute shard_offset = first row held (also where it is 0: ids outside the rows give 0);
+//  - grouped_linear split on the experts: likewise; the rows of a rank's own experts, summed over the ranks;
 //  - cross_entropy split on the vocabulary: row_max, all_reduce(max), cross_entropy_parts, 2 all_reduce(sum), cross_entropy_join;
 //  - bias of a row-parallel linear: scaled by 1/n before the op, so that the sum over n ranks holds it once; its gradient_partial names the
 //  axis;
-//  - Plan.shard_parameters = m: Parameter.dims is the flat shard [ceil(n / size) "flat" /m] of its n elements after the rules, row-major,
-//  the last shard padded.
-//    Every block (and every run of ops between blocks) begins with one all_gather {mesh m, dim 0} per parameter that it reads, in parameter
-//    order, scope
-//    "<kind>.<index>.gather" ("gather" outside blocks), whose result has the dimensions after the rules and drops the padding. Its gradient
-//    is a reduce_scatter back into the flat shard, so m is not in gradient_partial.
 //  - output "logits" stays split on the vocabulary.
-//
-// Known limit: dropout draws by local element index, so ranks that hold different parts of a value draw the same mask.
+//  - sequences split over an axis that splits nothing else (context parallel): rank r of c has chunks r and 2c - 1 - r of 2c, in that order.
+//    Causal attention gathers keys and values and becomes one attention for each of the rank's chunks of queries, to the keys up to its end
+//    (take_chunks, put_chunks), so that all ranks do the same work;
+//  - dropout gets the place of this rank's elements within their samples (seq_start, inner_start, inner_size).
 #pragma once
 
 #include <cstdint>
@@ -54,6 +51,12 @@ namespace nemo::passes {
 
 // This rank's index along each mesh axis; a missing axis is 0. Only shard_offset and the start of slices depend on it.
 using Coordinates = std::map<std::string, int64_t, std::less<>>;
+
+// How batch fields that are split over a context-parallel axis are cut.
+struct SequencePart {
+  int64_t rank = 0, ranks = 1;
+};
+[[nodiscard]] SequencePart sequence_part(const Plan& plan, const Coordinates& coordinates);
 
 // Throws nemo::Error: kConfig for rules that do not fit the mesh or the model's sizes (parameter, axis, sizes and the setting to change),
 // kInvalidArgument for an axis word that is neither in a rule nor in the glossary, kUnsupported where an op has no split form. On an error

@@ -24,9 +24,13 @@ std::string shared_letter(const Op& op, const std::string& letter) { return op.n
 // The letter is whole in the row, but partition has a split form of the op.
 bool has_split_form(const Op& op, const std::string& letter) { return op.name() == "cross_entropy" && letter == "v"; }
 
+// Queries may be split over ranks that share sequences; keys are gathered.
+bool splits_by_context(const Op& op, const std::string& letter) { return op.name() == "attention" && letter == "s"; }
+
 struct Factor {
   MeshIds mesh;
   bool whole = false;
+  bool context = false;  // but for axes that split sequences alone
   bool on_output = false;
 };
 
@@ -70,7 +74,10 @@ class Letters {
     const auto [found, fresh] = ids_.try_emplace({letter, index}, static_cast<int>(factors_.size()));
     if (!fresh) return found->second;
     const auto& whole = op_.row->whole;
-    factors_.push_back({{}, std::find(whole.begin(), whole.end(), letter) != whole.end() && !has_split_form(op_, letter), false});
+    factors_.push_back({{},
+                        std::find(whole.begin(), whole.end(), letter) != whole.end() && !has_split_form(op_, letter),
+                        splits_by_context(op_, letter),
+                        false});
     return found->second;
   }
 
@@ -115,7 +122,7 @@ class Decider {
   [[nodiscard]] bool is_batch_field(ValueId v) const { return graph_.value(v).kind == ValueKind::kInput; }
 
   bool claim(Factor* factor, int m) {
-    if (factor == nullptr || factor->whole || (used_ & bit(m)) != 0) return false;
+    if (factor == nullptr || (used_ & bit(m)) != 0 || (factor->whole && !(factor->context && rules_.is_context(m)))) return false;
     factor->mesh.push_back(m);
     used_ |= bit(m);
     return true;

@@ -32,7 +32,6 @@ class Emitter {
     std::vector<Op> ops = std::move(graph_.ops);
     graph_.ops.clear();
     for (size_t i = 0; i < ops.size(); ++i) {
-      if (rules_.parameter_axis() >= 0 && (i == 0 || ops[i].block != ops[i - 1].block)) gather_parameters(ops, i);
       emit_op(ops[i], decisions_.ops[i]);
     }
     for (auto& [name, id] : graph_.outputs) id = current_[id];
@@ -53,23 +52,21 @@ class Emitter {
   void localize_leaves() {
     for (size_t v = 1; v < known_; ++v)
       if (graph_.values[v].kind != ValueKind::kResult) graph_.values[v].dims = local(static_cast<ValueId>(v), decisions_.placed[v]);
-    const int m = rules_.parameter_axis();
     for (size_t p = 0; p < graph_.parameters.size(); ++p) {
       Parameter& parameter = graph_.parameters[p];
       parameter.dims = graph_.value(parameter.value).dims;
-      whole_.push_back(parameter.dims);
-      MeshMask partial = parameter.trainable ? decisions_.gradient_partial[p] : 0;
-      if (m >= 0) partial &= ~bit(m);
-      parameter.gradient_partial = rules_.names(partial);
-      if (m >= 0) flatten(parameter);
+      parameter.gradient_partial = rules_.names(parameter.trainable ? decisions_.gradient_partial[p] : 0);
+      if (parameter.trainable) check_shared_out(parameter, decisions_.gradient_partial[p]);
     }
   }
 
-  void flatten(Parameter& parameter) {
-    const int m = rules_.parameter_axis();
-    const int64_t n = graph::element_count(parameter.dims);
-    parameter.dims = {{(n + rules_.size(m) - 1) / rules_.size(m), "flat", {rules_.name(m)}}};
-    graph_.value(parameter.value).dims = parameter.dims;
+  // Ranks that share state out add up their gradients: each must have computed its own part.
+  void check_shared_out(const Parameter& parameter, MeshMask partial) const {
+    for (int m = 0; m < rules_.axes(); ++m)
+      if (rules_.shares_out(m) && (partial & bit(m)) == 0)
+        throw Error(Code::kConfig, "the strategy shares state out over mesh axis '" + rules_.name(m) + "': parameter '" + parameter.name +
+                                       "' is used alike by all its ranks, so that its gradient would count " +
+                                       std::to_string(rules_.size(m)) + " times; add the rule 'batch -> " + rules_.name(m) + "'");
   }
 
   // Appends an op that is not the model's, in the place of `like`. `result` preset: the op's only output.
@@ -86,37 +83,6 @@ class Emitter {
     return graph_.add_value({ValueKind::kResult, "", graph_.value(source).dtype, std::move(dims), {}});
   }
 
-  // The run of ops from `first` on with one block reads these parameters: gather each once.
-  void gather_parameters(const std::vector<Op>& ops, size_t first) {
-    std::vector<uint32_t> used;
-    for (size_t i = first; i < ops.size() && ops[i].block == ops[first].block; ++i)
-      for (const ValueId v : ops[i].inputs)
-        if (v != 0 && graph_.value(v).kind == ValueKind::kParameter)
-          used.insert(used.end(), graph_.value(v).members.begin(), graph_.value(v).members.end());
-    std::sort(used.begin(), used.end());
-    used.erase(std::unique(used.begin(), used.end()), used.end());
-    const int m = rules_.parameter_axis();
-    Op like;
-    like.block = ops[first].block;
-    if (like.block >= 0) {
-      const graph::Block& block = graph_.blocks[static_cast<size_t>(like.block)];
-      like.scope = block.kind + "." + std::to_string(block.index) + ".";
-    }
-    like.scope += "gather";
-    for (const uint32_t p : used) {
-      const Parameter& parameter = graph_.parameters[p];
-      if (parameter.trainable && (decisions_.gradient_partial[p] & bit(m)) == 0)
-        throw Error(Code::kConfig, "shard_parameters = '" + rules_.name(m) + "': parameter '" + parameter.name +
-                                       "' is used alike by all ranks of mesh axis '" + rules_.name(m) +
-                                       "', so that gathering it would count its gradient " + std::to_string(rules_.size(m)) +
-                                       " times; add the rule 'batch -> " + rules_.name(m) + "'");
-      const ValueId whole = result_like(parameter.value, whole_[p]);
-      append("all_gather", {parameter.value}, {{"mesh", rules_.name(m)}, {"dim", int64_t{0}}}, like, whole);
-      current_[parameter.value] = whole;
-      conversions_[parameter.value].clear();
-    }
-  }
-
   void emit_op(Op& op, const OpDecision& decision) {
     const Op like = op;
     for (size_t i = 0; i < op.inputs.size(); ++i)
@@ -126,11 +92,104 @@ class Emitter {
       op.inputs[2] = share(op.inputs[2], decision.outputs[0].partial, like);
     if (op.name() == "embedding" && !decision.inputs[1].needed[0].empty())
       op.attrs["shard_offset"] = op.int_attr("shard_offset") + offset(op.inputs[1], 0, decision.inputs[1].needed[0]);
+    if (op.name() == "grouped_linear") localize_experts(op, decision, like);
     for (size_t o = 0; o < op.outputs.size(); ++o)
       if (const ValueId v = op.outputs[o]; v != 0) graph_.value(v).dims = local(v, decision.outputs[o].raw);
-    graph_.ops.push_back(std::move(op));
+    if (op.name() == "dropout") number_elements(op, decision);
+    if (op.name() == "attention" && !decision.outputs[0].raw[1].empty() && op.int_attr("causal") != 0)
+      attend_to_chunks(op, decision.outputs[0].raw[1].front());
+    else
+      graph_.ops.push_back(std::move(op));
     for (size_t o = 0; o < like.outputs.size(); ++o)
       if (like.outputs[o] != 0) current_[like.outputs[o]] = complete(like, like.outputs[o], decision.outputs[o]);
+  }
+
+  // Dimension 1 in `chunks` parts, of which the result has those of `take`.
+  ValueId take(ValueId value, int64_t chunks, std::vector<double> chosen, const Op& like) {
+    Dims dims = graph_.value(value).dims;
+    dims[1].size = dims[1].size / chunks * static_cast<int64_t>(chosen.size());
+    const ValueId result = result_like(value, std::move(dims));
+    return append("take_chunks", {value}, {{"chunks", chunks}, {"take", std::move(chosen)}}, like, result).outputs[0];
+  }
+
+  // Causal attention of this rank's two chunks of queries, each to all keys up to its own: as much work on every rank. Keys lie as they
+  // were gathered, rank by rank.
+  void attend_to_chunks(const Op& op, int m) {
+    const int64_t c = rules_.size(m), r = rules_.coordinate(m);
+    if (op.inputs[3] != 0)
+      throw Error(Code::kUnsupported, place_of(op) + ": sequences of several documents (segments) cannot be split over mesh axis '" +
+                                          rules_.name(m) + "'; pack whole documents only, or drop the rule seq -> " + rules_.name(m));
+    if (graph_.value(op.inputs[0]).dims[1].size % 2 != 0)
+      throw Error(Code::kConfig, place_of(op) + ": sequences of " + std::to_string(global_[op.outputs[0]][1].size) +
+                                     " tokens have no 2 x " + std::to_string(c) + " equal chunks for mesh axis '" + rules_.name(m) +
+                                     "'; make seq_length a multiple of " + std::to_string(2 * c));
+    std::vector<ValueId> halves;
+    for (int64_t half = 0; half < 2; ++half) {
+      std::vector<double> seen;
+      for (int64_t j = 0; j <= (half == 0 ? r : 2 * c - 1 - r); ++j)
+        seen.push_back(static_cast<double>(j < c ? 2 * j : 2 * (2 * c - 1 - j) + 1));
+      Op piece = op;
+      piece.inputs[0] = take(op.inputs[0], 2, {static_cast<double>(half)}, op);
+      for (size_t i = 1; i < 3; ++i) piece.inputs[i] = take(op.inputs[i], 2 * c, seen, op);
+      for (size_t o = 0; o < 2; ++o) {
+        Dims dims = graph_.value(op.outputs[o]).dims;
+        dims[o == 0 ? 1 : 2].size /= 2;
+        piece.outputs[o] = result_like(op.outputs[o], std::move(dims));
+      }
+      const ValueId o = piece.outputs[0];
+      graph_.ops.push_back(std::move(piece));
+      const ValueId whole = result_like(o, graph_.value(op.outputs[0]).dims);
+      halves.push_back(
+          append("put_chunks", {o}, {{"chunks", int64_t{2}}, {"take", std::vector<double>{static_cast<double>(half)}}}, op, whole)
+              .outputs[0]);
+    }
+    append("add", halves, {}, op, op.outputs[0]);
+  }
+
+  // Where this rank's elements are within their samples, so that masks do not depend on the layout. Dimension 0 counts samples, which the
+  // runtime numbers.
+  void number_elements(Op& op, const OpDecision& decision) const {
+    const Placement& placed = decision.outputs[0].raw;
+    const Dims &whole = global_[op.outputs[0]], &mine = graph_.value(op.outputs[0]).dims;
+    if (placed.size() < 2) return;
+    int64_t inner = 1, mine_inner = 1;
+    for (size_t d = 2; d < placed.size(); ++d) {
+      inner *= whole[d].size, mine_inner *= mine[d].size;
+      if (d > 2 && !placed[d].empty())
+        refuse(op, 0, static_cast<int>(d), placed[d][0],
+               "which dropout cannot draw for: only batch, seq and the dimension behind may be split");
+    }
+    number_positions(op, placed[1], mine[1].size);
+    if (placed.size() < 3 || placed[2].empty()) return;
+    op.attrs["inner_size"] = inner;
+    op.attrs["inner_start"] = rules_.part(placed[2]) * mine_inner;
+  }
+
+  void number_positions(Op& op, const MeshIds& ids, int64_t mine) const {
+    if (ids.empty()) return;
+    if (!rules_.is_context(ids.front())) {
+      op.attrs["seq_start"] = rules_.part(ids) * mine;
+      return;
+    }
+    const int64_t c = rules_.size(ids.front()), r = rules_.coordinate(ids.front());
+    const MeshIds inner(ids.begin() + 1, ids.end());
+    int64_t parts = 1;
+    for (const int m : inner) parts *= rules_.size(m);
+    const int64_t chunk = mine * parts / 2, first = r * chunk, second = (2 * c - 1 - r) * chunk, at = rules_.part(inner) * mine;
+    if (parts == 1) {
+      op.attrs["seq_start"] = first, op.attrs["seq_start2"] = second;
+      return;
+    }
+    if (parts % 2 != 0) refuse(op, 0, 1, ids.back(), "which with two chunks a rank needs an even number of parts");
+    op.attrs["seq_start"] = at < chunk ? first + at : second + at - chunk;
+  }
+
+  // Experts split over ranks: each has the rows of its own, the others give 0. A bias that several ranks of one expert add is shared out.
+  void localize_experts(Op& op, const OpDecision& decision, const Op& like) {
+    const MeshIds& split = decision.inputs[2].needed[0];
+    if (!split.empty()) op.attrs["shard_offset"] = op.int_attr("shard_offset") + offset(op.inputs[2], 0, split);
+    const MeshMask alike = decision.outputs[0].partial & ~mask_of({split});
+    if (op.inputs[3] != 0 && alike != 0) op.inputs[3] = share(op.inputs[3], alike, like);
   }
 
   // First global index of this rank's part of dimension `d` of a value that is already local.
@@ -258,7 +317,6 @@ class Emitter {
   const Decisions& decisions_;
   size_t known_;                                      // values of the model's graph
   std::vector<Dims> global_;                          // their whole dimensions
-  std::vector<Dims> whole_;                           // of parameters, this rank's part once gathered
   std::vector<ValueId> current_;                      // the value that holds them now
   std::vector<std::vector<Conversion>> conversions_;  // of each, made so far
 };

@@ -8,7 +8,7 @@
 namespace nemo::passes {
 
 // Rewrites `graph`, for which `decisions` were made. Throws nemo::Error(kUnsupported) where a conversion of an input has no right gradient,
-// kConfig where Plan.shard_parameters shards a parameter that all its ranks use alike; the graph is then half rewritten.
+// kConfig where the plan shares state out over ranks that all use a parameter alike; the graph is then half rewritten.
 void emit(graph::Graph& graph, const Rules& rules, const Decisions& decisions);
 
 }  // namespace nemo::passes

@@ -5,6 +5,7 @@
 #include <bit>
 #include <set>
 #include <span>
+#include <sstream>
 
 #include "core/base/error.hpp"
 #include "core/base/nearest.hpp"
@@ -80,8 +81,8 @@ Rules::Rules(const Graph& graph, const Plan& plan, const Coordinates& coordinate
   }
   for (const auto& [axis, mesh] : plan.rules)
     if (const int m = find(mesh, axis); size(m) > 1) rules_.push_back({axis, m, feature_axes.contains(mesh)});
-  if (!plan.shard_parameters.empty())
-    if (const int m = find(plan.shard_parameters, "shard_parameters"); size(m) > 1) parameter_axis_ = m;
+  std::istringstream shared_out(plan.zero_axis());
+  for (std::string axis; std::getline(shared_out, axis, ',');) (void)find(axis, "state shared out");
 }
 
 int Rules::find(std::string_view mesh, std::string_view used_by) const {
@@ -141,6 +142,11 @@ Dims Rules::local(const Dims& global, const Placement& placement, const std::fun
       dims[d].mesh.push_back(name(m));
     }
   return dims;
+}
+
+bool Rules::is_context(int m) const {
+  return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& r) { return r.mesh == m && r.axis == "seq" && !r.features; }) &&
+         std::none_of(rules_.begin(), rules_.end(), [&](const Rule& r) { return r.mesh == m && r.axis != "seq"; });
 }
 
 int64_t Rules::part(const MeshIds& ids) const {

@@ -42,10 +42,12 @@ class Rules {
   [[nodiscard]] const std::string& name(int m) const { return plan_.mesh[static_cast<size_t>(m)].name; }
   [[nodiscard]] int64_t coordinate(int m) const { return coordinates_[static_cast<size_t>(m)]; }
   [[nodiscard]] int axes() const { return static_cast<int>(plan_.mesh.size()); }
+  // Whether the mesh axis splits sequences and nothing else (context parallel): its rank r of c then has chunks r and 2c - 1 - r of 2c.
+  [[nodiscard]] bool is_context(int m) const;
   // This rank's index among the parts of a dimension.
   [[nodiscard]] int64_t part(const MeshIds& ids) const;
-  // Mesh axis of Plan.shard_parameters; -1 if none or of size 1.
-  [[nodiscard]] int parameter_axis() const { return parameter_axis_; }
+  // Whether parameters, gradients or optimizer state are shared out over the axis, which has more than one rank.
+  [[nodiscard]] bool shares_out(int m) const { return size(m) > 1 && Plan::in_group(plan_.zero_axis(), name(m)); }
   // Names of a set of mesh axes, in mesh order.
   [[nodiscard]] std::vector<std::string> names(MeshMask mask) const;
 
@@ -61,7 +63,6 @@ class Rules {
   const Plan& plan_;
   std::vector<Rule> rules_;
   std::vector<int64_t> coordinates_;
-  int parameter_axis_ = -1;
 };
 
 }  // namespace nemo::passes

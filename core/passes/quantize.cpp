@@ -202,9 +202,7 @@ void quantize(Graph& graph, const Quantization& rule, const std::function<bool(s
   Quantizer(graph, rule, supports).run();
 }
 
-bool hides_linear(std::string_view row) {
-  return row == "linear_activation" || row == "linear_dgrad_activation";
-}
+bool hides_linear(std::string_view row) { return row == "linear_activation" || row == "linear_dgrad_activation"; }
 
 void allow_tf32(Graph& graph) {
   for (Op& op : graph.ops)

@@ -107,9 +107,24 @@ nlohmann::ordered_json list_json(const Listing& listing) {
   return json;
 }
 
+namespace {
+
+// "variants  a, b" and "reads     LlamaForCausalLM" of a model; empty for other kinds.
+std::string model_lines(const Component& c) {
+  if (c.kind != NEMO_KIND_MODEL) return "";
+  const auto& api = c.api<nemo_model_api>();
+  std::string variants, kinds;
+  const auto append = [](std::string& list, nemo_str name) { list += (list.empty() ? "" : ", ") + std::string(name.ptr, name.len); };
+  for (uint64_t i = 0; i < api.n_variants; ++i) append(variants, api.variants[i].name);
+  for (uint64_t i = 0; i < api.n_hf_architectures; ++i) append(kinds, api.hf_architectures[i].architecture);
+  return (variants.empty() ? "" : "variants " + variants + "\n") + (kinds.empty() ? "" : "reads    " + kinds + "\n");
+}
+
+}  // namespace
+
 std::string render_component(const Component& c) {
   return std::string(kind_name(c.kind)) + " " + c.id + " " + c.version + "\n" + c.doc + "\n\nlibrary  " + c.library.string() +
-         "\nsha256   " + c.file_hash() + "\n";
+         "\nsha256   " + c.file_hash() + "\n" + model_lines(c);
 }
 
 nlohmann::ordered_json component_json(const Component& c) {

@@ -34,6 +34,7 @@ std::unique_ptr<text::Tokenizer> make_tokenizer(const Setup& setup) {
   text::TokenizerOptions options;
   if (section.has("vocab_file")) options.vocab_file = section.get_string("vocab_file");
   if (section.has("merges_file")) options.merges_file = section.get_string("merges_file");
+  if (section.has("path")) options.path = section.get_string("path");
   return text::make_tokenizer(section.get_string("type"), options, corpus_of(setup));
 }
 
@@ -55,7 +56,8 @@ std::unique_ptr<DataSource> DataSource::open(const Setup& setup, const nemo_host
   open.split = to_str(options.split);
   open.seq_length = options.facts.seq_length;
   open.seed = options.seed;
-  open.n_shards = 1;
+  open.shard = options.shard;
+  open.n_shards = options.shards;
   open.micro_batch_size = options.facts.micro_batch_size;
   open.global_batch_size = options.global_batch_size;
   open.max_samples = options.max_samples;
@@ -112,31 +114,57 @@ void check_tokens(const Batch& batch, int64_t vocabulary) {
                                    " entries; set model.vocab_size, or use the tokenizer that the data was made with");
 }
 
+// Of [rows, whole sequence] the chunks that this rank has, where ranks share sequences out.
+std::vector<int32_t> part_of(std::vector<int32_t> values, int64_t rows, int64_t mine, const passes::SequencePart& part) {
+  if (part.ranks == 1) return values;
+  const int64_t chunk = mine / 2, seq = mine * part.ranks;
+  std::vector<int32_t> out;
+  for (int64_t row = 0; row < rows; ++row)
+    for (const int64_t c : {part.rank, 2 * part.ranks - 1 - part.rank}) {
+      const auto from = values.begin() + row * seq + c * chunk;
+      out.insert(out.end(), from, from + chunk);
+    }
+  return out;
+}
+
 }  // namespace
 
-void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t counter, double loss_scale) {
-  check_tokens(batch, program.vocabulary());
+void feed_fields(Device& device, const FeedTarget& target, const Batch& batch, int64_t seed, int64_t first_sample, double loss_scale) {
+  check_tokens(batch, target.vocabulary);
+  const graph::Graph& g = target.program.graph;
+  const auto put = [&](graph::ValueId v, std::vector<int32_t> values) {
+    const graph::Dims& dims = g.value(v).dims;
+    if (dims.size() > 1) values = part_of(std::move(values), dims[0].size, dims[1].size, target.program.sequence);
+    device.send(target.address(v), values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
+  };
   for (const auto& [name, values] : batch.fields)
-    if (std::byte* to = program.input(name)) device.send(to, values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
-  const graph::Graph& g = program.compiled().graph;
-  if (const graph::ValueId v = g.find_input("positions"); v != 0 && !batch.fields.contains("positions")) {
-    const int64_t seq = g.value(v).dims[1].size;
-    std::vector<int32_t> positions(static_cast<size_t>(element_count(g.value(v).dims)));
-    for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(static_cast<int64_t>(i) % seq);
-    device.send(program.address(v), positions.data(), static_cast<int64_t>(positions.size() * sizeof(int32_t)));
+    if (const graph::ValueId v = target.input(name)) put(v, values);
+  if (const graph::ValueId v = target.input("positions"); v != 0 && !batch.fields.contains("positions")) {
+    const size_t rows = static_cast<size_t>(g.value(v).dims[0].size), seq = batch.fields.at("tokens").size() / rows;
+    std::vector<int32_t> positions(rows * seq);
+    for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(i % seq);
+    put(v, std::move(positions));
   }
-  if (const graph::ValueId v = g.find_input("loss_scale")) {
+  if (const graph::ValueId v = target.input("loss_scale")) {
     const auto f32 = static_cast<float>(loss_scale);
     const double f64 = loss_scale;
     if (g.value(v).dtype == graph::DType::kF64)
-      device.send(program.address(v), &f64, sizeof f64);
+      device.send(target.address(v), &f64, sizeof f64);
     else
-      device.send(program.address(v), &f32, sizeof f32);
+      device.send(target.address(v), &f32, sizeof f32);
   }
-  if (std::byte* to = program.input("rng")) {
-    const std::array<int64_t, 2> rng{seed, counter};
-    device.send(to, rng.data(), sizeof rng);
+  if (const graph::ValueId v = target.input("rng")) {
+    const std::array<int64_t, 2> rng{seed, first_sample};
+    device.send(target.address(v), rng.data(), sizeof rng);
   }
+}
+
+void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t first_sample, double loss_scale) {
+  const passes::Compiled& compiled = program.compiled();
+  feed_fields(device,
+              {compiled, [&](std::string_view name) { return compiled.graph.find_input(name); },
+               [&](graph::ValueId v) { return program.address(v); }, program.vocabulary()},
+              batch, seed, first_sample, loss_scale);
 }
 
 }  // namespace nemo::runtime

@@ -1,6 +1,7 @@
 // core/runtime/data_source.hpp - one opened split of a data plugin, feeding micro-batches to programs.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -26,6 +27,7 @@ struct SourceOptions {
   int64_t global_batch_size = 1;
   int64_t max_samples = 0;  // 0 = one epoch
   int64_t seed = 0;
+  int64_t shard = 0, shards = 1;  // of the ranks that read different samples
 };
 
 // One micro-batch on the host: [micro_batch, seq] each, row-major.
@@ -60,8 +62,17 @@ class DataSource {
   std::array<int64_t, 2> strides_{};
 };
 
+// Where a batch goes: inputs by name (0: there is none), and their device addresses.
+struct FeedTarget {
+  const passes::Compiled& program;
+  std::function<graph::ValueId(std::string_view name)> input;
+  std::function<std::byte*(graph::ValueId)> address;
+  int64_t vocabulary;  // ids must be below
+};
+void feed_fields(Device& device, const FeedTarget& target, const Batch& batch, int64_t seed, int64_t first_sample, double loss_scale);
+
 // Enqueues the copies of a batch into a program's inputs; positions default to 0..seq-1. Also feeds "loss_scale" = 1 and "rng" = (seed,
 // counter) where the program has them.
-void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t counter, double loss_scale = 1);
+void feed(Device& device, Program& program, const Batch& batch, int64_t seed, int64_t first_sample, double loss_scale = 1);
 
 }  // namespace nemo::runtime

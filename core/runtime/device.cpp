@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/plugin/error.hpp"
+#include "nemo/ext/collectives.h"
 
 namespace nemo::runtime {
 namespace {
@@ -131,6 +132,7 @@ bool Device::supports(std::string_view op) const { return api_.supports(backend_
 
 PreparedKernel Device::prepare(std::string_view op, std::string_view scope, const std::vector<TensorSpec>& inputs,
                                const std::vector<TensorSpec>& outputs, const graph::Attrs& attrs) {
+  if (plan_only_ && attrs.contains("mesh")) return {Kernel(nullptr, KernelDeleter{&api_}), 0};
   std::vector<TensorSpec> in = inputs, out = outputs;
   const std::vector<nemo_tensor> input_tensors = to_tensors(in), output_tensors = to_tensors(out);
   std::vector<nemo_attr> raw;
@@ -197,6 +199,42 @@ std::optional<int64_t> Device::used_bytes() const {
   return static_cast<int64_t>(bytes);
 }
 
+namespace {
+
+constexpr int64_t kPeerTimeoutMs = 30 * 60 * 1000;  // the watchdog names a stalled rank long before
+
+dist::World& world_of(nemo_store* store) { return *reinterpret_cast<dist::World*>(store); }
+
+const nemo_store_api kStoreApi{
+    sizeof(nemo_store_api), 0,
+    [](nemo_store* store, nemo_str key, const void* bytes, uint64_t len) {
+      return plugin::guard([&] { world_of(store).store().set({key.ptr, key.len}, {static_cast<const char*>(bytes), len}); });
+    },
+    [](nemo_store* store, nemo_str key, int64_t timeout_ms, nemo_sink sink) {
+      return plugin::guard([&] {
+        const std::string value = world_of(store).store().get({key.ptr, key.len}, std::chrono::milliseconds(timeout_ms));
+        plugin::check(sink.write(sink.ctx, value.data(), value.size()));
+      });
+    }};
+
+}  // namespace
+
+void Device::join(const dist::Group& group, dist::World& world) {
+  const void* found = api_.get_extension == nullptr ? nullptr : api_.get_extension(backend_, to_str(NEMO_EXT_COLLECTIVES));
+  if (found == nullptr)
+    throw Error(Code::kUnsupported, "the backend of " + name() + " has no collectives, so a run on it cannot have several ranks");
+  nemo_group raw{};
+  raw.struct_size = sizeof raw;
+  raw.name = to_str(group.name);
+  raw.key = to_str(group.key);
+  raw.rank = group.index;
+  raw.size = group.size;
+  raw.timeout_ms = kPeerTimeoutMs;
+  raw.store_api = &kStoreApi;
+  raw.store = reinterpret_cast<nemo_store*>(&world);
+  plugin::check(static_cast<const nemo_collectives_api*>(found)->join(backend_, &raw));
+}
+
 Device::Capture Device::capture(const std::function<void()>& launches) {
   plugin::check(capture_->begin(backend_, nullptr));
   launches();
@@ -207,6 +245,10 @@ Device::Capture Device::capture(const std::function<void()>& launches) {
 
 void Device::replay(const Capture& capture) { plugin::check(capture_->launch(capture.get(), nullptr)); }
 
-void Device::launch(nemo_kernel* kernel, const nemo_launch& launch) { plugin::check(api_.launch(kernel, &launch)); }
+void Device::launch(nemo_kernel* kernel, const nemo_launch& launch) {
+  if (kernel == nullptr)
+    throw Error(Code::kUnsupported, "a plan for several ranks cannot be run by one process; set trainer.devices = 1 and a strategy for it");
+  plugin::check(api_.launch(kernel, &launch));
+}
 
 }  // namespace nemo::runtime

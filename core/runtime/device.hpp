@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/dist/mesh.hpp"
+#include "core/dist/world.hpp"
 #include "core/graph/graph.hpp"
 #include "core/plugin/component.hpp"
 #include "nemo/ext/graph_capture.h"
@@ -84,6 +86,11 @@ class Device {
   [[nodiscard]] PreparedKernel prepare(std::string_view op, std::string_view scope, const std::vector<TensorSpec>& inputs,
                                        const std::vector<TensorSpec>& outputs, const graph::Attrs& attrs);
   void launch(nemo_kernel* kernel, const nemo_launch& launch);
+  // Connects this rank with the others of a group, whose collectives can be prepared from then on; all members call it. `world` must
+  // outlive the device. Throws nemo::Error(kUnsupported) where the backend has no collectives.
+  void join(const dist::Group& group, dist::World& world);
+  // From now on collectives of groups that were not joined are prepared as nothing, for plans that are not run.
+  void plan_only() { plan_only_ = true; }
 
   [[nodiscard]] Mark make_mark();
   void record(Mark& mark);
@@ -120,6 +127,7 @@ class Device {
   const nemo_graph_capture_api* capture_ = nullptr;
   const nemo_timer_api* timer_ = nullptr;
   const nemo_memory_api* memory_ = nullptr;
+  bool plan_only_ = false;
   nemo_device_info info_{};
 };
 

@@ -12,8 +12,10 @@
 
 #include "core/graph/builder.hpp"
 #include "core/passes/compile.hpp"
+#include "core/runtime/gradient_sync.hpp"
 #include "core/runtime/memory_report.hpp"
 #include "core/runtime/optimizer.hpp"
+#include "core/runtime/pipeline_program.hpp"
 #include "core/runtime/program.hpp"
 #include "core/runtime/setup.hpp"
 #include "core/runtime/state.hpp"
@@ -24,6 +26,7 @@ struct EngineOptions {
   std::set<passes::Purpose> purposes;
   graph::BuildFacts facts;
   Keep keep = Keep::kParametersOnly;
+  dist::World* world = nullptr;                  // of several processes; NULL where there is one, or the plan is not run
   std::optional<passes::Recompute> recompute{};  // default: the recipe's trainer.recompute
   std::function<void(std::string_view pass, const graph::Graph&)> observe{};
 };
@@ -41,34 +44,51 @@ class Engine {
 
   [[nodiscard]] Device& device() { return *device_; }
   [[nodiscard]] State& state() { return *state_; }
+  [[nodiscard]] const Ranks& ranks() const { return *ranks_; }
+  // After allocate(), where gradients are kept.
+  [[nodiscard]] GradientSync& sync() { return *sync_; }
   [[nodiscard]] bool has(passes::Purpose purpose) const { return programs_.contains(purpose); }
   // Named state that programs keep between launches, and its device memory. After allocate().
   [[nodiscard]] const passes::StateLayout& state_layout() const { return state_layout_; }
   [[nodiscard]] std::byte* kept_state() const { return kept_.data(); }
-  [[nodiscard]] Program& program(passes::Purpose purpose) { return *programs_.at(purpose).program; }
+  // Throws nemo::Error(kUnsupported) where the plan cuts the model into pipeline stages: those are run by pipeline().
+  [[nodiscard]] Program& program(passes::Purpose purpose);
+  // NULL where the plan does not cut the model.
+  [[nodiscard]] PipelineProgram* pipeline(passes::Purpose purpose) { return programs_.at(purpose).pipeline.get(); }
   [[nodiscard]] const passes::Compiled& compiled(passes::Purpose purpose) const { return *programs_.at(purpose).compiled; }
   [[nodiscard]] const graph::BuildFacts& facts() const { return options_.facts; }
   [[nodiscard]] const passes::Precision& precision() const { return precision_; }
   [[nodiscard]] const passes::Plan& plan() const { return plan_; }
-  // Model FLOPs of forward and backward of one micro-batch (ops/cost.hpp).
+  // Sum of a number over the ranks that read different samples; all ranks call it.
+  [[nodiscard]] double sum_over_data(double mine);
+  // Likewise over mesh axes joined by ','.
+  [[nodiscard]] double sum_over(const std::string& axes, double mine);
+  // Model FLOPs of forward and backward of one micro-batch of all data ranks together (ops/cost.hpp).
   [[nodiscard]] double model_flops() const { return model_flops_; }
 
  private:
   struct Entry {
     std::unique_ptr<passes::Compiled> compiled;
-    std::unique_ptr<Program> program;
+    std::unique_ptr<Program> program;  // one of the two
+    std::unique_ptr<PipelineProgram> pipeline;
+    [[nodiscard]] int64_t workspace_bytes() const { return program ? program->workspace_bytes() : pipeline->workspace_bytes(); }
   };
+  void prepare(passes::Purpose purpose, Entry& entry, int64_t micro_batches);
   [[nodiscard]] int64_t largest(int64_t (*of)(const Entry&)) const;
   [[nodiscard]] const Entry& first() const { return programs_.begin()->second; }
 
   EngineOptions options_;
   std::unique_ptr<Device> device_;
   passes::Plan plan_;
+  std::unique_ptr<Ranks> ranks_;
   passes::Precision precision_;
   std::map<passes::Purpose, Entry> programs_;
   passes::StateLayout state_layout_;
-  Buffer arena_, workspace_, inputs_, kept_;
+  Buffer arena_, workspace_, inputs_, kept_, slots_;
   std::unique_ptr<State> state_;
+  std::unique_ptr<GradientSync> sync_;
+  Buffer number_;  // of sum_over
+  std::map<std::string, std::vector<PreparedKernel>> number_sums_;
   double model_flops_ = 0;
 };
 

@@ -8,7 +8,7 @@ namespace nemo::runtime {
 
 // nullptr where the recipe has no validation split.
 [[nodiscard]] std::unique_ptr<DataSource> open_validation(const Setup& setup, const nemo_host_api& host, const text::Tokenizer* tokenizer,
-                                                          const graph::BuildFacts& facts);
+                                                          const Engine& engine);
 
 // A scalar output of a program that just ran.
 [[nodiscard]] double read_scalar(Device& device, const Program& program, std::string_view output);

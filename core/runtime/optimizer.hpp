@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/runtime/gradient_sync.hpp"
 #include "core/runtime/program.hpp"
 #include "core/runtime/state.hpp"
 
@@ -27,26 +28,30 @@ struct OptimizerSettings {
   [[nodiscard]] Keep keep() const { return kind == Kind::kAdamW ? Keep::kTwoMoments : Keep::kMomentum; }
 };
 
-// Adds `count` f64 values at a device address over all ranks, in stream order; null where there is one rank.
-using ReduceTotals = std::function<void(std::byte* totals, int64_t count)>;
-
 // AdamW: Loshchilov & Hutter 2019, as torch.optim.AdamW; SGD as torch.optim.SGD. Clipping as torch.nn.utils.clip_grad_norm_: coefficient
 // min(1, clip / (norm + 1e-6)).
 class Optimizer {
  public:
-  // Prepares the kernels. Borrows device and state.
-  Optimizer(Device& device, State& state, const OptimizerSettings& settings, ReduceTotals reduce = nullptr);
+  // Prepares the kernels. Borrows device, state and sync.
+  Optimizer(Device& device, State& state, const OptimizerSettings& settings, GradientSync& sync);
 
   // Adds the summed loss that a program left at a device address (f32 or f64) to the step's total; the step's first one overwrites it.
   void add_loss(const std::byte* loss, graph::DType dtype, Gradients order);
-  // Enqueues one update from the gradients in `state`, which are sums over `tokens` unmasked tokens, times `loss_scale`. `step` counts
-  // from 1. Where the norm is not finite nothing is changed.
-  void enqueue(double lr, int64_t step, double tokens, double loss_scale = 1);
+  struct Step {
+    double lr = 0;
+    int64_t step = 1;       // counts from 1
+    double tokens = 0;      // unmasked ones of this rank, over all of whose sum the gradients in `state` are averaged
+    double loss_scale = 1;  // which the gradients carry
+    bool stop = false;      // this rank wants the run to stop
+  };
+  // Enqueues one update. Where the norm is not finite nothing is changed.
+  void enqueue(const Step& step);
 
   struct Report {
     double norm = 0;  // of the gradient of the mean loss, before clipping; over all ranks
     double loss = 0, tokens = 0;
     bool skipped = false;  // the norm is not finite
+    bool stop = false;     // some rank wants the run to stop
   };
   // Waits for the device.
   [[nodiscard]] Report read();
@@ -64,18 +69,20 @@ class Optimizer {
     std::string op;
     int64_t elements = 0;
   };
-  Launch prepare_segment(const passes::Segment& segment);
+  Launch prepare_piece(const GradientSync::Piece& piece);
   void prepare_totals();
+  void prepare_norm(const GradientSync::Piece& piece);
   void launch(Launch& launch, uint32_t flags = 0);
   [[nodiscard]] std::byte* scalar(int64_t index) const { return scalars_.data() + index * 8; }
 
   Device& device_;
   State& state_;
   OptimizerSettings settings_;
-  ReduceTotals reduce_;
+  GradientSync& sync_;
   Buffer scalars_;  // f64, see optimizer.cpp
   Buffer workspace_;
-  Launch norm_, clip_;
+  std::vector<Launch> norm_;
+  Launch clip_;
   std::map<graph::DType, Launch> losses_;
   std::vector<Launch> updates_;
 };

@@ -71,7 +71,7 @@ class Profiler {
     result_.planned_bytes = engine_->report().total();
     engine_->allocate();
     engine_->state().initialize(1);
-    optimizer_ = std::make_unique<Optimizer>(device, engine_->state(), settings_);
+    optimizer_ = std::make_unique<Optimizer>(device, engine_->state(), settings_, engine_->sync());
     whole_steps();
     result_.measured_bytes = device.used_bytes().value_or(0);
     std::vector<Launched> first = launches(Gradients::kOverwrite);
@@ -122,7 +122,7 @@ class Profiler {
       program.run(order);
       optimizer_->add_loss(program.output("loss"), g.value(g.find_output("loss")).dtype, order);
     }
-    optimizer_->enqueue(1e-5, step, static_cast<double>(tokens));
+    optimizer_->enqueue({1e-5, step, static_cast<double>(tokens)});
     ahead_ = &source_->next();  // while the device works, as a run does
     if (optimizer_->read().skipped) throw Error(Code::kInternal, "the gradient norm is not finite; profile needs a recipe that trains");
   }

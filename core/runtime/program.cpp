@@ -9,36 +9,15 @@ namespace nemo::runtime {
 using graph::ValueId;
 using passes::Region;
 
-Program::Program(Device& device, const passes::Compiled& compiled) : device_(device), compiled_(compiled) {
-  const graph::Graph& g = compiled.graph;
-  size_t pointers = 0;
-  for (size_t i = 0; i < g.ops.size(); ++i) {
-    if (compiled.memory.is_view[i]) continue;
-    const graph::Op& op = g.ops[i];
-    std::vector<TensorSpec> inputs, outputs;
-    for (const ValueId v : op.inputs) inputs.push_back(spec(op, v));
-    for (const ValueId v : op.outputs) outputs.push_back(spec(op, v));
-    PreparedKernel prepared = device.prepare(op.name(), op.scope, inputs, outputs, op.attrs);
-    workspace_bytes_ = std::max(workspace_bytes_, prepared.workspace_bytes);
-    const auto is_gradient = [&](ValueId v) { return g.value(v).kind == graph::ValueKind::kGradient; };
-    steps_.push_back({std::move(prepared), i, pointers, op.once_per_step, std::any_of(op.outputs.begin(), op.outputs.end(), is_gradient)});
-    pointers += op.inputs.size() + op.outputs.size();
-  }
-  pointers_.resize(pointers, nullptr);
-  const ValueId tokens = g.find_input("tokens");
-  for (const graph::Op& op : g.ops)
-    if (op.name() == "embedding" && op.inputs[0] == tokens) vocabulary_ = std::min(vocabulary_, g.value(op.inputs[1]).dims[0].size);
-}
-
 // Slices and joins that had to become copies are columns of a matrix: [rows, columns].
-TensorSpec Program::spec(const graph::Op& op, ValueId value) const {
+TensorSpec tensor_spec(const passes::Compiled& compiled, const graph::Op& op, ValueId value) {
   if (value == 0) return {};
-  const graph::Value& v = compiled_.graph.value(value);
-  TensorSpec s{v.dtype, {}, compiled_.memory.placements[value].strides};
+  const graph::Value& v = compiled.graph.value(value);
+  TensorSpec s{v.dtype, {}, compiled.memory.placements[value].strides};
   for (const graph::Dim& d : v.dims) s.shape.push_back(d.size);
   if (op.name() != "slice" && op.name() != "concat") return s;
   const ValueId whole = op.name() == "slice" ? op.inputs[0] : op.outputs[0];
-  const size_t lead = compiled_.graph.value(whole).dims.size() - 1;
+  const size_t lead = compiled.graph.value(whole).dims.size() - 1;
   if (s.shape.size() <= lead + 1) return s;
   int64_t columns = 1;
   for (size_t d = lead; d < s.shape.size(); ++d) columns *= s.shape[d];
@@ -47,6 +26,40 @@ TensorSpec Program::spec(const graph::Op& op, ValueId value) const {
   s.strides.resize(lead);
   s.strides.push_back(1);
   return s;
+}
+
+int64_t vocabulary_of(const graph::Graph& g) {
+  int64_t rows = std::numeric_limits<int64_t>::max();
+  for (const graph::Op& op : g.ops) {
+    if (op.name() != "embedding" || g.value(op.inputs[0]).name != "tokens") continue;
+    const graph::Value& table = g.value(op.inputs[1]);  // of this rank, or a copy of it
+    const graph::Dims& whole = table.members.empty() ? table.dims : g.parameters[table.members[0]].global_dims;
+    rows = std::min(rows, whole[0].size);
+  }
+  return rows;
+}
+
+bool writes_kept_gradient(const graph::Graph& g, ValueId v) {
+  return g.value(v).kind == graph::ValueKind::kGradient && g.value(v).home == 0;
+}
+
+Program::Program(Device& device, const passes::Compiled& compiled) : device_(device), compiled_(compiled) {
+  const graph::Graph& g = compiled.graph;
+  size_t pointers = 0;
+  for (size_t i = 0; i < g.ops.size(); ++i) {
+    if (compiled.memory.is_view[i]) continue;
+    const graph::Op& op = g.ops[i];
+    std::vector<TensorSpec> inputs, outputs;
+    for (const ValueId v : op.inputs) inputs.push_back(tensor_spec(compiled, op, v));
+    for (const ValueId v : op.outputs) outputs.push_back(tensor_spec(compiled, op, v));
+    PreparedKernel prepared = device.prepare(op.name(), op.scope, inputs, outputs, op.attrs);
+    workspace_bytes_ = std::max(workspace_bytes_, prepared.workspace_bytes);
+    const auto is_gradient = [&](ValueId v) { return writes_kept_gradient(g, v); };
+    steps_.push_back({std::move(prepared), i, pointers, op.once_per_step, std::any_of(op.outputs.begin(), op.outputs.end(), is_gradient)});
+    pointers += op.inputs.size() + op.outputs.size();
+  }
+  pointers_.resize(pointers, nullptr);
+  vocabulary_ = vocabulary_of(g);
 }
 
 std::byte* Program::address(ValueId value) const {
@@ -62,6 +75,7 @@ std::byte* Program::address(ValueId value) const {
       return bases_.inputs + p.offset;
     case Region::kState:
       return bases_.state + p.offset;
+    case Region::kSlot:  // a pipeline binds its own addresses
     case Region::kNone:
       break;
   }

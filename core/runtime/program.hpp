@@ -29,6 +29,14 @@ struct Bases {
 // Whether weight gradients overwrite (first micro-batch of a step) or add.
 enum class Gradients { kOverwrite, kAccumulate };
 
+// How a kernel of `op` sees a value: [rows, columns] for slices and joins that are copies, else the value's own shape. Empty for value 0.
+[[nodiscard]] TensorSpec tensor_spec(const passes::Compiled& compiled, const graph::Op& op, graph::ValueId value);
+// Rows of the smallest table that input "tokens" looks up; INT64_MAX if there is none.
+[[nodiscard]] int64_t vocabulary_of(const graph::Graph& graph);
+
+// Whether v is a gradient buffer that outlives the program.
+[[nodiscard]] bool writes_kept_gradient(const graph::Graph& graph, graph::ValueId v);
+
 class Program {
  public:
   // Borrows `device` and `compiled`, which live longer. Throws with scope and op where the backend has no kernel.
@@ -64,7 +72,6 @@ class Program {
     Device::Capture capture{nullptr, {nullptr}};
   };
   void launch_all(uint32_t flags);
-  [[nodiscard]] TensorSpec spec(const graph::Op& op, graph::ValueId value) const;
 
   Device& device_;
   const passes::Compiled& compiled_;

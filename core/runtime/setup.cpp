@@ -2,6 +2,7 @@
 
 #include "core/config/resolver.hpp"
 #include "core/config/sections.hpp"
+#include "core/runtime/variant.hpp"
 
 namespace nemo::runtime {
 namespace {
@@ -48,7 +49,7 @@ void ask_for_determinism(config::Configuration& configuration) {
 }
 
 const plugin::Component& choose_backend(const config::Document& document, plugin::Registry& registry,
-                                        const std::function<void(const std::string&)>& warn) {
+                                        const std::function<void(const std::string&)>& warn, Needs needs) {
   const auto section = sound_section(document, "trainer");
   if (!section) return registry.find(NEMO_KIND_BACKEND, kCpu);
   const config::Section& trainer = *section;
@@ -62,11 +63,11 @@ const plugin::Component& choose_backend(const config::Document& document, plugin
       if (name.kind != NEMO_KIND_BACKEND || name.id == kCpu) continue;
       const plugin::Component& backend = registry.find(NEMO_KIND_BACKEND, name.id);
       std::string reason;
-      if (devices_of(backend, document, reason) > 0) return backend;
+      if (needs == Needs::kPlan || devices_of(backend, document, reason) > 0) return backend;
       tried += (tried.empty() ? "" : "; ") + name.id + ": " + reason;
     }
   }
-  if (accelerator == "gpu")
+  if (accelerator == "gpu" && needs != Needs::kPlan)
     throw config::fault_at(trainer, "accelerator",
                            "no GPU can be used (" + (tried.empty() ? "no GPU backend is installed" : tried) +
                                "); use trainer.accelerator=cpu, or auto to fall back to it");
@@ -83,16 +84,18 @@ std::vector<const plugin::Component*> Setup::components() const {
   return all;
 }
 
-Setup make_setup(const config::Document& document, plugin::Registry& registry, const std::function<void(const std::string&)>& warn) {
+Setup make_setup(const config::Document& recipe, plugin::Registry& registry, const std::function<void(const std::string&)>& warn,
+                 Needs needs) {
   Setup setup;
-  setup.model = &registry.find(NEMO_KIND_MODEL, plugin_of(document, "model"));
+  setup.model = &registry.find(NEMO_KIND_MODEL, plugin_of(recipe, "model"));
+  const config::Document document = with_variant(recipe, *setup.model);
   setup.data = &registry.find(NEMO_KIND_DATA, plugin_of(document, "data"));
   setup.strategy = &registry.find(NEMO_KIND_STRATEGY, plugin_of(document, "strategy"));
   setup.precision = &registry.find(NEMO_KIND_PRECISION, plugin_of(document, "precision"));
   if (const std::string peft = plugin_of(document, "peft"); peft != "none") setup.peft = &registry.find(NEMO_KIND_PEFT, peft);
   if (const auto log = sound_section(document, "log"))
     for (const std::string& id : log->get_strings("loggers")) setup.loggers.push_back(&registry.find(NEMO_KIND_LOGGER, id));
-  setup.backend = &choose_backend(document, registry, warn);
+  setup.backend = &choose_backend(document, registry, warn, needs);
 
   config::Resolver resolver(document);
   for (const std::string_view name : config::section_names())

@@ -13,8 +13,9 @@
 
 namespace nemo::runtime {
 
-// What a command uses of the recipe; the rest is validated all the same.
-enum class Needs { kTraining, kInference };
+// What a command uses of the recipe; the rest is validated all the same. kPlan needs no device: the backend is chosen without asking for
+// one.
+enum class Needs { kTraining, kInference, kPlan };
 
 struct Setup {
   config::Configuration configuration;
@@ -34,8 +35,8 @@ struct Setup {
 // Finds every component that the recipe names and resolves all sections against the schemas of core and components. Where accelerator is
 // "auto", a device of any other backend than the CPU's is preferred; `warn` gets a line where such a backend has none. Throws
 // nemo::Error(kConfig) with all faults.
-[[nodiscard]] Setup make_setup(const config::Document& document, plugin::Registry& registry,
-                               const std::function<void(const std::string&)>& warn);
+[[nodiscard]] Setup make_setup(const config::Document& recipe, plugin::Registry& registry,
+                               const std::function<void(const std::string&)>& warn, Needs needs = Needs::kTraining);
 
 // Runs `body`; a plugin's error that names a setting (fact "path") becomes a fault of the recipe with its file:line:column.
 template <class Body>

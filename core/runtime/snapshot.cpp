@@ -17,10 +17,22 @@ constexpr Group kGroups[] = {{Role::kParameter, checkpoint::kParameters},
                              {Role::kExpAvg, checkpoint::kExpAvg},
                              {Role::kExpAvgSq, checkpoint::kExpAvgSq}};
 
+// Of the whole parameter.
 std::vector<int64_t> shape_of(const graph::Parameter& p) {
   std::vector<int64_t> shape;
-  for (const graph::Dim& d : p.dims) shape.push_back(d.size);
+  for (const graph::Dim& d : p.global_dims) shape.push_back(d.size);
   return shape;
+}
+
+// Elements [first, first + count) of this rank's part of a parameter, as boxes of the whole one.
+std::vector<checkpoint::Box> boxes_of(const State& state, size_t parameter, int64_t first, int64_t count) {
+  std::vector<int64_t> mine;
+  for (const graph::Dim& d : state.parameters()[parameter].dims) mine.push_back(d.size);
+  std::vector<checkpoint::Box> boxes = checkpoint::boxes_of(mine, first, count);
+  const std::vector<int64_t>& starts = state.starts(parameter);
+  for (checkpoint::Box& box : boxes)
+    for (size_t d = 0; d < starts.size(); ++d) box.start[d] += starts[d];
+  return boxes;
 }
 
 bool has_state(const graph::Parameter& p, Role role) { return role == Role::kParameter || p.trainable; }
@@ -44,15 +56,6 @@ void for_each_kept(const KeptState& kept, Body&& body) {
 }
 
 int64_t elements_of(const passes::StateLayout::Entry& entry) { return entry.bytes / size_of(entry.dtype); }
-
-void write_kept(checkpoint::Writer& writer, const KeptState& kept, Device& device) {
-  std::vector<std::byte> host;
-  for_each_kept(kept, [&](const std::string& name, const passes::StateLayout::Entry& entry) {
-    host.resize(static_cast<size_t>(entry.bytes));
-    device.copy_out(host.data(), kept.data + entry.offset, entry.bytes);
-    writer.write(kKept, {name, static_cast<nemo_dtype>(entry.dtype), {elements_of(entry)}, host.data()});
-  });
-}
 
 void read_kept(const checkpoint::Reader& reader, const KeptState& kept, Device& device) {
   const std::vector<std::string> names = reader.names(kKept);
@@ -93,29 +96,96 @@ std::filesystem::path undamaged(const std::filesystem::path& given) {
 
 }  // namespace
 
-void save(const std::filesystem::path& final_dir, State& state, const Progress& progress, const Setup& setup,
-          const text::Tokenizer* tokenizer, Device& device, const KeptState& kept) {
-  uint64_t bytes = kept.layout == nullptr ? 0 : static_cast<uint64_t>(kept.layout->bytes);
-  for_each_tensor(state, [&](const Group& g, size_t p) { bytes += static_cast<uint64_t>(state.bytes(g.role, p)); });
-  checkpoint::Writer writer(final_dir, bytes);
-  std::vector<std::byte> host;
+namespace {
+
+constexpr int64_t kWorthSplitting = 1 << 16;  // elements; smaller tensors are written by one of the ranks that have them
+
+// What this rank writes of the elements that it keeps of a parameter: ranks that keep the same ones share the work.
+State::Part written_part(const State& state, const Ranks& ranks, Role role, size_t p) {
+  State::Part part = state.part(role, p);
+  const dist::Group same = ranks.holders(state.parameters()[p].dims, state.is_sharded(role));
+  const int64_t each = part.count < kWorthSplitting ? part.count : (part.count + same.size - 1) / same.size;
+  const int64_t turn =
+      part.count < kWorthSplitting ? (same.index + same.size - static_cast<int64_t>(p) % same.size) % same.size : same.index;
+  const int64_t from = std::min(turn * each, part.count), to = std::min(from + each, part.count);
+  return {part.first + from, to - from, part.address + from * size_of(state.dtype(role))};
+}
+
+checkpoint::Team team_of(const Ranks& ranks, dist::StoreClient& store, int64_t step) {
+  dist::World* world = ranks.world();
+  if (world == nullptr) return {};
+  const std::string name = "checkpoint " + std::to_string(step);
+  return {ranks.rank(), ranks.size(), [world, &store, name] { world->meet(store, name); },
+          [world, &store, name](const std::string& mine) {
+            if (world->rank() == 0) store.set(name, mine);
+            return store.get(name, std::chrono::minutes(10));
+          }};
+}
+
+}  // namespace
+
+Snapshot take_snapshot(const std::filesystem::path& final_dir, const State& state, const Ranks& ranks, const Progress& progress,
+                       const Setup& setup, const text::Tokenizer* tokenizer, const KeptState& kept) {
+  Snapshot out{final_dir, progress, config::to_toml(setup.configuration), {}, {}, {}};
+  if (tokenizer != nullptr) out.tokenizer = tokenizer->files();
   for_each_tensor(state, [&](const Group& g, size_t p) {
-    host.resize(static_cast<size_t>(state.bytes(g.role, p)));
-    device.copy_out(host.data(), state.address(g.role, p), static_cast<int64_t>(host.size()));
-    writer.write(g.name,
-                 {state.parameters()[p].name, static_cast<nemo_dtype>(state.dtype(g.role)), shape_of(state.parameters()[p]), host.data()});
+    const State::Part part = written_part(state, ranks, g.role, p);
+    out.tensors.push_back({g.name,
+                           state.parameters()[p].name,
+                           static_cast<nemo_dtype>(state.dtype(g.role)),
+                           shape_of(state.parameters()[p]),
+                           boxes_of(state, p, part.first, part.count),
+                           part.address,
+                           static_cast<size_t>(part.count * size_of(state.dtype(g.role))),
+                           {}});
   });
-  write_kept(writer, kept, device);
-  writer.attribute("step", progress.step);
-  writer.attribute("consumed_samples", progress.consumed_samples);
-  writer.attribute("seed", progress.seed);
-  if (progress.loss_scale) write_loss_scale(writer, *progress.loss_scale);
-  writer.add_text_file(checkpoint::kRecipeFile, config::to_toml(setup.configuration));
-  if (tokenizer != nullptr) writer.add_text_file("tokenizer/" + std::string(text::kTokenizerFile), tokenizer->to_json());
-  checkpoint::Facts facts{progress.step, progress.metrics, {}};
-  for (const plugin::Component* c : setup.components())
-    facts.plugins.push_back({std::string(plugin::kind_name(c->kind)), c->id, c->version});
-  writer.commit(facts);
+  if (ranks.rank() == 0)
+    for_each_kept(kept, [&](const std::string& name, const passes::StateLayout::Entry& entry) {
+      const std::vector<int64_t> shape{elements_of(entry)};
+      out.tensors.push_back({kKept,
+                             name,
+                             static_cast<nemo_dtype>(entry.dtype),
+                             shape,
+                             checkpoint::boxes_of(shape, 0, shape[0]),
+                             kept.data + entry.offset,
+                             static_cast<size_t>(entry.bytes),
+                             {}});
+    });
+  for (const plugin::Component* c : setup.components()) out.plugins.push_back({std::string(plugin::kind_name(c->kind)), c->id, c->version});
+  return out;
+}
+
+void copy_to_host(Snapshot& snapshot, Device& device) {
+  for (Snapshot::Tensor& t : snapshot.tensors) {
+    t.host.resize(t.bytes);
+    if (t.bytes > 0) device.copy_out(t.host.data(), t.device, static_cast<int64_t>(t.bytes));
+  }
+}
+
+void write(const Snapshot& snapshot, Device& device, const Ranks& ranks, dist::StoreClient* store) {
+  uint64_t bytes = 0;
+  for (const Snapshot::Tensor& t : snapshot.tensors) bytes += t.bytes;
+  const bool several = ranks.world() != nullptr;
+  checkpoint::Writer writer(snapshot.final_dir, bytes, several ? team_of(ranks, *store, snapshot.progress.step) : checkpoint::Team{});
+  std::vector<std::byte> host;
+  for (const Snapshot::Tensor& t : snapshot.tensors) {
+    if (t.host.empty() && t.bytes > 0) {
+      host.resize(t.bytes);
+      device.copy_out(host.data(), t.device, static_cast<int64_t>(t.bytes));
+    }
+    const checkpoint::TensorView whole{t.name, t.dtype, t.shape, t.host.empty() ? host.data() : t.host.data()};
+    if (several)
+      writer.write_part(t.group, whole, t.boxes);
+    else
+      writer.write(t.group, whole);
+  }
+  writer.attribute("step", snapshot.progress.step);
+  writer.attribute("consumed_samples", snapshot.progress.consumed_samples);
+  writer.attribute("seed", snapshot.progress.seed);
+  if (snapshot.progress.loss_scale) write_loss_scale(writer, *snapshot.progress.loss_scale);
+  writer.add_text_file(checkpoint::kRecipeFile, snapshot.recipe);
+  for (const text::TokenizerFile& file : snapshot.tokenizer) writer.add_text_file("tokenizer/" + file.name, file.bytes);
+  writer.commit({snapshot.progress.step, snapshot.progress.metrics, snapshot.plugins});
 }
 
 Progress restore(const checkpoint::Reader& reader, State& state, Device& device, Restore what, const KeptState& kept) {
@@ -123,13 +193,19 @@ Progress restore(const checkpoint::Reader& reader, State& state, Device& device,
   for (const graph::Parameter& p : state.parameters()) names.push_back(p.name);
   const std::string mismatch = checkpoint::name_mismatch(names, reader.names(checkpoint::kParameters), reader.directory().string());
   if (!mismatch.empty()) throw Error(Code::kConfig, mismatch);
+  // An imported checkpoint has parameters alone: its moments are zero, as the state is already, and masters are the parameters.
+  const bool imported = reader.attribute_int("step") == 0 && reader.names(checkpoint::kExpAvg).empty();
   std::vector<std::byte> host;
   for_each_tensor(state, [&](const Group& g, size_t p) {
     if (what == Restore::kParameters && g.role != Role::kParameter) return;
-    host.resize(static_cast<size_t>(state.bytes(g.role, p)));
-    reader.read(g.name,
-                {state.parameters()[p].name, static_cast<nemo_dtype>(state.dtype(g.role)), shape_of(state.parameters()[p]), host.data()});
-    device.copy_in(state.address(g.role, p), host.data(), static_cast<int64_t>(host.size()));
+    if (imported && g.role != Role::kParameter && g.role != Role::kMaster) return;
+    const State::Part part = state.part(g.role, p);
+    host.resize(static_cast<size_t>(part.count * size_of(state.dtype(g.role))));
+    reader.read_part(
+        imported ? checkpoint::kParameters : g.name,
+        {state.parameters()[p].name, static_cast<nemo_dtype>(state.dtype(g.role)), shape_of(state.parameters()[p]), host.data()},
+        boxes_of(state, p, part.first, part.count));
+    if (part.count > 0) device.copy_in(part.address, host.data(), static_cast<int64_t>(host.size()));
   });
   if (what == Restore::kEverything) read_kept(reader, kept, device);
   return {reader.attribute_int("step"), reader.attribute_int("consumed_samples"), reader.attribute_int("seed"), reader.facts().metrics,

@@ -32,9 +32,35 @@ struct KeptState {
   std::byte* data = nullptr;
 };
 
-// Writes <final_dir>: all tensors of the state under their parameter names, progress, recipe, tokenizer, plugins in use.
-void save(const std::filesystem::path& final_dir, State& state, const Progress& progress, const Setup& setup,
-          const text::Tokenizer* tokenizer, Device& device, const KeptState& kept = {});
+// What this rank writes of a checkpoint: on the device, or copied to the host.
+struct Snapshot {
+  struct Tensor {
+    std::string group, name;
+    nemo_dtype dtype = 0;
+    std::vector<int64_t> shape;  // of the whole tensor
+    std::vector<checkpoint::Box> boxes;
+    const std::byte* device = nullptr;
+    size_t bytes = 0;
+    std::vector<std::byte> host;  // empty: still on the device
+  };
+  std::filesystem::path final_dir;
+  Progress progress;
+  std::string recipe;
+  std::vector<text::TokenizerFile> tokenizer;
+  std::vector<checkpoint::PluginId> plugins;
+  std::vector<Tensor> tensors;
+};
+
+// Copies nothing yet. Kept state is rank 0's.
+[[nodiscard]] Snapshot take_snapshot(const std::filesystem::path& final_dir, const State& state, const Ranks& ranks,
+                                     const Progress& progress, const Setup& setup, const text::Tokenizer* tokenizer,
+                                     const KeptState& kept = {});
+void copy_to_host(Snapshot& snapshot, Device& device);
+
+// Writes <final_dir>: all tensors of the state under their parameter names, progress, recipe, tokenizer, plugins in use. All ranks call it;
+// `store` is for their meetings, NULL where there is one rank. What is still on the device is copied tensor by tensor; with everything on
+// the host, any thread may call it.
+void write(const Snapshot& snapshot, Device& device, const Ranks& ranks, dist::StoreClient* store);
 
 enum class Restore { kParameters, kEverything };
 

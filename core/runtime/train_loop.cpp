@@ -48,6 +48,7 @@ EngineOptions engine_options(const Setup& setup, const RunContext& context, cons
   options.facts = build_facts(setup, tokenizer);
   options.keep = optimizer_settings(setup.section("optim")).keep();
   options.observe = context.observe;
+  options.world = context.world;
   return options;
 }
 
@@ -91,7 +92,7 @@ graph::BuildFacts build_facts(const Setup& setup, const text::Tokenizer* tokeniz
     throw config::fault_at(data, "global_batch_size",
                            std::to_string(global) + " is no multiple of micro_batch_size = " + std::to_string(micro) +
                                "; gradient accumulation needs whole micro-batches");
-  return {micro, data.get_int("seq_length"), tokenizer == nullptr ? 0 : tokenizer->vocab_size(), batch_fields(setup)};
+  return {micro, data.get_int("seq_length"), tokenizer == nullptr ? 0 : tokenizer->vocab_size(), batch_fields(setup), 0, true};
 }
 
 TrainLoop::TrainLoop(const Setup& setup, RunContext context)
@@ -101,43 +102,74 @@ TrainLoop::TrainLoop(const Setup& setup, RunContext context)
       max_steps_(setup.section("trainer").get_int("max_steps")) {
   global_batch_size_ = setup.section("data").get_int("global_batch_size");
   engine_ = std::make_unique<Engine>(setup, engine_options(setup, context_, tokenizer_.get()));
-  micro_batches_ = global_batch_size_ / engine_->facts().micro_batch_size;
+  check_batch();
+  micro_batches_ = global_batch_size_ / (engine_->facts().micro_batch_size * engine_->ranks().data_shards());
   schedule_ = lr_schedule(setup.section("optim"), max_steps_);
   scaler_ = std::make_unique<LossScaler>(engine_->precision().loss_scaling);
   directory_ = run_folder(setup);
   progress_.seed = setup.section("job").get_int("seed");
 }
 
-Outcome TrainLoop::run() {
-  engine_->check_fits(setup_);
-  open_sources();
-  prepare_folder();
-  context_.info("training " + setup_.model->id + ", " + std::to_string(parameter_count(engine_->compiled(Purpose::kTrain).graph)) +
-                " parameters, on " + engine_->device().name() + "; planned memory " + gib(engine_->report().total()));
-  planned_bytes_ = engine_->report().total();
-  engine_->allocate();
-  optimizer_ = std::make_unique<Optimizer>(engine_->device(), engine_->state(), optimizer_settings(setup_.section("optim")));
-  for (Mark& mark : marks_) mark = engine_->device().make_mark();
-  resume();
+void TrainLoop::check_batch() const {
+  const int64_t micro = engine_->facts().micro_batch_size, shards = engine_->ranks().data_shards();
+  if (global_batch_size_ % (micro * shards) == 0) return;
+  throw config::fault_at(setup_.section("data"), "global_batch_size",
+                         std::to_string(global_batch_size_) + " is no multiple of micro_batch_size = " + std::to_string(micro) + " times " +
+                             std::to_string(shards) + " data-parallel ranks; every rank needs the same number of whole micro-batches");
+}
+
+void TrainLoop::meet(const char* name) const {
+  if (context_.world != nullptr) context_.world->meet(name);
+}
+
+void TrainLoop::note(const char* doing) const {
+  if (context_.world != nullptr) context_.world->note(doing, progress_.step + 1);
+}
+
+void TrainLoop::start_loggers() {
+  if (!is_chief()) return;
   loggers_ = std::make_unique<LoggerSet>(
       setup_, RunFacts{directory_.filename().string(), directory_, config::to_toml(setup_.configuration), progress_.step + 1, max_steps_},
       context_.warn);
+}
+
+Outcome TrainLoop::run() {
+  engine_->check_fits(setup_);
+  open_sources();
+  if (is_chief()) prepare_folder();
+  meet("folder");
+  const std::string where = engine_->ranks().size() == 1 ? "" : std::to_string(engine_->ranks().size()) + " ranks, each a ";
+  context_.info("training " + setup_.model->id + ", " + std::to_string(parameter_count(engine_->compiled(Purpose::kTrain).graph)) +
+                " parameters, on " + where + engine_->device().name() + "; planned memory " + gib(engine_->report().total()));
+  planned_bytes_ = engine_->report().total();
+  engine_->allocate();
+  optimizer_ =
+      std::make_unique<Optimizer>(engine_->device(), engine_->state(), optimizer_settings(setup_.section("optim")), engine_->sync());
+  for (Mark& mark : marks_) mark = engine_->device().make_mark();
+  saver_ = std::make_unique<Saver>(engine_->device(), engine_->ranks(),
+                                   setup_.section("checkpoint").get_bool("async") ? Saver::Mode::kBackground : Saver::Mode::kForeground);
+  resume();
+  start_loggers();
   bool saved = progress_.step >= max_steps_;
-  while (progress_.step < max_steps_ && !context_.interrupted->load()) {
+  while (progress_.step < max_steps_ && !stop_) {
     const int64_t n = progress_.step + 1;
     Metrics metrics = step(n);
     const bool validates = validation_ && (due("trainer", "val_check_interval", n) || n == max_steps_);
     if (validates) metrics.emplace_back("val_loss", validate());
-    if (due("trainer", "log_every_n_steps", n) || validates || n == max_steps_) loggers_->metrics(n, metrics);
+    if (loggers_ && (due("trainer", "log_every_n_steps", n) || validates || n == max_steps_)) loggers_->metrics(n, metrics);
     saved = due("checkpoint", "every_n_steps", n) || n == max_steps_;
     if (saved) save_checkpoint(metrics);
+    tell_saved();
   }
   const bool interrupted = progress_.step < max_steps_;
   if (!saved) save_checkpoint({});
+  saver_->wait();
+  tell_saved();
   if (most_bytes_ > 0)
     context_.info("device memory: planned " + gib(planned_bytes_) + ", measured " +
                   gib(std::max(most_bytes_, engine_->device().used_bytes().value_or(0))));
-  loggers_->finish(interrupted ? "interrupted" : "done", "step " + std::to_string(progress_.step) + " of " + std::to_string(max_steps_));
+  if (loggers_)
+    loggers_->finish(interrupted ? "interrupted" : "done", "step " + std::to_string(progress_.step) + " of " + std::to_string(max_steps_));
   return interrupted ? Outcome::kInterrupted : Outcome::kDone;
 }
 
@@ -147,11 +179,13 @@ bool TrainLoop::due(const char* section, const char* every, int64_t step) const 
 }
 
 void TrainLoop::open_sources() {
-  SourceOptions options{"train", engine_->facts(), global_batch_size_, max_steps_ * global_batch_size_, progress_.seed};
+  const Ranks& ranks = engine_->ranks();
+  const SourceOptions options{"train",        engine_->facts(),   global_batch_size_, max_steps_ * global_batch_size_,
+                              progress_.seed, ranks.data_shard(), ranks.data_shards()};
   train_ = DataSource::open(setup_, *context_.host, tokenizer_.get(), options);
   if (!train_) throw Error(Code::kConfig, "data plugin '" + setup_.data->id + "' has no split 'train' with these settings");
   if (setup_.section("trainer").get_int("val_check_interval") > 0)
-    validation_ = open_validation(setup_, *context_.host, tokenizer_.get(), engine_->facts());
+    validation_ = open_validation(setup_, *context_.host, tokenizer_.get(), *engine_);
 }
 
 void TrainLoop::prepare_folder() {
@@ -173,8 +207,9 @@ void TrainLoop::resume() {
                              std::to_string(seed) + " is not that of the run so far, " + std::to_string(progress_.seed) + " (" +
                                  entry->path.string() + "); give the run another job.name, or set checkpoint.resume = \"never\"");
     train_->seek(progress_.consumed_samples);
-    checkpoint::remove_leftovers(directory_ / "checkpoints");
-    prune(store);  // what a run that was killed between saving and pruning has left
+    meet("resume");  // nobody reads any more
+    if (is_chief()) checkpoint::remove_leftovers(directory_ / "checkpoints");
+    if (is_chief()) prune(store);  // what a run that was killed between saving and pruning has left
     context_.info("resumed from " + entry->path.string() + " at step " + std::to_string(progress_.step));
     return;
   }
@@ -199,20 +234,57 @@ void TrainLoop::fetch_ahead() {
 
 // Enqueues forward and backward of one global batch; returns its unmasked tokens.
 int64_t TrainLoop::accumulate(StepTimes& times) {
+  if (PipelineProgram* staged = engine_->pipeline(Purpose::kTrain)) return accumulate_staged(*staged, times);
   Program& program = engine_->program(Purpose::kTrain);
   const graph::Graph& g = program.compiled().graph;
   const graph::DType loss = g.value(g.find_output("loss")).dtype;
   int64_t tokens = 0;
+  const Ranks& ranks = engine_->ranks();
+  const int64_t first_sample = progress_.consumed_samples + ranks.data_shard() * (global_batch_size_ / ranks.data_shards());
   for (int64_t m = 0; m < micro_batches_; ++m) {
     Stopwatch watch;
+    note("reading a batch");
     const Batch& batch = take_batch();
     tokens += batch.unmasked_tokens;
-    feed(engine_->device(), program, batch, progress_.seed, progress_.step * micro_batches_ + m, scaler_->scale());
+    feed(engine_->device(), program, batch, progress_.seed, first_sample + m * engine_->facts().micro_batch_size, scaler_->scale());
     if (m == 0) times.data = watch.lap(), engine_->device().record(marks_[0]);  // later ones: while the device works
     const Gradients order = m == 0 ? Gradients::kOverwrite : Gradients::kAccumulate;
+    note("computing a micro-batch");
     program.run(order);
     optimizer_->add_loss(program.output("loss"), loss, order);
   }
+  engine_->device().record(marks_[1]);
+  return tokens;
+}
+
+// The same in pipeline stages: the schedule says which micro-batch is next, so batches are kept until the step is done.
+int64_t TrainLoop::accumulate_staged(PipelineProgram& program, StepTimes& times) {
+  Stopwatch watch;
+  std::vector<Batch> batches;
+  int64_t tokens = 0;
+  for (int64_t m = 0; m < micro_batches_; ++m) {
+    note("reading a batch");
+    batches.push_back(take_batch());
+    tokens += batches.back().unmasked_tokens;
+  }
+  times.data = watch.lap();
+  engine_->device().record(marks_[0]);
+  note("computing micro-batches");
+  const Ranks& ranks = engine_->ranks();
+  const graph::Graph& g = program.compiled().graph;
+  const graph::DType loss = program.has_loss() ? g.value(g.find_output("loss")).dtype : graph::DType::kNone;
+  const int64_t first_sample = progress_.consumed_samples + ranks.data_shard() * (global_batch_size_ / ranks.data_shards());
+  Gradients order = Gradients::kOverwrite;
+  program.run({.batch = [&](int32_t m) -> const Batch& { return batches[static_cast<size_t>(m)]; },
+               .loss =
+                   [&](const std::byte* at, int32_t) {
+                     optimizer_->add_loss(at, loss, order);
+                     order = Gradients::kAccumulate;
+                   },
+               .seed = progress_.seed,
+               .loss_scale = scaler_->scale(),
+               .first_sample = [&](int32_t m) { return first_sample + m * engine_->facts().micro_batch_size; }});
+  program.sum_shared();
   engine_->device().record(marks_[1]);
   return tokens;
 }
@@ -224,10 +296,12 @@ Metrics TrainLoop::step(int64_t n) {
   // Steps that overflowed have changed nothing: neither the schedule nor the optimizer counts them.
   const int64_t updates = n - scaler_->state().skipped_steps;
   const double lr = schedule_.at(updates - 1), loss_scale = scaler_->scale();
-  optimizer_->enqueue(lr, updates, static_cast<double>(tokens), loss_scale);
+  note("updating");
+  optimizer_->enqueue({lr, updates, static_cast<double>(tokens), loss_scale, context_.interrupted->load()});
   engine_->device().record(marks_[2]);
   if (n < max_steps_) fetch_ahead();
   const Optimizer::Report report = optimizer_->read();
+  stop_ = report.stop || (engine_->ranks().size() == 1 && context_.interrupted->load());
   const double mean = report.loss / std::max(report.tokens, 1.0);
   if (!scaler_->update(!report.skipped))
     throw Error(Code::kInternal,
@@ -249,9 +323,12 @@ Metrics TrainLoop::step(int64_t n) {
                   {"data_ms", times.data},
                   {"compute_ms", times.compute},
                   {"optimizer_ms", times.optimizer},
-                  {"model_tflops", engine_->model_flops() * static_cast<double>(micro_batches_) / ms / 1e9},
+                  {"model_tflops",
+                   engine_->model_flops() * static_cast<double>(micro_batches_) / static_cast<double>(engine_->ranks().size()) / ms / 1e9},
                   {"consumed_samples", static_cast<double>(progress_.consumed_samples)},
                   {"memory_planned", static_cast<double>(planned_bytes_)}};
+  if (engine_->ranks().size() > 1)
+    metrics.emplace_back("tokens_per_s_per_device", processed / ms * 1e3 / static_cast<double>(engine_->ranks().size()));
   if (report.skipped) std::erase_if(metrics, [](const auto& m) { return m.first == "grad_norm"; });  // not a number
   if (scaler_->active()) {
     metrics.emplace_back("loss_scale", loss_scale);
@@ -267,7 +344,10 @@ void TrainLoop::watch_memory() {
   if (watched_steps_++ < kSteps) most_bytes_ = std::max(most_bytes_, engine_->device().used_bytes().value_or(0));
 }
 
-double TrainLoop::validate() { return mean_loss(setup_, *engine_, *validation_, progress_.seed); }
+double TrainLoop::validate() {
+  note("validating");
+  return mean_loss(setup_, *engine_, *validation_, progress_.seed);
+}
 
 void TrainLoop::save_checkpoint(const Metrics& metrics) {
   const config::Section& rule = setup_.section("checkpoint");
@@ -276,10 +356,20 @@ void TrainLoop::save_checkpoint(const Metrics& metrics) {
   for (const char* name : {"loss", "val_loss"})
     if (const double* value = find(metrics, name)) progress_.metrics[name] = *value;
   if (scaler_->active()) progress_.loss_scale = scaler_->state();
+  note("saving a checkpoint");
   const checkpoint::Store store(directory_ / "checkpoints");
-  save(store.path_of(progress_.step), engine_->state(), progress_, setup_, tokenizer_.get(), engine_->device(), kept());
-  prune(store);
-  loggers_->text(progress_.step, "saved " + store.path_of(progress_.step).string());
+  tell_saved();
+  saver_->save(
+      take_snapshot(store.path_of(progress_.step), engine_->state(), engine_->ranks(), progress_, setup_, tokenizer_.get(), kept()));
+  if (!rule.get_bool("async")) tell_saved();
+}
+
+// Of a checkpoint that has become visible since the last call.
+void TrainLoop::tell_saved() {
+  const auto path = saver_->finished();
+  if (!path || !is_chief()) return;
+  prune(checkpoint::Store(directory_ / "checkpoints"));
+  loggers_->text(progress_.step, "saved " + path->string());
 }
 
 void TrainLoop::prune(const checkpoint::Store& store) const {

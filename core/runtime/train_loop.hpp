@@ -16,6 +16,7 @@
 #include "core/runtime/engine.hpp"
 #include "core/runtime/logger_set.hpp"
 #include "core/runtime/lr_schedule.hpp"
+#include "core/runtime/saver.hpp"
 #include "core/runtime/snapshot.hpp"
 
 namespace nemo::runtime {
@@ -24,6 +25,7 @@ namespace nemo::runtime {
 struct RunContext {
   const nemo_host_api* host = nullptr;
   const std::atomic<bool>* interrupted = nullptr;
+  dist::World* world = nullptr;  // of several processes; NULL where there is one
   std::function<void(const std::string&)> info;
   std::function<void(const std::string&)> warn;
   std::function<void(std::string_view pass, const graph::Graph&)> observe;
@@ -33,7 +35,7 @@ enum class Outcome { kDone, kInterrupted };
 
 [[nodiscard]] OptimizerSettings optimizer_settings(const config::Section& optim);
 [[nodiscard]] LrSchedule lr_schedule(const config::Section& optim, int64_t max_steps);
-// Batch sizes and axes of the recipe; throws nemo::Error(kConfig) where global_batch_size is not a multiple of micro_batch_size.
+// Batch sizes and axes of one rank; throws nemo::Error(kConfig) where global_batch_size is not a multiple of micro_batch_size.
 [[nodiscard]] graph::BuildFacts build_facts(const Setup& setup, const text::Tokenizer* tokenizer);
 
 class TrainLoop {
@@ -49,14 +51,21 @@ class TrainLoop {
   };
   void prepare_folder();
   void resume();
+  void check_batch() const;
   void open_sources();
+  void start_loggers();
+  void meet(const char* name) const;
+  void note(const char* doing) const;
+  [[nodiscard]] bool is_chief() const { return engine_->ranks().rank() == 0; }
   const Batch& take_batch();
   void fetch_ahead();
   int64_t accumulate(StepTimes& times);
+  int64_t accumulate_staged(PipelineProgram& program, StepTimes& times);
   Metrics step(int64_t step);
   void watch_memory();
   double validate();
   void save_checkpoint(const Metrics& metrics);
+  void tell_saved();
   void prune(const checkpoint::Store& store) const;
   [[nodiscard]] KeptState kept() const { return {&engine_->state_layout(), engine_->kept_state()}; }
   [[nodiscard]] bool due(const char* section, const char* every, int64_t step) const;
@@ -67,7 +76,8 @@ class TrainLoop {
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<DataSource> train_, validation_;
-  std::unique_ptr<LoggerSet> loggers_;
+  std::unique_ptr<LoggerSet> loggers_;  // on rank 0 alone
+  std::unique_ptr<Saver> saver_;
   LrSchedule schedule_;
   Progress progress_;
   std::unique_ptr<LossScaler> scaler_;
@@ -76,6 +86,7 @@ class TrainLoop {
   std::array<Mark, 3> marks_;                   // of a step: begin, gradients done, update done
   int64_t planned_bytes_ = 0, most_bytes_ = 0;  // most_: as the device counts them; 0: it cannot
   int64_t watched_steps_ = 0;
+  bool stop_ = false;  // a rank was interrupted: agreed on with the step's totals
   int64_t global_batch_size_, micro_batches_, max_steps_;
   std::filesystem::path directory_;
 };

@@ -20,6 +20,6 @@ std::string ByteTokenizer::decode_bytes(std::span<const int32_t> ids) const {
   return out;
 }
 
-std::string ByteTokenizer::to_json() const { return R"({"type":"byte"})"; }
+std::vector<TokenizerFile> ByteTokenizer::files() const { return {{std::string(kTokenizerFile), R"({"type":"byte"})"}}; }
 
 }  // namespace nemo::text

@@ -11,7 +11,7 @@ class ByteTokenizer final : public Tokenizer {
   [[nodiscard]] int64_t vocab_size() const override { return 256; }
   void encode_to(std::string_view text, const IdSink& ids) const override;
   [[nodiscard]] std::string decode_bytes(std::span<const int32_t> ids) const override;
-  [[nodiscard]] std::string to_json() const override;
+  [[nodiscard]] std::vector<TokenizerFile> files() const override;
 };
 
 }  // namespace nemo::text

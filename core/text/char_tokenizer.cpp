@@ -111,9 +111,9 @@ std::string CharTokenizer::decode_bytes(std::span<const int32_t> ids) const {
   return out;
 }
 
-std::string CharTokenizer::to_json() const {
+std::vector<TokenizerFile> CharTokenizer::files() const {
   const std::vector<uint32_t> numbers(code_points_.begin(), code_points_.end());
-  return nlohmann::json{{"type", "char"}, {"code_points", numbers}}.dump();
+  return {{std::string(kTokenizerFile), nlohmann::json{{"type", "char"}, {"code_points", numbers}}.dump()}};
 }
 
 }  // namespace nemo::text

@@ -19,7 +19,7 @@ class CharTokenizer final : public Tokenizer {
   // A character that is not in the vocabulary is an error that names it and its byte offset.
   void encode_to(std::string_view text, const IdSink& ids) const override;
   [[nodiscard]] std::string decode_bytes(std::span<const int32_t> ids) const override;
-  [[nodiscard]] std::string to_json() const override;
+  [[nodiscard]] std::vector<TokenizerFile> files() const override;
 
  private:
   [[nodiscard]] int32_t find(char32_t value) const;  // -1: unknown

@@ -81,9 +81,9 @@ std::string Gpt2Tokenizer::decode_bytes(std::span<const int32_t> ids) const {
   return out;
 }
 
-std::string Gpt2Tokenizer::to_json() const {
-  return R"({"type":"gpt2","vocab":)" + write_gpt2_vocabulary(vocabulary_) + R"(,"merges":)" +
-         nlohmann::json(write_gpt2_merges(merges_, vocabulary_)).dump() + "}";
+std::vector<TokenizerFile> Gpt2Tokenizer::files() const {
+  return {{std::string(kTokenizerFile), R"({"type":"gpt2","vocab":)" + write_gpt2_vocabulary(vocabulary_) + R"(,"merges":)" +
+                                            nlohmann::json(write_gpt2_merges(merges_, vocabulary_)).dump() + "}"}};
 }
 
 }  // namespace nemo::text

@@ -23,7 +23,7 @@ class Gpt2Tokenizer final : public Tokenizer {
   [[nodiscard]] int64_t eos() const override { return eos_; }
   void encode_to(std::string_view text, const IdSink& ids) const override;
   [[nodiscard]] std::string decode_bytes(std::span<const int32_t> ids) const override;
-  [[nodiscard]] std::string to_json() const override;
+  [[nodiscard]] std::vector<TokenizerFile> files() const override;
 
  private:
   class WordCache;

@@ -14,12 +14,6 @@
 namespace nemo::text {
 namespace {
 
-std::unique_ptr<Tokenizer> load_gpt2(const std::filesystem::path& vocab_file, const std::filesystem::path& merges_file) {
-  Gpt2Vocabulary vocabulary = parse_gpt2_vocabulary(read_text_file(vocab_file, "vocabulary"), vocab_file.string());
-  std::vector<Merge> merges = parse_gpt2_merges(read_text_file(merges_file, "merges"), vocabulary, merges_file.string());
-  return std::make_unique<Gpt2Tokenizer>(std::move(vocabulary), std::move(merges));
-}
-
 [[noreturn]] void throw_unknown_type(std::string_view where, std::string_view type, Code code) {
   const std::vector<std::string> known = tokenizer_types();
   const std::string nearest = nearest_name(type, known);
@@ -38,7 +32,20 @@ nlohmann::json parse_tokenizer_json(std::string_view json, std::string_view wher
   }
 }
 
+// The file of a path that may be the folder around it.
+std::filesystem::path file_of(const std::filesystem::path& path, std::string_view type, const char* name) {
+  if (path.empty())
+    throw Error(Code::kConfig, "the " + std::string(type) + " tokenizer needs path (a " + name + ", or the folder that it is in)");
+  return std::filesystem::is_directory(path) ? path / name : path;
+}
+
 }  // namespace
+
+std::unique_ptr<Tokenizer> load_gpt2(const std::filesystem::path& vocab_file, const std::filesystem::path& merges_file) {
+  Gpt2Vocabulary vocabulary = parse_gpt2_vocabulary(read_text_file(vocab_file, "vocabulary"), vocab_file.string());
+  std::vector<Merge> merges = parse_gpt2_merges(read_text_file(merges_file, "merges"), vocabulary, merges_file.string());
+  return std::make_unique<Gpt2Tokenizer>(std::move(vocabulary), std::move(merges));
+}
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
   std::vector<int32_t> out;
@@ -49,11 +56,13 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
 std::string Tokenizer::decode(std::span<const int32_t> ids) const { return replace_invalid_utf8(decode_bytes(ids)); }
 
 void Tokenizer::save(const std::filesystem::path& dir) const {
-  const std::filesystem::path file = dir / kTokenizerFile;
-  std::ofstream out(file, std::ios::binary);
-  out << to_json();
-  out.close();
-  if (!out) throw Error(Code::kDevice, file.string() + ": cannot write the tokenizer; is the folder there, and is the disk full?");
+  for (const TokenizerFile& file : files()) {
+    std::ofstream out(dir / file.name, std::ios::binary);
+    out << file.bytes;
+    out.close();
+    if (!out)
+      throw Error(Code::kDevice, (dir / file.name).string() + ": cannot write the tokenizer; is the folder there, and is the disk full?");
+  }
 }
 
 void Tokenizer::throw_bad_id(int32_t id, size_t position) const {
@@ -61,7 +70,7 @@ void Tokenizer::throw_bad_id(int32_t id, size_t position) const {
                                           std::to_string(position) + " is outside the vocabulary of " + std::to_string(vocab_size()));
 }
 
-std::vector<std::string> tokenizer_types() { return {"byte", "char", "gpt2"}; }
+std::vector<std::string> tokenizer_types() { return {"byte", "char", "gpt2", "huggingface", "sentencepiece", "tiktoken"}; }
 
 std::unique_ptr<Tokenizer> make_tokenizer(std::string_view type, const TokenizerOptions& options, const Corpus& corpus) {
   if (type == "byte") return std::make_unique<ByteTokenizer>();
@@ -72,6 +81,9 @@ std::unique_ptr<Tokenizer> make_tokenizer(std::string_view type, const Tokenizer
           "the char tokenizer learns its vocabulary from the data, but this datamodule has no text to give; use the text datamodule");
     return CharTokenizer::learn(corpus);
   }
+  if (type == "huggingface") return load_huggingface(file_of(options.path, type, "tokenizer.json"));
+  if (type == "sentencepiece") return load_sentencepiece(file_of(options.path, type, "tokenizer.model"));
+  if (type == "tiktoken") return load_tiktoken(file_of(options.path, type, "tokenizer.model"));
   if (type != "gpt2") throw_unknown_type("", type, Code::kConfig);
   if (options.vocab_file.empty() || options.merges_file.empty())
     throw Error(Code::kConfig, "the gpt2 tokenizer needs vocab_file (vocab.json) and merges_file (merges.txt)");
@@ -95,14 +107,6 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(std::string_view json, std::strin
   } catch (const nlohmann::json::exception& e) {
     throw Error(Code::kDataLoss, place + "not a saved tokenizer: " + e.what());
   }
-}
-
-std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& dir) {
-  const std::filesystem::path own = dir / kTokenizerFile, vocab = dir / "vocab.json", merges = dir / "merges.txt";
-  if (std::filesystem::exists(own)) return tokenizer_from_json(read_text_file(own, "tokenizer"), own.string());
-  if (std::filesystem::exists(vocab) && std::filesystem::exists(merges)) return load_gpt2(vocab, merges);
-  throw Error(Code::kNotFound,
-              dir.string() + ": no tokenizer here; looked for " + std::string(kTokenizerFile) + ", and for vocab.json with merges.txt");
 }
 
 }  // namespace nemo::text

@@ -1,6 +1,7 @@
 #include "core/text/utf8.hpp"
 
 #include <cstdio>
+#include <cstring>
 
 namespace nemo::text {
 namespace {
@@ -47,6 +48,23 @@ void append_code_point(std::string& out, char32_t value) {
   const int tail = value < 0x800 ? 1 : value < 0x10000 ? 2 : 3;
   put(((0xFF00u >> (tail + 1)) & 0xFFu) | (value >> (6 * tail)));
   for (int i = tail - 1; i >= 0; --i) put(0x80u | ((value >> (6 * i)) & 0x3Fu));
+}
+
+bool is_valid_utf8(std::string_view bytes) {
+  for (size_t at = 0; at < bytes.size();) {
+    uint64_t eight = 0;
+    if (bytes.size() - at >= 8) {
+      std::memcpy(&eight, bytes.data() + at, 8);
+      if ((eight & 0x8080808080808080u) == 0) {
+        at += 8;
+        continue;
+      }
+    }
+    const CodePoint c = decode_code_point(bytes, at);
+    if (!c.valid) return false;
+    at += c.length;
+  }
+  return true;
 }
 
 std::string replace_invalid_utf8(std::string_view bytes) {

@@ -19,6 +19,8 @@ struct CodePoint {
 
 void append_code_point(std::string& out, char32_t value);
 
+[[nodiscard]] bool is_valid_utf8(std::string_view bytes);
+
 // Each maximal broken part becomes one U+FFFD.
 [[nodiscard]] std::string replace_invalid_utf8(std::string_view bytes);
 

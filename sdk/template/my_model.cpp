@@ -48,7 +48,12 @@ nemo_error* build(nemo_host*, const nemo_config* raw, const nemo_graph_api* api,
   });
 }
 
-const nemo_model_api api = {sizeof(nemo_model_api), 0, build};
+const nemo_model_api api = [] {
+  nemo_model_api table{};
+  table.struct_size = sizeof table;
+  table.build = build;
+  return table;
+}();
 
 }  // namespace
 

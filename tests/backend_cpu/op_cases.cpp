@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "tests/backend_cpu/op_cases_more.hpp"
+
 namespace nemo::backend_cpu {
 
 namespace {
@@ -247,6 +249,11 @@ Array make(const Operand& o, nemo_dtype compute, uint64_t seed) {
         a.set(i, static_cast<double>((i * 7919 + static_cast<int64_t>(seed) * 104729) % 1000003 % o.limit));
       return a;
     }
+    case Role::permutation: {
+      Array a(NEMO_DTYPE_I32, o.shape);
+      for (int64_t i = 0; i < a.size(); ++i) a.set(i, static_cast<double>((i * 7919 + static_cast<int64_t>(seed)) % a.size()));
+      return a;
+    }
     case Role::rng:
       return Array(NEMO_DTYPE_I64, o.shape, {1234, 5});
     case Role::hyper:
@@ -347,6 +354,7 @@ const std::vector<OpCase>& op_cases() {
     add_elementwise(c);
     add_losses(c);
     add_optimizers(c);
+    add_more_cases(c);
     return c;
   }();
   return cases;

@@ -10,7 +10,24 @@
 namespace nemo::backend_cpu {
 
 // dense: like compute, but never laid out with strides.
-enum class Role { compute, dense, positive, acc, positive_acc, grad, ids, rng, hyper, state, total, totals, e4m3, e5m2, absent };
+enum class Role {
+  compute,
+  dense,
+  positive,
+  acc,
+  positive_acc,
+  grad,
+  ids,
+  permutation,
+  rng,
+  hyper,
+  state,
+  total,
+  totals,
+  e4m3,
+  e5m2,
+  absent
+};
 
 struct Operand {
   Role role = Role::absent;

@@ -13,11 +13,7 @@ Operand grad(Shape shape) { return {Role::grad, std::move(shape), 0, 1}; }
 Operand ids(Shape shape, int64_t limit) { return {Role::ids, std::move(shape), limit, 1}; }
 Operand state(Shape shape) { return {Role::state, std::move(shape), 0, 1}; }
 
-std::vector<OpCase> large_cases() {
-  std::vector<OpCase> c;
-  c.push_back({"linear_bias", "linear", {x({512, 768}), x({2304, 768}, 0.03), x({2304})}, {x({512, 2304})}, {}, false, true});
-  c.push_back({"dgrad", "linear_dgrad", {x({512, 1536}), x({1536, 768}, 0.03)}, {x({512, 768})}, {}, false, true});
-  c.push_back({"wgrad", "linear_wgrad", {x({1024, 768}, 0.03), x({1024, 512})}, {grad({768, 512})}, {}, true, true});
+void add_fused_and_norms(std::vector<OpCase>& c) {
   for (const char* kind : {"gelu_tanh", "silu"}) {
     const std::string s = kind;
     c.push_back({"linear_activation_" + s,
@@ -45,6 +41,14 @@ std::vector<OpCase> large_cases() {
     c.push_back(
         {"layer_norm_grad_" + s, "layer_norm_grad", {x(a, 0.1), x(a), x(w), acc(r), acc(r)}, {x(a), grad(w), grad(w)}, {}, true, true});
   }
+}
+
+std::vector<OpCase> large_cases() {
+  std::vector<OpCase> c;
+  c.push_back({"linear_bias", "linear", {x({512, 768}), x({2304, 768}, 0.03), x({2304})}, {x({512, 2304})}, {}, false, true});
+  c.push_back({"dgrad", "linear_dgrad", {x({512, 1536}), x({1536, 768}, 0.03)}, {x({512, 768})}, {}, false, true});
+  c.push_back({"wgrad", "linear_wgrad", {x({1024, 768}, 0.03), x({1024, 512})}, {grad({768, 512})}, {}, true, true});
+  add_fused_and_norms(c);
   c.push_back({"bias_grad", "bias_grad", {x({4000, 768}, 0.1)}, {grad({768})}, {}, true, true});
   std::vector<double> frequencies;
   for (int i = 0; i < 32; ++i) frequencies.push_back(std::pow(10000.0, -i / 32.0));

@@ -75,7 +75,7 @@ Row train(plugin::Registry& registry, const plugin::HostTable& table, int64_t ba
   runtime::Engine engine(setup, options);
   engine.allocate();
   engine.state().initialize(1);
-  runtime::Optimizer optimizer(engine.device(), engine.state(), settings);
+  runtime::Optimizer optimizer(engine.device(), engine.state(), settings, engine.sync());
   const auto source = runtime::DataSource::open(setup, *table.api(), nullptr, {"train", options.facts, batch, batch * (steps + 1), 1});
   runtime::Program& program = engine.program(passes::Purpose::kTrain);
   std::vector<double> seconds;

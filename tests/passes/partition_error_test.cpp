@@ -70,7 +70,7 @@ TEST(PartitionErrors, rule_for_an_unknown_mesh_axis_lists_the_mesh) {
   EXPECT_THAT(refusal(llama({}), plan, Code::kConfig), AllOf(HasSubstr("'seq -> tq'"), HasSubstr("it has: dp, tp")));
   plan.rules.pop_back();
   plan.shard_parameters = "fsdp";
-  EXPECT_THAT(refusal(llama({}), plan, Code::kConfig), HasSubstr("shard_parameters"));
+  EXPECT_THAT(refusal(llama({}), plan, Code::kConfig), HasSubstr("state shared out: the device mesh has no axis 'fsdp'"));
 }
 
 TEST(PartitionErrors, axis_word_of_the_model_that_nobody_knows_is_refused) {

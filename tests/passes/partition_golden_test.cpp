@@ -55,9 +55,8 @@ TEST_P(PartitionGolden, graph_of_rank_is_as_reviewed) {
 INSTANTIATE_TEST_SUITE_P(
     Models, PartitionGolden,
     ::testing::Values(Case{"gpt_tp2", gpt, testing::tensor_parallel(2)}, Case{"gpt_tp2_sp", gpt, testing::sequence_parallel(2)},
-                      Case{"gpt_fsdp4", gpt, testing::fully_sharded(4)}, Case{"gpt_dp2_tp2", gpt, testing::data_and_tensor_parallel(2, 2)},
+                      Case{"gpt_dp2_tp2", gpt, testing::data_and_tensor_parallel(2, 2)},
                       Case{"llama_tp2", llama, testing::tensor_parallel(2)}, Case{"llama_tp2_sp", llama, testing::sequence_parallel(2)},
-                      Case{"llama_fsdp4", llama, testing::fully_sharded(4)},
                       Case{"llama_dp2_tp2", llama, testing::data_and_tensor_parallel(2, 2)}),
     [](const auto& info) { return info.param.name; });
 

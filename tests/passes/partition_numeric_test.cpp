@@ -105,9 +105,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"gpt_tp2_sp_whole_vocabulary", gpt, without_vocabulary(testing::sequence_parallel(2))},
                       Case{"llama_tp2_whole_vocabulary", llama, without_vocabulary(testing::tensor_parallel(2))},
                       Case{"llama_tp2_no_kv_heads_rule", llama, without_kv_heads(testing::tensor_parallel(2))},
-                      Case{"gpt_tp2_shared_bias", gpt_with_shared_bias, testing::tensor_parallel(2)},
-                      Case{"llama_fsdp3_padded", llama, testing::fully_sharded(3),
-                           ModelSize{.layers = 1, .batch = 3, .embed = 10, .heads = 5, .kv_heads = 1}}),
+                      Case{"gpt_tp2_shared_bias", gpt_with_shared_bias, testing::tensor_parallel(2)}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

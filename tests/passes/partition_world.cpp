@@ -85,14 +85,7 @@ class World {
   }
 
   [[nodiscard]] std::vector<double> cut_parameter(size_t rank, const Parameter& p, const std::vector<double>& global) const {
-    if (plan_.shard_parameters.empty()) return cut(rank, global, p.global_dims, p.dims);
-    const auto gather = std::find_if(graphs_[rank].ops.begin(), graphs_[rank].ops.end(),
-                                     [&](const Op& op) { return op.inputs[0] == p.value && op.name() == "all_gather"; });
-    std::vector<double> part = cut(rank, global, p.global_dims, graphs_[rank].value(gather->outputs[0]).dims);
-    const int64_t shard = p.dims[0].size, n = plan_.axis_size(plan_.shard_parameters),
-                  first = coordinates_[rank].at(plan_.shard_parameters) * shard;
-    part.resize(static_cast<size_t>(shard * n), 0);
-    return {part.begin() + first, part.begin() + first + shard};
+    return cut(rank, global, p.global_dims, p.dims);
   }
 
   void feed(size_t r, const Numbers& numbers) {

@@ -32,7 +32,7 @@ Session::Session(Plugins& plugins, const std::string& recipe, std::set<passes::P
   o.keep = trains ? settings.keep() : runtime::Keep::kParametersOnly;
   engine = std::make_unique<runtime::Engine>(setup, o);
   engine->allocate();
-  if (trains) optimizer = std::make_unique<runtime::Optimizer>(engine->device(), engine->state(), settings);
+  if (trains) optimizer = std::make_unique<runtime::Optimizer>(engine->device(), engine->state(), settings, engine->sync());
 }
 
 double Session::loss(passes::Purpose purpose, const runtime::Batch& batch, runtime::Gradients gradients) {

@@ -23,7 +23,7 @@ constexpr uint64_t kLibraryBytes = uint64_t{16} << 20;  // code and tables of Op
 }  // namespace
 
 nemo_backend::nemo_backend(nemo::cpu::Arch kernels, int threads)
-    : arch(kernels), name(processor_name()), pool(threads > 0 ? threads : nemo::cpu::usable_cores()) {
+    : arch(kernels), name(processor_name()), pool(threads > 0 ? threads : nemo::cpu::default_threads()) {
   memory_bytes = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
@@ -35,6 +35,7 @@ nemo::cpu::Prepared nemo_backend::prepare(const nemo_node& raw) {
   const nemo::cpu::Entry* entry = find(op);
   if (entry == nullptr) throw Error(NEMO_CODE_UNSUPPORTED, "cpu backend: nemo/ops.def has no op " + op);
   const nemo::cpu::Node node(raw, entry->row, nemo::cpu::kDialect);
+  if (nemo::cpu::is_collective(op)) return nemo::cpu::prepare_collective(op, node, groups);
   if (entry->prepare == nullptr) node.refuse("this backend has no kernel for it");
   nemo::cpu::Device device{blas, pool};
   nemo::cpu::Prepared prepared = entry->prepare(node, device);

@@ -5,6 +5,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "collectives.hpp"
 #include "table.hpp"
 
 struct nemo_backend {
@@ -21,6 +22,7 @@ struct nemo_backend {
   uint64_t memory_bytes = 0;  // of the machine
   nemo::cpu::Blas blas;
   nemo::cpu::Pool pool;
+  nemo::cpu::Groups groups;
 
  private:
   std::mutex mutex_;

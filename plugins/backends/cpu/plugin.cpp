@@ -82,7 +82,7 @@ nemo_error* synchronize(nemo_backend*, nemo_stream*) { return nullptr; }
 
 uint8_t supports(nemo_backend* backend, nemo_str op) {
   const nemo::cpu::Entry* entry = backend->find(to_view(op));
-  return entry != nullptr && entry->prepare != nullptr;
+  return entry != nullptr && (entry->prepare != nullptr || nemo::cpu::is_collective(to_view(op)));
 }
 
 nemo_error* prepare(nemo_backend* backend, const nemo_node* node, nemo_kernel** out, uint64_t* workspace) {
@@ -102,7 +102,9 @@ nemo_error* launch(nemo_kernel* kernel, const nemo_launch* launch) {
   });
 }
 
-const void* get_extension(nemo_backend*, nemo_str) { return nullptr; }
+const void* get_extension(nemo_backend*, nemo_str id) {
+  return to_view(id) == NEMO_EXT_COLLECTIVES ? &nemo::cpu::collectives_api() : nullptr;
+}
 
 const nemo_backend_api kApi = {sizeof(nemo_backend_api),
                                0,

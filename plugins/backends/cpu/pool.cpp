@@ -4,6 +4,9 @@
 
 #include <immintrin.h>
 
+#include <algorithm>
+#include <cstdlib>
+
 namespace nemo::cpu {
 
 namespace {
@@ -65,6 +68,11 @@ int usable_cores() {
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+int default_threads() {
+  const char* ranks = std::getenv("LOCAL_WORLD_SIZE");
+  return std::max(1, usable_cores() / std::max(1, ranks == nullptr ? 1 : std::atoi(ranks)));
 }
 
 }  // namespace nemo::cpu

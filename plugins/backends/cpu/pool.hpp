@@ -64,5 +64,7 @@ class Pool {
 
 // Cores that this process may run on (sched affinity).
 int usable_cores();
+// usable_cores, shared with the other ranks of this node (LOCAL_WORLD_SIZE).
+int default_threads();
 
 }  // namespace nemo::cpu

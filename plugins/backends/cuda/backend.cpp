@@ -51,6 +51,7 @@ nemo_backend::nemo_backend(int ordinal, nemo::cuda::Autotune autotune) {
 nemo_backend::~nemo_backend() {
   cudaSetDevice(device.ordinal);
   if (device.stream != nullptr) cudaStreamSynchronize(device.stream);
+  groups = {};
   device.attention.reset();
   gemm_.reset();
   staging.reset();
@@ -77,8 +78,9 @@ nemo::cuda::Prepared nemo_backend::prepare(const nemo_node& raw) {
   const nemo::cuda::Entry* entry = nemo::cuda::find_entry(op);
   if (entry == nullptr) throw Error(NEMO_CODE_UNSUPPORTED, "cuda backend: nemo/ops.def has no op " + op);
   const nemo::cuda::Node node(raw, entry->row, nemo::cuda::kDialect);
-  if (entry->prepare == nullptr) node.refuse("this backend has no kernel for it");
-  nemo::cuda::Prepared prepared = entry->prepare(node, device);
+  const bool collective = nemo::cuda::is_collective(op);
+  if (entry->prepare == nullptr && !collective) node.refuse("this backend has no kernel for it");
+  nemo::cuda::Prepared prepared = collective ? nemo::cuda::prepare_collective(op, node, groups) : entry->prepare(node, device);
   prepared.kernel->device = &device;
   prepared.kernel->always_accumulates = node.has_attribute("accumulate") && node.integer("accumulate") != 0;
   return prepared;

@@ -5,6 +5,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "collectives.hpp"
 #include "gemm.hpp"
 #include "staging.hpp"
 #include "table.hpp"
@@ -26,6 +27,7 @@ struct nemo_backend {
   cudaStream_t stream_of(nemo_stream* s) const { return s != nullptr ? reinterpret_cast<cudaStream_t>(s) : device.stream; }
 
   nemo::cuda::Device device;
+  nemo::cuda::Groups groups;
   std::string name;
   uint64_t memory_bytes = 0;
   std::unique_ptr<nemo::cuda::Staging> staging;

@@ -101,7 +101,7 @@ nemo_error* synchronize(nemo_backend* backend, nemo_stream* stream) {
 
 uint8_t supports(nemo_backend*, nemo_str op) {
   const nemo::cuda::Entry* entry = nemo::cuda::find_entry(to_view(op));
-  return entry != nullptr && entry->prepare != nullptr;
+  return entry != nullptr && (entry->prepare != nullptr || nemo::cuda::is_collective(to_view(op)));
 }
 
 nemo_error* prepare(nemo_backend* backend, const nemo_node* node, nemo_kernel** out, uint64_t* workspace) {
@@ -128,6 +128,7 @@ const void* get_extension(nemo_backend*, nemo_str id) {
   if (to_view(id) == NEMO_EXT_GRAPH_CAPTURE) return &nemo::cuda::graph_capture_api();
   if (to_view(id) == NEMO_EXT_TIMER) return &nemo::cuda::timer_api();
   if (to_view(id) == NEMO_EXT_MEMORY) return &nemo::cuda::memory_api();
+  if (to_view(id) == NEMO_EXT_COLLECTIVES) return &nemo::cuda::collectives_api();
   return nullptr;
 }
 

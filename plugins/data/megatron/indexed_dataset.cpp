@@ -7,24 +7,6 @@ namespace nemo::megatron {
 
 using sdk::Error;
 
-int64_t token_bytes(TokenType type) {
-  switch (type) {
-    case TokenType::kU8:
-    case TokenType::kI8:
-      return 1;
-    case TokenType::kI16:
-    case TokenType::kU16:
-      return 2;
-    case TokenType::kI32:
-    case TokenType::kF32:
-      return 4;
-    case TokenType::kI64:
-    case TokenType::kF64:
-      return 8;
-  }
-  return 0;
-}
-
 namespace {
 
 [[noreturn]] void data_loss(const std::string& file, const std::string& what) {

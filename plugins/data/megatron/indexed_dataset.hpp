@@ -1,23 +1,20 @@
 // plugins/data/megatron/indexed_dataset.hpp - Megatron's .bin/.idx pair, memory-mapped.
 //
-// .idx, little endian: "MMIDIDX\0\0", u64 version 1, u8 dtype, u64 sequences S, u64 document indices D, i32[S] lengths in tokens, i64[S]
-// byte offsets into the .bin, i64[D] document indices (0 first; then the sequence number at which each document ends), and for multimodal
-// data i8[S] modes. .bin: the tokens of all sequences.
+// The layout is described in nemo/cpp/indexed_file.hpp.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
+#include "nemo/cpp/indexed_file.hpp"
 #include "nemo/cpp/mapped_file.hpp"
 
 namespace nemo::megatron {
 
-enum class TokenType : uint8_t { kU8 = 1, kI8 = 2, kI16 = 3, kI32 = 4, kI64 = 5, kF64 = 6, kF32 = 7, kU16 = 8 };
-
-[[nodiscard]] int64_t token_bytes(TokenType type);
-
-inline constexpr char kIndexMagic[9] = {'M', 'M', 'I', 'D', 'I', 'D', 'X', 0, 0};
-inline constexpr int64_t kIndexHeaderBytes = 34;
+using sdk::kIndexHeaderBytes;
+using sdk::kIndexMagic;
+using sdk::token_bytes;
+using sdk::TokenType;
 
 // Immutable; any thread may read.
 class IndexedDataset {

@@ -8,11 +8,6 @@ void put(std::ofstream& out, T value) {
   out.write(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
-template <class T>
-void put_all(std::ofstream& out, const std::vector<T>& values) {
-  out.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(T)));
-}
-
 void put_token(std::ofstream& out, TokenType type, int64_t v) {
   switch (type) {
     case TokenType::kU8:
@@ -42,34 +37,24 @@ void close(std::ofstream& out, const std::string& file) {
 }  // namespace
 
 IndexedWriter::IndexedWriter(std::string prefix, TokenType type)
-    : prefix_(std::move(prefix)), type_(type), tokens_(prefix_ + ".bin", std::ios::binary) {}
+    : prefix_(std::move(prefix)), type_(type), tokens_(prefix_ + ".bin", std::ios::binary), index_(type) {}
 
 void IndexedWriter::add_sequence(std::span<const int64_t> tokens) {
   for (const int64_t v : tokens) put_token(tokens_, type_, v);
-  lengths_.push_back(static_cast<int32_t>(tokens.size()));
-  pointers_.push_back(bytes_);
-  bytes_ += static_cast<int64_t>(tokens.size()) * token_bytes(type_);
+  index_.add_sequence(static_cast<int64_t>(tokens.size()));
 }
 
 void IndexedWriter::add_sequence(std::span<const int64_t> tokens, int8_t mode) {
   add_sequence(tokens);
-  modes_.push_back(mode);
+  index_.add_mode(mode);
 }
 
-void IndexedWriter::end_document() { documents_.push_back(static_cast<int64_t>(lengths_.size())); }
+void IndexedWriter::end_document() { index_.end_document(); }
 
 void IndexedWriter::finish() {
   close(tokens_, prefix_ + ".bin");
   std::ofstream index(prefix_ + ".idx", std::ios::binary);
-  index.write(kIndexMagic, sizeof kIndexMagic);
-  put(index, uint64_t{1});
-  put(index, static_cast<uint8_t>(type_));
-  put(index, static_cast<uint64_t>(lengths_.size()));
-  put(index, static_cast<uint64_t>(documents_.size()));
-  put_all(index, lengths_);
-  put_all(index, pointers_);
-  put_all(index, documents_);
-  put_all(index, modes_);
+  index_.write(index);
   close(index, prefix_ + ".idx");
 }
 

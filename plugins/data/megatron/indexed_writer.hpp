@@ -24,11 +24,7 @@ class IndexedWriter {
   std::string prefix_;
   TokenType type_;
   std::ofstream tokens_;
-  int64_t bytes_ = 0;
-  std::vector<int32_t> lengths_;
-  std::vector<int64_t> pointers_;
-  std::vector<int64_t> documents_ = {0};
-  std::vector<int8_t> modes_;
+  sdk::IndexBuilder index_;
 };
 
 }  // namespace nemo::megatron

@@ -2,7 +2,7 @@
 // Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"; Brown et al. 2020, "Language Models are Few-Shot Learners".
 #include <cmath>
 
-#include "nemo/cpp/model.hpp"
+#include "nemo/cpp/hf.hpp"
 #include "nemo/cpp/plugin.hpp"
 
 using namespace nemo::sdk;
@@ -29,6 +29,7 @@ const Schema schema{{
            "activation of the MLP")
         .changes_checkpoint(),
     number("layernorm_epsilon", "1e-5", "added to the variance in LayerNorm").min(0).changes_checkpoint(),
+    boolean("layernorm_zero_centered_gamma", "false", "norm weights are stored minus 1").changes_checkpoint(),
     number("init_method_std", "0.02", "deviation of initial weights; output projections use it / sqrt(2 * num_layers)").min(0),
     number("hidden_dropout", "0", "dropout on each branch before it joins the residual stream").min(0).max(0.99),
     number("embedding_dropout", "0", "dropout on the sum of the embeddings").min(0).max(0.99),
@@ -46,6 +47,7 @@ class Gpt {
         vocab(vocabulary_rows(g, c)),
         tied(c.boolean("share_embeddings_and_output_weights")),
         biased(c.boolean("add_bias_linear")),
+        zero_centered(c.boolean("layernorm_zero_centered_gamma")),
         activation(c.string("activation")),
         epsilon(c.number("layernorm_epsilon")),
         hidden_dropout(c.number("hidden_dropout")),
@@ -100,8 +102,9 @@ class Gpt {
   }
 
   Value norm(const std::string& name, Value x) {
-    const Value weight = g.vector(name + ".weight", {embed()}, Init::constant(1));
-    return g.layer_norm({x, weight, g.vector(name + ".bias", {embed()}, Init::constant(0))}, {{"eps", epsilon}});
+    const Value weight = g.vector(name + ".weight", {embed()}, Init::constant(zero_centered ? 0 : 1));
+    return g.layer_norm({x, weight, g.vector(name + ".bias", {embed()}, Init::constant(0))},
+                        {{"eps", epsilon}, {"zero_centered", zero_centered}});
   }
 
   Value bias(const std::string& name, std::initializer_list<Dim> dims) { return biased ? g.vector(name, dims, Init::constant(0)) : kNone; }
@@ -114,7 +117,7 @@ class Gpt {
 
   Graph& g;
   int64_t layers, hidden, ffn, heads, positions, vocab;
-  bool tied, biased;
+  bool tied, biased, zero_centered;
   std::string activation;
   double epsilon, hidden_dropout, embedding_dropout;
   Init in, out;
@@ -122,7 +125,108 @@ class Gpt {
 };
 
 void build(Graph& g, const Config& c) { Gpt(g, c).build(); }
-constexpr nemo_model_api api = model_api<build>();
+
+void hf_config(HfConfig& c) {
+  Json& j = c.json();
+  c.set_kind("GPT2LMHeadModel", "gpt2");
+  c.integer("num_layers", "n_layer");
+  c.integer("hidden_size", "n_embd");
+  c.integer("num_attention_heads", "n_head");
+  c.integer("vocab_size", "vocab_size");
+  c.number("layernorm_epsilon", "layer_norm_epsilon", 1e-5);
+  c.number("init_method_std", "initializer_range", 0.02);
+  c.boolean("share_embeddings_and_output_weights", "tie_word_embeddings", true);
+  c.word("activation", "activation_function",
+         {{"gelu_new", "gelu_tanh"},
+          {"gelu_pytorch_tanh", "gelu_tanh"},
+          {"gelu_fast", "gelu_tanh"},
+          {"gelu", "gelu_erf"},
+          {"quick_gelu", "quick_gelu"},
+          {"relu", "relu"},
+          {"relu2", "relu2"},
+          {"silu", "silu"},
+          {"swish", "silu"}},
+         "gelu_new");
+  c.number("hidden_dropout", "resid_pdrop", 0.1);
+  c.number("embedding_dropout", "embd_pdrop", 0.1);
+  c.expect("scale_attn_weights", true);
+  c.expect("scale_attn_by_inverse_layer_idx", false);
+  c.expect("add_cross_attention", false);
+  (void)j.has("attn_pdrop"), (void)j.has("reorder_and_upcast_attn");  // not applied; the same in exact arithmetic
+  if (c.importing()) {
+    if (j.has("n_inner")) c.integer("ffn_hidden_size", "n_inner");
+    return c.integer("max_position_embeddings", "n_positions", 1024);
+  }
+  if (!c.boolean_of("add_bias_linear") || c.boolean_of("layernorm_zero_centered_gamma"))
+    throw Error(NEMO_CODE_UNSUPPORTED, "a GPT-2 config.json cannot say add_bias_linear = false or layernorm_zero_centered_gamma = true")
+        .with("path", "add_bias_linear");
+  const int64_t ffn = c.integer_of("ffn_hidden_size"), positions = c.integer_of("max_position_embeddings");
+  if (ffn != 0 && (j.has("n_inner") || ffn != 4 * c.integer_of("hidden_size"))) j.set("n_inner", ffn);
+  if (positions == 0)
+    throw Error(NEMO_CODE_UNSUPPORTED, "the recipe leaves max_position_embeddings 0, so the rows of the position table are not known")
+        .with("path", "max_position_embeddings");
+  j.set("n_positions", positions);
+}
+
+// Checkpoints have linear weights as [in, out].
+void hf_map(HfMap& m, const Config& c) {
+  const int64_t hidden = c.integer("hidden_size"), vocab = c.integer("vocab_size");
+  const int64_t ffn = c.integer("ffn_hidden_size") == 0 ? 4 * hidden : c.integer("ffn_hidden_size");
+  const std::string theirs = "transformer.h.*.", ours = "layers.*.";
+  m.spelling("transformer.", "");
+  m.tensor("transformer.wte.weight", {vocab, hidden}).padded(vocab).to("embedding.word.weight");
+  m.tensor("transformer.wpe.weight").to("embedding.position.weight");
+  m.tensor("lm_head.weight", {vocab, hidden}).padded(vocab).to("output.weight");
+  m.alias("lm_head.weight", "transformer.wte.weight");
+  const char* parts[] = {"q", "k", "v"};
+  for (int64_t i = 0; i < 3; ++i) {
+    const std::string part = ours + "attention." + parts[i];
+    m.tensor(theirs + "attn.c_attn.weight", {hidden, 3 * hidden}).transpose().rows(i * hidden, hidden).to(part + ".weight");
+    m.tensor(theirs + "attn.c_attn.bias", {3 * hidden}).rows(i * hidden, hidden).to(part + ".bias");
+  }
+  m.tensor(theirs + "attn.c_proj.weight", {hidden, hidden}).transpose().to(ours + "attention.o.weight");
+  m.tensor(theirs + "mlp.c_fc.weight", {hidden, ffn}).transpose().to(ours + "mlp.up.weight");
+  m.tensor(theirs + "mlp.c_proj.weight", {ffn, hidden}).transpose().to(ours + "mlp.down.weight");
+  for (const char* bias : {"attn.c_proj", "mlp.c_fc", "mlp.c_proj"}) {
+    const std::string name = bias;
+    m.tensor(theirs + name + ".bias")
+        .to(ours +
+            (name == "attn.c_proj" ? "attention.o"
+             : name == "mlp.c_fc"  ? "mlp.up"
+                                   : "mlp.down") +
+            ".bias");
+  }
+  for (const char* part : {".weight", ".bias"}) {
+    m.tensor(theirs + "ln_1" + part).to(ours + "input_norm" + part);
+    m.tensor(theirs + "ln_2" + part).to(ours + "post_attention_norm" + part);
+    m.tensor(std::string("transformer.ln_f") + part).to(std::string("final_norm") + part);
+  }
+  m.ignore("transformer.h.*.attn.bias");  // masks that old checkpoints carry
+  m.ignore("transformer.h.*.attn.masked_bias");
+}
+
+#define GPT(layers, hidden, ffn, heads, positions)                                                                 \
+  "num_layers = " #layers "\nhidden_size = " #hidden "\nffn_hidden_size = " #ffn "\nnum_attention_heads = " #heads \
+  "\n"                                                                                                             \
+  "max_position_embeddings = " #positions "\n"
+#define GPT2 "vocab_size = 50257\n"
+#define GPT3 "vocab_size = 50257\nmake_vocab_size_divisible_by = 128\nhidden_dropout = 0.1\nembedding_dropout = 0.1\n"
+constexpr nemo_variant variants[] = {
+    variant("gpt2_124m", "GPT-2 small", GPT(12, 768, 3072, 12, 1024) GPT2),
+    variant("gpt2_355m", "GPT-2 medium", GPT(24, 1024, 4096, 16, 1024) GPT2),
+    variant("gpt2_774m", "GPT-2 large", GPT(36, 1280, 5120, 20, 1024) GPT2),
+    variant("gpt2_1558m", "GPT-2 XL", GPT(48, 1600, 6400, 25, 1024) GPT2),
+    variant("gpt3_126m", "GPT-3 126M", GPT(12, 768, 3072, 12, 2048) GPT3),
+    variant("gpt3_5b", "GPT-3 5B", GPT(24, 4096, 16384, 32, 2048) GPT3),
+    variant("gpt3_7b", "GPT-3 7B", GPT(32, 4096, 10880, 32, 2048) GPT3),
+    variant("gpt3_20b", "GPT-3 20B", GPT(44, 6144, 24576, 48, 2048) GPT3),
+    variant("gpt3_40b", "GPT-3 40B", GPT(48, 8192, 32768, 64, 2048) GPT3),
+    variant(
+        "gpt3_175b", "GPT-3 175B",
+        GPT(96, 12288, 49152, 96, 2048) "vocab_size = 50257\nmake_vocab_size_divisible_by = 128\nlayernorm_zero_centered_gamma = true\n"),
+};
+constexpr nemo_hf_architecture kinds[] = {hf_kind("GPT2LMHeadModel", "gpt2")};
+constexpr nemo_model_api api = hf_model_api<build, hf_config, hf_map>(kinds, variants);
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 #include "nemo/config.h"
 #include "nemo/data.h"
 #include "nemo/graph.h"
+#include "nemo/hf.h"
 #include "nemo/host.h"
 #include "nemo/logger.h"
 #include "nemo/model.h"

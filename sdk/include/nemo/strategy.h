@@ -18,6 +18,23 @@ typedef struct nemo_topology {
   int64_t devices_per_node;
 } nemo_topology;
 
+/* How the model's blocks are cut into stages of a pipeline (Huang et al. 2019; Narayanan et al. 2021). With p ranks along `mesh_axis` and v
+ * virtual stages there are p * v stages; rank r holds stages r, r + p, r + 2p ... What is in front of the first block (token table) goes
+ * with the first stage, what is behind the last one (final norm, output layer, loss) with the last. */
+typedef struct nemo_pipeline {
+  uint32_t struct_size;
+  uint32_t flags;
+  nemo_str mesh_axis;      /* "pp" */
+  int64_t virtual_stages;  /* v >= 1 */
+  nemo_str schedule;       /* "gpipe", "1f1b", "interleaved", "zb-h1"; empty: "1f1b", or "interleaved" where v > 1 */
+  int64_t first_layers;    /* blocks of the first stage; 0: as the others */
+  int64_t last_layers;     /* blocks of the last stage; 0: as the others */
+  int32_t count_embedding; /* 1: what is in front of the first block counts as one block when blocks are dealt out evenly */
+  int32_t count_loss;      /* 1: so does what is behind the last one */
+  const int64_t* layers;   /* blocks of every stage in model order, p * v of them; NULL: dealt out as the fields above say */
+  uint64_t n_layers;
+} nemo_pipeline;
+
 /* Builder of the plan. [host-thread], during plan() only. Strings borrowed(call). */
 typedef struct nemo_plan_api {
   uint32_t struct_size;
@@ -32,6 +49,15 @@ typedef struct nemo_plan_api {
   nemo_error* (*shard_parameters)(nemo_plan*, nemo_str mesh_axis);
   /* Optimizer state is split over the mesh axis; parameters and gradients are whole (ZeRO-1). */
   nemo_error* (*shard_optimizer)(nemo_plan*, nemo_str mesh_axis);
+  /* The model is cut into stages along a mesh axis. Not called: every rank holds all blocks. */
+  nemo_error* (*pipeline)(nemo_plan*, const nemo_pipeline* pipeline);
+  /* Gradients and optimizer state are split over the mesh axis, parameters are whole (ZeRO-2). In this and the two above several axes may be
+   * named, joined by ',' in the order of the mesh: "dp,cp". At most one of the three is called. */
+  nemo_error* (*shard_gradients)(nemo_plan*, nemo_str mesh_axis);
+  /* Collectives over gradients and parameters move whole blocks, at least this many elements at a time. Not called: the host's choice. */
+  nemo_error* (*bucket)(nemo_plan*, int64_t elements);
+  /* After shard_parameters: parameters gathered in the forward pass stay until the backward pass has used them; more memory, fewer gathers. */
+  nemo_error* (*keep_gathered)(nemo_plan*);
 } nemo_plan_api;
 
 typedef struct nemo_strategy_api {

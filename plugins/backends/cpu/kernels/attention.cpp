@@ -53,6 +53,13 @@ void softmax_step(C* score, int64_t n, C& top, C& sum, C* out, int64_t e) {
   sum += added;
 }
 
+// One more score whose value is 0.
+template <class C>
+void sink_step(C sink, C& top, C& sum, C* out, int64_t e) {
+  C score = sink;
+  softmax_step(&score, 1, top, sum, out, e);
+}
+
 template <class T>
 struct Forward {
   using C = compute_t<T>;
@@ -62,14 +69,15 @@ struct Forward {
 
   void tile(const Blas& blas, const Launch& l, int64_t b, int64_t head, int64_t i0, C* scratch) const {
     const int64_t m = std::min(kQueryTile, p.s - i0), group = head / (p.h / p.g);
-    const int32_t* segments = p.segments ? l.in<int32_t>(3) + b * p.t : nullptr;
+    const Extras<C> extras(p, l, 3, b, head);
+    const int32_t* segments = extras.segments;
     C *scores = scratch + layout.scores, *out = scratch + layout.out, *top = scratch + layout.top, *sum = scratch + layout.sum;
     std::fill(out, out + m * p.e, C(0));
     std::fill(top, top + m, -std::numeric_limits<C>::infinity());
     std::fill(sum, sum + m, C(0));
     int64_t ldq = 0;
     const C* qt = as_compute(l.in<T>(0) + q.at(b, i0, head), q.position, m, p.d, scratch + layout.q, ldq);
-    const int64_t last = p.last_key(i0 + m - 1);
+    const int64_t last = std::min(p.last_key(i0 + m - 1), extras.keys);
     for (int64_t j0 = p.first_key(i0) / kKeyTile * kKeyTile; j0 < last; j0 += kKeyTile) {
       const int64_t n = std::min(kKeyTile, last - j0);
       if (segments != nullptr && segments_apart(segments, i0, i0 + m, j0, j0 + n)) continue;
@@ -79,13 +87,14 @@ struct Forward {
       blas.gemm(kNoTrans, kTrans, static_cast<int>(m), static_cast<int>(n), static_cast<int>(p.d), static_cast<C>(p.scale), qt,
                 static_cast<int>(ldq), kt, static_cast<int>(ldk), C(0), scores, static_cast<int>(n));
       for (int64_t i = 0; i < m; ++i) {
-        cap_and_mask<C>(p, segments, i0 + i, j0, n, scores + i * n, nullptr);
+        cap_and_mask<C>(p, extras, i0 + i, j0, n, scores + i * n, nullptr);
         softmax_step(scores + i * n, n, top[i], sum[i], out + i * p.e, p.e);
       }
       blas.gemm(kNoTrans, kNoTrans, static_cast<int>(m), static_cast<int>(p.e), static_cast<int>(n), C(1), scores, static_cast<int>(n), vt,
                 static_cast<int>(ldv), C(1), out, static_cast<int>(p.e));
     }
     for (int64_t i = 0; i < m; ++i) {
+      if (extras.sink != nullptr) sink_step(*extras.sink, top[i], sum[i], out + i * p.e, p.e);
       const C factor = sum[i] > C(0) ? C(1) / sum[i] : C(0);
       T* to = l.out<T>(0) + o.at(b, i0 + i, head);
 #pragma omp simd
@@ -98,10 +107,7 @@ struct Forward {
 }  // namespace
 
 NEMO_CPU_KERNEL(attention) {
-  AttentionSpec p(node);
-  p.segments = node.in(3).present();
-  if (p.segments && p.s != p.t) node.refuse("segments need as many queries as keys");
-  node.need_contiguous(node.in(3));
+  const AttentionSpec p(node, 3);
   node.need_contiguous(node.out(1));
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);

@@ -1,5 +1,7 @@
 // attention backward: probabilities are computed again per tile from lse. 10 s t d flops per head (half where causal). A task is one kv
 // head: its dk and dv gather over the query heads and tiles in a fixed order.
+// A sink has value 0, so that its dS is -e^(sink - lse) rowsum(dO O). A bias is shared by the batch: then a task is a kv head of all batch
+// entries.
 //   P = e^(S - lse), dV += P^T dO, dP = dO V^T, dS = P (dP - rowsum(dO O)) (times the softcap's slope), dQ += scale dS K, dK += scale dS^T
 //   Q
 #include "kernels/arch.hpp"
@@ -40,6 +42,11 @@ struct Backward {
   AttentionSpec p;
   Heads dout, q, k, v, o, dq, dk, dv;
   Scratch layout;
+  bool has_dsinks, has_dbias;
+
+  // Per batch entry and head, at the workspace's begin.
+  C* dsinks(const Launch& l) const { return l.workspace<C>(); }
+  uint64_t dsinks_bytes() const { return align_up(static_cast<uint64_t>(has_dsinks ? (p.b + 1) * p.h : 0) * sizeof(C)); }
 
   // Where a kv head's gradient gathers.
   struct Target {
@@ -70,8 +77,8 @@ struct Backward {
   }
 
   // P and dS of one row; scores become P, dp becomes dS.
-  void row(const int32_t* segments, int64_t i, int64_t j0, int64_t n, C lse, C dot, C* scores, C* slope, C* dp) const {
-    cap_and_mask<C>(p, segments, i, j0, n, scores, slope);
+  void row(const Extras<C>& extras, int64_t i, int64_t j0, int64_t n, C lse, C dot, C* scores, C* slope, C* dp, C* dbias) const {
+    cap_and_mask<C>(p, extras, i, j0, n, scores, slope);
     if (lse == -std::numeric_limits<C>::infinity()) {  // a query that sees nothing
       std::fill(scores, scores + n, C(0));
       std::fill(dp, dp + n, C(0));
@@ -82,6 +89,10 @@ struct Backward {
       scores[j] = exp_(scores[j] - lse);
       dp[j] = scores[j] * (dp[j] - dot);
     }
+    if (dbias != nullptr) {
+#pragma omp simd
+      for (int64_t j = 0; j < n; ++j) dbias[j] += dp[j];
+    }
     if (slope == nullptr) return;
 #pragma omp simd
     for (int64_t j = 0; j < n; ++j) dp[j] *= slope[j];
@@ -90,7 +101,9 @@ struct Backward {
   void query_tile(const Blas& blas, const Launch& l, int64_t b, int64_t head, int64_t group, int64_t i0, C* scratch, Target to_k,
                   Target to_v) const {
     const int m = static_cast<int>(std::min(kQueryTile, p.s - i0)), d = static_cast<int>(p.d), e = static_cast<int>(p.e);
-    const int32_t* segments = p.segments ? l.in<int32_t>(6) + b * p.t : nullptr;
+    const Extras<C> extras(p, l, 6, b, head);
+    const int32_t* segments = extras.segments;
+    C* dbias = has_dbias ? l.out<C>(4) + (head * p.s + i0) * p.t : nullptr;
     const C* lse = l.in<C>(5) + (b * p.h + head) * p.s + i0;
     C *scores = scratch + layout.scores, *dp = scratch + layout.dp, *dots = scratch + layout.dots;
     C* slope = p.softcap > 0 ? scratch + layout.slope : nullptr;
@@ -101,6 +114,7 @@ struct Backward {
 #pragma omp simd reduction(+ : dot)
       for (int64_t c = 0; c < p.e; ++c) dot += widen(x[c]) * widen(y[c]);
       dots[i] = dot;
+      if (has_dsinks) dsinks(l)[b * p.h + head] -= exp_(*extras.sink - lse[i]) * dot;
     }
     int64_t ldq = 0, ldo = 0;
     const C* qt = as_compute(l.in<T>(1) + q.at(b, i0, head), q.position, m, p.d, scratch + layout.q, ldq);
@@ -109,7 +123,7 @@ struct Backward {
     if constexpr (!kConverts) to_q = {l.out<T>(0) + dq.at(b, i0, head), dq.position};
     for (int64_t i = 0; i < m; ++i) std::fill(to_q.data + i * to_q.ld, to_q.data + i * to_q.ld + p.d, C(0));
     const C scale = static_cast<C>(p.scale);
-    const int64_t last = p.last_key(i0 + m - 1);
+    const int64_t last = std::min(p.last_key(i0 + m - 1), extras.keys);
     for (int64_t j0 = p.first_key(i0) / kKeyTile * kKeyTile; j0 < last; j0 += kKeyTile) {
       const int n = static_cast<int>(std::min(kKeyTile, last - j0));
       if (segments != nullptr && segments_apart(segments, i0, i0 + m, j0, j0 + n)) continue;
@@ -120,7 +134,8 @@ struct Backward {
       blas.gemm(kNoTrans, kTrans, m, n, d, scale, qt, lq, kt, lk, C(0), scores, n);
       blas.gemm(kNoTrans, kTrans, m, n, e, C(1), ot, lo, vt, lv, C(0), dp, n);
       for (int64_t i = 0; i < m; ++i)
-        row(segments, i0 + i, j0, n, lse[i], dots[i], scores + i * n, slope != nullptr ? slope + i * n : nullptr, dp + i * n);
+        row(extras, i0 + i, j0, n, lse[i], dots[i], scores + i * n, slope != nullptr ? slope + i * n : nullptr, dp + i * n,
+            dbias != nullptr ? dbias + i * p.t + j0 : nullptr);
       blas.gemm(kTrans, kNoTrans, n, e, m, C(1), scores, n, ot, lo, C(1), to_v.data + j0 * to_v.ld, static_cast<int>(to_v.ld));
       blas.gemm(kTrans, kNoTrans, n, d, m, scale, dp, n, qt, lq, C(1), to_k.data + j0 * to_k.ld, static_cast<int>(to_k.ld));
       blas.gemm(kNoTrans, kNoTrans, m, d, n, scale, dp, n, kt, lk, C(1), to_q.data, static_cast<int>(to_q.ld));
@@ -133,11 +148,13 @@ struct Backward {
 }  // namespace
 
 NEMO_CPU_KERNEL(attention_grad) {
-  AttentionSpec p(node);
-  p.segments = node.in(6).present();
-  if (p.segments && p.s != p.t) node.refuse("segments need as many queries as keys");
+  const AttentionSpec p(node, 6);
   node.need_contiguous(node.in(5));
-  node.need_contiguous(node.in(6));
+  node.need_contiguous(node.out(3));
+  node.need_contiguous(node.out(4));
+  const bool has_dsinks = node.out(3).present(), has_dbias = node.out(4).present();
+  if ((has_dsinks && !p.sinks) || (has_dbias && !p.bias)) node.refuse("a gradient of what is not there");
+  const nemo_dtype sink_type = node.out(3).dtype;
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     using C = compute_t<T>;
@@ -150,15 +167,26 @@ NEMO_CPU_KERNEL(attention_grad) {
                                Heads(node.out(0)),
                                Heads(node.out(1)),
                                Heads(node.out(2)),
-                               Scratch(p, !std::is_same_v<T, C>)};
+                               Scratch(p, !std::is_same_v<T, C>),
+                               has_dsinks,
+                               has_dbias};
     Device held = device;
     return make_kernel(
         [=](const Launch& l) {
-          held.pool.each(p.b * p.g, [&](int64_t task, int part) {
-            backward.kv_head(held.blas, l, task / p.g, task % p.g, l.workspace<C>() + part * backward.layout.total);
+          C *sinks = backward.dsinks(l), *total = sinks + p.b * p.h;
+          if (has_dsinks) std::fill(sinks, total, C(0));
+          if (has_dbias) std::fill(l.out<C>(4), l.out<C>(4) + p.h * p.s * p.t, C(0));
+          const int64_t together = has_dbias ? p.b : 1;  // batch entries of a task
+          held.pool.each(p.b / together * p.g, [&](int64_t task, int part) {
+            for (int64_t b = task / p.g; b < task / p.g + together; ++b)
+              backward.kv_head(held.blas, l, b, task % p.g, l.workspace<C>(backward.dsinks_bytes()) + part * backward.layout.total);
           });
+          if (!has_dsinks) return;
+          std::fill(total, total + p.h, C(0));
+          for (int64_t i = 0; i < p.b * p.h; ++i) total[i % p.h] += sinks[i];
+          store(total, p.h, sink_type, l.out(3), 0, l.write());
         },
-        align_up(static_cast<uint64_t>(backward.layout.total * device.pool.threads()) * sizeof(C)));
+        backward.dsinks_bytes() + align_up(static_cast<uint64_t>(backward.layout.total * device.pool.threads()) * sizeof(C)));
   });
 }
 

@@ -72,6 +72,15 @@ NEMO_CPU_KERNEL(cast) {
   });
 }
 
+NEMO_CPU_KERNEL(zeros) {
+  node.need_contiguous(node.out(0));
+  const int64_t bytes = node.out(0).size() * size_of(node.out(0).dtype);
+  return make_kernel([bytes, &pool = device.pool](const Launch& l) {
+    pool.split(bytes, 1 << 18,
+               [&](int64_t begin, int64_t end, int) { std::memset(l.out<char>(0) + begin, 0, static_cast<size_t>(end - begin)); });
+  });
+}
+
 NEMO_CPU_KERNEL(accumulate_grad) {
   const Aligned a = node.align({&node.in(0), &node.out(0)});
   const nemo_dtype grad = node.out(0).dtype;

@@ -1,4 +1,4 @@
-// activation, glu, add, mul, scale, dropout and gradients: one read of each input, one write of each output; bound by memory (f32: the
+// activation, glu, add, mul, scale and gradients: one read of each input, one write of each output; bound by memory (f32: the
 // transcendental functions stay below it). Outputs may be the memory of an input with the same layout.
 #include "kernels/arch.hpp"
 
@@ -83,31 +83,6 @@ Prepared binary(const Node& node, Device& device, F f) {
   return with_type(node.compute(), [&](auto tag) { return map<decltype(tag), 2>(node, device, 1, Binary<decltype(tag), F>{f}); });
 }
 
-constexpr int64_t kPhiloxGroups = 64;  // counters that run side by side
-
-// Philox4x32-10 (Salmon et al. 2011): 10 rounds over 128-bit counters {group low, group high, step low, step high} with a 64-bit key.
-// word[w][g] is word w of counter first + g.
-inline void philox(uint32_t k0, uint32_t k1, uint64_t first, uint64_t step, uint32_t (&word)[4][kPhiloxGroups]) {
-#pragma omp simd
-  for (int64_t g = 0; g < kPhiloxGroups; ++g) {
-    const uint64_t group = first + static_cast<uint64_t>(g);
-    word[0][g] = static_cast<uint32_t>(group);
-    word[1][g] = static_cast<uint32_t>(group >> 32);
-    word[2][g] = static_cast<uint32_t>(step);
-    word[3][g] = static_cast<uint32_t>(step >> 32);
-  }
-  for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
-#pragma omp simd
-    for (int64_t g = 0; g < kPhiloxGroups; ++g) {
-      const uint64_t a = uint64_t{0xD2511F53u} * word[0][g], b = uint64_t{0xCD9E8D57u} * word[2][g];
-      word[0][g] = static_cast<uint32_t>(b >> 32) ^ word[1][g] ^ k0;
-      word[2][g] = static_cast<uint32_t>(a >> 32) ^ word[3][g] ^ k1;
-      word[1][g] = static_cast<uint32_t>(b);
-      word[3][g] = static_cast<uint32_t>(a);
-    }
-  }
-}
-
 }  // namespace
 
 NEMO_CPU_KERNEL(activation) {
@@ -135,49 +110,6 @@ NEMO_CPU_KERNEL(mul) {
 NEMO_CPU_KERNEL(scale) {
   const double alpha = node.number("alpha");
   return unary(node, device, [alpha](auto x) { return x * static_cast<decltype(x)>(alpha); });
-}
-
-// Element i (row-major) is dropped where word i % 4 of Philox4x32-10 is below p 2^32. key = {low32(rng[0]) ^ high32(key), high32(rng[0]) ^
-// low32(key)}, counter = {low32(i / 4), high32(i / 4), low32(rng[1]), high32(rng[1])}.
-NEMO_CPU_KERNEL(dropout) {
-  if (node.size('r') != 2) node.refuse("rng must be [2]: seed and counter");
-  node.need_contiguous(node.in(0));
-  node.need_contiguous(node.out(0));
-  const double p = node.number("p");
-  if (!(p >= 0 && p <= 1)) node.refuse("p must be within [0, 1]");
-  const uint64_t key = static_cast<uint64_t>(node.integer("key"));
-  const uint32_t threshold = static_cast<uint32_t>(std::min(p * 4294967296.0, 4294967295.0));  // at p = 1 nothing is kept: `keep` is 0
-  const int64_t n = node.in(0).size();
-  return with_type(node.compute(), [&](auto tag) {
-    using T = decltype(tag);
-    using C = compute_t<T>;
-    const C keep = p < 1 ? static_cast<C>(1 / (1 - p)) : C(0);
-    return make_kernel([=, &pool = device.pool](const Launch& l) {
-      const int64_t* rng = l.in<int64_t>(1);
-      const uint64_t seed = static_cast<uint64_t>(rng[0]), step = static_cast<uint64_t>(rng[1]);
-      const uint32_t k0 = static_cast<uint32_t>(seed ^ (key >> 32)), k1 = static_cast<uint32_t>((seed >> 32) ^ key);
-      constexpr int64_t kSpan = 4 * kPhiloxGroups;
-      pool.split((n + kSpan - 1) / kSpan, kGrain / kSpan / 4, [&](int64_t begin, int64_t end, int) {
-        uint32_t word[4][kPhiloxGroups];
-        C factor[kSpan];
-        for (int64_t span = begin; span < end; ++span) {
-          philox(k0, k1, static_cast<uint64_t>(span * kPhiloxGroups), step, word);
-#pragma omp simd
-          for (int64_t g = 0; g < kPhiloxGroups; ++g) {
-            factor[4 * g] = word[0][g] < threshold ? C(0) : keep;
-            factor[4 * g + 1] = word[1][g] < threshold ? C(0) : keep;
-            factor[4 * g + 2] = word[2][g] < threshold ? C(0) : keep;
-            factor[4 * g + 3] = word[3][g] < threshold ? C(0) : keep;
-          }
-          const int64_t first = span * kSpan, count = std::min(kSpan, n - first);
-          const T* x = l.in<T>(0) + first;
-          T* y = l.out<T>(0) + first;
-#pragma omp simd
-          for (int64_t i = 0; i < count; ++i) y[i] = narrow<T>(factor[i] == C(0) ? C(0) : static_cast<C>(widen(x[i])) * factor[i]);
-        }
-      });
-    });
-  });
 }
 
 }  // namespace nemo::cpu::NEMO_CPU_NS

@@ -118,6 +118,12 @@ uint64_t product_workspace(const Product& p, const Device& device) {
   return align_up(static_cast<uint64_t>(elements * device.pool.threads() * size_of(arithmetic(p))));
 }
 
+uint64_t largest_workspace(const Product& p, const Device& device) {
+  if (is_direct(p)) return 0;
+  const int64_t m = std::min(p.m, kTileM), n = std::min(p.n, kTileN), k = std::min(p.k, kTileK);
+  return align_up(static_cast<uint64_t>((m * k + k * n + m * n) * device.pool.threads() * size_of(arithmetic(p))));
+}
+
 void multiply(const Device& device, const Product& p, const void* a, const void* b, void* c, Write write, const void* bias, void* workspace,
               float alpha, nemo_dtype bias_dtype) {
   if (p.m == 0 || p.n == 0) return;

@@ -15,6 +15,8 @@ struct Product {
 };
 
 uint64_t product_workspace(const Product& p, const Device& device);
+// Enough for every product whose m, n and k are not larger than those of p.
+uint64_t largest_workspace(const Product& p, const Device& device);
 // C = alpha op(A) op(B) + bias. bias: n values of `bias_dtype` (B's where 0), or nullptr. Same bits for the same shapes and number of
 // threads.
 void multiply(const Device& device, const Product& p, const void* a, const void* b, void* c, Write write, const void* bias, void* workspace,

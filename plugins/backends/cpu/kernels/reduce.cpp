@@ -142,7 +142,7 @@ NEMO_CPU_KERNEL(add_scalar) {
 }
 
 NEMO_CPU_KERNEL(clip_coefficient) {
-  if (node.in(0).size() != 3 || node.in(1).size() != 8) node.refuse("totals must be f64[3] and wish f64[8]");
+  if (node.in(0).size() < 3 || node.in(1).size() != 8) node.refuse("totals must be f64[3] or more, and wish f64[8]");
   const double max_norm = node.number("max_norm");
   return make_kernel([max_norm](const Launch& l) {
     constexpr int kScale = 6, kSkip = 7;

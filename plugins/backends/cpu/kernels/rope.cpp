@@ -34,7 +34,8 @@ NEMO_CPU_KERNEL(rope) {
   const auto given = node.numbers("inv_freq");
   const std::vector<double> inv_freq(given.begin(), given.end());
   const int64_t pairs = static_cast<int64_t>(inv_freq.size()), d = node.size('d'), s = node.size('s'), h = node.size('h');
-  if (2 * pairs > d) node.refuse("2 * len(inv_freq) is larger than the head dimension");
+  const int64_t first = node.integer("offset");
+  if (first < 0 || first + 2 * pairs > d) node.refuse("offset + 2 * len(inv_freq) is larger than the head dimension");
   const double scale = node.number("scale"), sign = node.integer("inverse") != 0 ? -1 : 1;
   const bool interleaved = node.integer("interleaved") != 0;
   const Tensor &x = node.in(0), &positions = node.in(1), &y = node.out(0);
@@ -62,10 +63,12 @@ NEMO_CPU_KERNEL(rope) {
                 const T* from = l.in<T>(0) + b * x.strides[0] + t * x.strides[1] + head * x.strides[2];
                 T* to = l.out<T>(0) + b * y.strides[0] + t * y.strides[1] + head * y.strides[2];
                 if (interleaved)
-                  turn_interleaved(from, cosine, sine, pairs, to);
+                  turn_interleaved(from + first, cosine, sine, pairs, to + first);
                 else
-                  turn_halves(from, cosine, sine, pairs, to);
-                if (from != to) std::copy(from + 2 * pairs, from + d, to + 2 * pairs);
+                  turn_halves(from + first, cosine, sine, pairs, to + first);
+                if (from == to) continue;
+                std::copy(from, from + first, to);
+                std::copy(from + first + 2 * pairs, from + d, to + first + 2 * pairs);
               }
             }
           });

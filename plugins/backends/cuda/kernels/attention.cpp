@@ -97,8 +97,13 @@ Heads heads(const Tensor& t) {
 }
 
 // Zeroed first: plans are found by the bytes of the problem.
+// first: place of the segments among the inputs.
 template <class Problem>
-Problem problem(const Node& node, const Tensor& segments) {
+Problem problem(const Node& node, size_t first) {
+  const Tensor& segments = node.in(first);
+  if (node.in(first + 1).present()) node.refuse("attention with sinks has no kernel on this backend yet");
+  if (node.in(first + 2).present()) node.refuse("attention with a bias has no kernel on this backend yet");
+  if (node.in(first + 3).present()) node.refuse("attention with key lengths has no kernel on this backend yet");
   Problem p;
   std::memset(static_cast<void*>(&p), 0, sizeof p);
   AttentionSpec& s = p.spec;
@@ -169,7 +174,7 @@ class BackwardKernel final : public nemo_kernel {
 }  // namespace
 
 NEMO_CUDA_KERNEL(attention) {
-  auto p = problem<AttentionForward>(node, node.in(3));
+  auto p = problem<AttentionForward>(node, 3);
   node.need_contiguous(node.out(1));
   p.q = heads(node.in(0)), p.k = heads(node.in(1)), p.v = heads(node.in(2)), p.o = heads(node.out(0));
   auto plan = find_plan(device, p, "forward", [&](const std::shared_ptr<Cudnn>& c) { return build_forward(c, p); });
@@ -179,7 +184,7 @@ NEMO_CUDA_KERNEL(attention) {
 }
 
 NEMO_CUDA_KERNEL(attention_grad) {
-  auto p = problem<AttentionBackward>(node, node.in(6));
+  auto p = problem<AttentionBackward>(node, 6);
   node.need_contiguous(node.in(5));
   p.dout = heads(node.in(0)), p.q = heads(node.in(1)), p.k = heads(node.in(2)), p.v = heads(node.in(3)), p.o = heads(node.in(4));
   p.dq = heads(node.out(0)), p.dk = heads(node.out(1)), p.dv = heads(node.out(2));

@@ -128,6 +128,12 @@ Prepared convert(const Node& node) {
 
 }  // namespace
 
+NEMO_CUDA_KERNEL(zeros) {
+  node.need_contiguous(node.out(0));
+  const auto bytes = static_cast<size_t>(node.out(0).size() * sdk::size_of(node.out(0).dtype));
+  return make_kernel([bytes](const Launch& l) { check(cudaMemsetAsync(l.out(0), 0, bytes, l.stream()), "zeros"); });
+}
+
 NEMO_CUDA_KERNEL(cast) { return convert(node); }
 NEMO_CUDA_KERNEL(accumulate_grad) { return convert(node); }
 

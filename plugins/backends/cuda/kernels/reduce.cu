@@ -158,7 +158,7 @@ NEMO_CUDA_KERNEL(add_scalar) {
 }
 
 NEMO_CUDA_KERNEL(clip_coefficient) {
-  if (node.in(0).size() != 3 || node.in(1).size() != 8) node.refuse("totals must be f64[3] and wish f64[8]");
+  if (node.in(0).size() < 3 || node.in(1).size() != 8) node.refuse("totals must be f64[3] or more, and wish f64[8]");
   const double max_norm = node.number("max_norm");
   return make_kernel([max_norm](const Launch& l) {
     clip_kernel<<<1, 1, 0, l.stream()>>>(l.in<double>(0), l.in<double>(1), max_norm, l.out<double>(0), l.out<double>(1));

@@ -178,6 +178,7 @@ NEMO_CUDA_KERNEL(rope) {
   if (inv_freq.size() > kMaxPairs) node.refuse("more than 256 rotary pairs");
   p.pairs = static_cast<int>(inv_freq.size());
   p.d = static_cast<int>(node.size('d'));
+  if (node.integer("offset") != 0) node.refuse("rotary positions behind an offset have no kernel on this backend yet");
   if (2 * p.pairs > p.d) node.refuse("2 * len(inv_freq) is larger than the head dimension");
   for (size_t i = 0; i < inv_freq.size(); ++i) p.turns[i] = inv_freq[i] / 6.283185307179586476925;
   p.scale = static_cast<float>(node.number("scale"));

@@ -28,6 +28,7 @@ struct Init {
   nemo_init kind;
   double a, b;
   static Init constant(double value) { return {NEMO_INIT_CONSTANT, value, 0}; }
+  static Init uniform(double low, double high) { return {NEMO_INIT_UNIFORM, low, high}; }
   static Init normal(double standard_deviation) { return {NEMO_INIT_NORMAL, 0, standard_deviation}; }
 };
 
@@ -83,6 +84,10 @@ class Graph {
   Value weight(std::string_view name, std::initializer_list<Dim> dims, Init init) { return parameter(name, dims, init, 0); }
   Value vector(std::string_view name, std::initializer_list<Dim> dims, Init init) {
     return parameter(name, dims, init, NEMO_PARAMETER_NO_DECAY);
+  }
+  // Saved with the model, never trained by gradient.
+  Value frozen(std::string_view name, std::initializer_list<Dim> dims, Init init) {
+    return parameter(name, dims, init, NEMO_PARAMETER_NO_DECAY | NEMO_PARAMETER_FROZEN);
   }
 
   Values op(std::string_view name, std::initializer_list<Value> inputs, std::initializer_list<Attr> attrs = {}) {

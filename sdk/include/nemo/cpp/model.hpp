@@ -22,7 +22,10 @@ nemo_error* build_model(nemo_host*, const nemo_config* config, const nemo_graph_
 
 template <void (*Build)(Graph&, const Config&)>
 constexpr nemo_model_api model_api() {
-  return {sizeof(nemo_model_api), 0, build_model<Build>};
+  nemo_model_api api{};
+  api.struct_size = sizeof(nemo_model_api);
+  api.build = build_model<Build>;
+  return api;
 }
 
 // Rows of the token table, from the fields "vocab_size" (0: the tokenizer's) and "make_vocab_size_divisible_by" (padding rows at the end).

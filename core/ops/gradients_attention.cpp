@@ -1,0 +1,36 @@
+// Gradients of attention and of what makes its inputs.
+#include "core/ops/gradient_families.hpp"
+
+namespace nemo::ops {
+namespace {
+
+void attention(Backward& b) {
+  std::vector<graph::ValueId> inputs{b.dout(0), b.in(0), b.in(1), b.in(2), b.out(0), b.out(1)};
+  for (size_t i = 3; i < b.op().inputs.size(); ++i) inputs.push_back(b.in(i));
+  give_many(b, "attention_grad", std::move(inputs), b.op().attrs, {0, 1, 2, 4, 5});
+}
+
+void relative_bias(Backward& b) {
+  graph::Attrs attrs = attrs_of(b.op(), {"bidirectional", "max_distance"});
+  attrs["v"] = size_of_input(b, 0, 0);
+  give_one(b, 0, "relative_bias_grad", {b.dout(0)}, std::move(attrs));
+}
+
+void head_concat(Backward& b) {
+  give_many(b, "head_concat_grad", {b.dout(0)},
+            {{"d", size_of_input(b, 0, 3)}, {"m", size_of_input(b, 1, 2)}, {"r", size_of_input(b, 1, 3)}}, {0, 1});
+}
+
+void take_token(Backward& b) {
+  graph::Attrs attrs = attrs_of(b.op(), {"index"});
+  attrs["s"] = size_of_input(b, 0, 1);
+  give_one(b, 0, "take_token_grad", {b.dout(0)}, std::move(attrs));
+}
+
+}  // namespace
+
+GradientFamily attention_rules() {
+  return {{"attention", attention}, {"relative_bias", relative_bias}, {"head_concat", head_concat}, {"take_token", take_token}};
+}
+
+}  // namespace nemo::ops

@@ -1,0 +1,71 @@
+// core/planner/hardware.hpp - a device and its network as numbers, read from a TOML file (docs/planning.md explains the fields).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/graph/graph.hpp"
+#include "core/ops/work.hpp"
+
+namespace nemo::planner {
+
+// Rates are in units per second: FLOP/s, bytes/s; times in seconds; sizes in bytes.
+struct Hardware {
+  std::string name;
+  std::string file;
+  int64_t memory_bytes = 0;    // usable by a program
+  int64_t overhead_bytes = 0;  // context and libraries
+  int64_t gemm_workspace = 0;
+  int64_t message_buffers = 0;                // of the communication library, per group that a rank is in
+  double peak_flops = 0;                      // the maker's dense bf16 figure, for MFU
+  double memory_rate = 0;                     // copy, reads and writes counted
+  double power_limit = 0;                     // watts
+  double product_power = 0, other_power = 0;  // drawn at full clock by products at the full rate, and by everything else
+  double spread = 0;                          // relative standard deviation of devices' speeds
+  double launch = 0;                          // per kernel
+  double step_overhead = 0;                   // per optimizer step
+  double micro_batch_overhead = 0;
+  std::set<std::string, std::less<>> fused_rows;  // optional rows of ops.def that the backend has
+
+  struct Tile {
+    double m, n, efficiency;
+  };
+  double multiprocessors = 0;
+  std::map<graph::DType, double> product_rate;  // large products, sustained
+  double tile_overhead = 0;
+  std::vector<Tile> tiles;
+
+  struct AttentionRates {
+    std::vector<double> forward, backward;  // by the entries of `attention_keys`
+  };
+  std::vector<double> attention_keys;
+  std::map<int64_t, AttentionRates> attention;  // by head size
+
+  struct Link {
+    double rate = 0;       // bytes/s that each device sends, large messages
+    double latency = 0;    // per hop
+    double half_size = 0;  // message size at which half of the rate is reached
+  };
+  int64_t devices_per_node = 1;
+  Link inside, between;  // a node's own network; that between nodes
+  // How much of the communication along a kind of axis runs behind computation.
+  double hidden_tensor = 0, hidden_context = 0, hidden_data = 0;
+  double message_multiprocessors = 0;  // that the communication library works on meanwhile
+};
+
+// `name` is a path or the name of a shipped file ("h100", "h100.toml"), looked up in `folders`. Throws nemo::Error(kConfig) with every
+// fault of the file, or with the folders that were searched.
+[[nodiscard]] Hardware load_hardware(const std::string& name, std::span<const std::filesystem::path> folders);
+
+// Seconds of the computing part of `work` on one device; 0 for collectives.
+[[nodiscard]] double compute_time(const Hardware& hardware, const ops::Work& work);
+[[nodiscard]] double product_time(const Hardware& hardware, const ops::Product& product);
+// FLOP/s of causal attention of this shape (visible pairs counted).
+[[nodiscard]] double attention_rate(const Hardware& hardware, int64_t head_dim, int64_t keys, bool backward);
+
+}  // namespace nemo::planner

@@ -1,0 +1,147 @@
+#include "core/planner/warnings.hpp"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace nemo::planner {
+namespace {
+
+constexpr double kMuchBubble = 0.10, kMuchExposed = 0.10, kSlowProducts = 0.80, kUneven = 0.05;
+constexpr int64_t kVocabularyStep = 128;
+
+std::string percent(double share) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f %%", 100 * share);
+  return text;
+}
+
+class Critic {
+ public:
+  Critic(Report& report, const Request& request, const Hardware& hardware) : r_(report), q_(request), h_(hardware) {}
+
+  void run() {
+    memory();
+    recompute();
+    nodes();
+    bubble();
+    exposed();
+    products();
+    vocabulary();
+    sequence();
+    optimizer();
+    assumptions();
+  }
+
+ private:
+  void warn(std::string text) { r_.warnings.push_back(std::move(text)); }
+  [[nodiscard]] bool has_rule(const std::string& logical, const std::string& mesh) const {
+    return std::any_of(q_.plan.rules.begin(), q_.plan.rules.end(),
+                       [&](const auto& rule) { return rule.first == logical && rule.second == mesh; });
+  }
+  // The mesh axis that splits the model's features, if any.
+  [[nodiscard]] std::string tensor_axis() const {
+    for (const auto& [logical, mesh] : q_.plan.rules)
+      if ((logical == "heads" || logical == "mlp") && q_.plan.axis_size(mesh) > 1) return mesh;
+    return "";
+  }
+
+  void memory() {
+    const Role& role = r_.largest();
+    if (!role.memory.fits())
+      warn("does not fit: " + runtime::gib(role.memory.total()) + " of " + runtime::gib(h_.memory_bytes) +
+           "; a smaller micro-batch, more recompute, or a larger tensor, pipeline or context parallel size would take less");
+  }
+
+  void recompute() {
+    if (q_.recompute == passes::Recompute::kNone) return;
+    Request without = q_;
+    without.recompute = passes::Recompute::kNone;
+    without.judge = false;
+    const Report other = make_report(without, h_);
+    if (other.fits())
+      warn("recompute without need: with trainer.recompute=none the run takes " + runtime::gib(other.largest().memory.total()) + " of " +
+           runtime::gib(h_.memory_bytes) + " and a step " + percent(1 - other.step_seconds() / r_.step_seconds()) + " less time");
+  }
+
+  void nodes() {
+    for (const Traffic& t : r_.traffic)
+      if (t.axes == tensor_axis() && t.nodes > 1)
+        warn("tensor parallelism over " + std::to_string(t.size) + " ranks spans " + std::to_string(t.nodes) + " nodes of " +
+             std::to_string(h_.devices_per_node) + " devices: every layer waits for the network between nodes (" +
+             percent(t.exposed / r_.step_seconds()) + " of the step); keep it within a node and use pipeline parallelism for the rest");
+  }
+
+  void bubble() {
+    if (r_.bubble > kMuchBubble)
+      warn("pipeline bubble of " + percent(r_.bubble) + " with " + std::to_string(r_.pipeline_ranks) + " ranks, " +
+           std::to_string(r_.virtual_stages) + " virtual stages and " + std::to_string(r_.micro_batches) +
+           " micro-batches; more micro-batches (a larger global batch or fewer data ranks), more virtual stages, or schedule zb-h1 make it "
+           "smaller");
+    if (r_.blocks.empty()) return;
+    const auto [least, most] = std::minmax_element(r_.blocks.begin(), r_.blocks.end());
+    if (static_cast<double>(*most - *least) > kUneven * static_cast<double>(*most) + 1)
+      warn("pipeline stages are uneven: " + std::to_string(*least) + " to " + std::to_string(*most) + " blocks");
+  }
+
+  void exposed() {
+    for (const Traffic& t : r_.traffic)
+      if (t.exposed > kMuchExposed * r_.step_seconds())
+        warn("communication along " + t.axes + " (" + std::to_string(t.size) + " ranks on " + std::to_string(t.nodes) +
+             " nodes) is not hidden behind computation: " + percent(t.exposed / r_.step_seconds()) + " of the step");
+  }
+
+  void products() {
+    if (r_.product_share < kSlowProducts)
+      warn("matrix products reach " + percent(r_.product_share) + " of the rate of large ones: a micro-batch of " +
+           std::to_string(q_.facts.micro_batch_size) + " x " + std::to_string(q_.facts.seq_length) +
+           " tokens, split as it is, is small; a larger micro-batch or a smaller tensor or context parallel size helps");
+  }
+
+  void vocabulary() {
+    const graph::Graph model = q_.build(q_.facts);
+    for (const graph::Parameter& p : model.parameters) {
+      if (p.dims.empty() || p.dims[0].axis != "vocab") continue;
+      int64_t ranks = 1;
+      for (const auto& [logical, mesh] : q_.plan.rules)
+        if (logical == "vocab") ranks *= q_.plan.axis_size(mesh);
+      if (p.dims[0].size % (kVocabularyStep * ranks) != 0)
+        warn("vocabulary of " + std::to_string(p.dims[0].size) + " rows on " + std::to_string(ranks) + " ranks is no multiple of " +
+             std::to_string(kVocabularyStep * ranks) +
+             ": the last product runs at a fraction of its rate; model.make_vocab_size_divisible_by=" +
+             std::to_string(kVocabularyStep * ranks) + " pads it");
+      return;
+    }
+  }
+
+  void sequence() {
+    const std::string axis = tensor_axis();
+    if (!axis.empty() && !has_rule("seq", axis))
+      warn("tensor parallelism without sequence parallelism: norms and the residual stream are computed and kept whole on all " +
+           std::to_string(q_.plan.axis_size(axis)) +
+           " ranks; strategy.sequence_parallel=true splits them at the same communication volume");
+  }
+
+  void optimizer() {
+    if (r_.data_ranks > 1 && q_.plan.zero_stage() == 0)
+      warn("all " + std::to_string(r_.data_ranks) +
+           " data ranks keep the whole optimizer state; a distributed optimizer (ZeRO-1) keeps it once");
+  }
+
+  void assumptions() {
+    std::string rows;
+    for (const std::string& row : h_.fused_rows) rows += (rows.empty() ? "" : ", ") + row;
+    r_.assumptions.push_back("device and network as in " + h_.file);
+    r_.assumptions.push_back("fused rows as in that file: " + (rows.empty() ? "none" : rows));
+    r_.assumptions.push_back("kernel workspace estimated from shapes; the graph and its memory plan are those that would run");
+  }
+
+  Report& r_;
+  const Request& q_;
+  const Hardware& h_;
+};
+
+}  // namespace
+
+void add_warnings(Report& report, const Request& request, const Hardware& hardware) { Critic(report, request, hardware).run(); }
+
+}  // namespace nemo::planner

@@ -1,0 +1,280 @@
+#include "core/runtime/pipeline_program.hpp"
+
+#include <algorithm>
+
+#include "core/base/error.hpp"
+
+namespace nemo::runtime {
+
+using graph::ValueId;
+using passes::Region;
+using passes::StageLink;
+using passes::StagePhase;
+
+namespace {
+
+enum Direction : size_t { kForward, kBackward };
+
+}  // namespace
+
+PipelineProgram::PipelineProgram(Device& device, const passes::Compiled& compiled, const Ranks& ranks, pipeline::Actions actions)
+    : device_(device),
+      compiled_(compiled),
+      actions_(std::move(actions)),
+      forward_group_(ranks.plan().pipeline.mesh),
+      backward_group_(backward_group(ranks.plan())),
+      rank_(compiled.stages.rank),
+      ranks_(compiled.stages.ranks),
+      chunks_(static_cast<size_t>(compiled.stages.chunks())),
+      vocabulary_(vocabulary_of(compiled.graph)) {
+  pending_.resize(static_cast<size_t>(pipeline::slot_count(actions_)));
+  for (const int64_t bytes : compiled.memory.slot_bytes) slot_bytes_ = std::max(slot_bytes_, bytes);
+  slots_bytes_ = slot_bytes_ * static_cast<int64_t>(pending_.size());
+  const graph::Graph& g = compiled.graph;
+  for (ValueId v = 1; v < g.values.size(); ++v)
+    if (const auto& value = g.value(v); value.kind == graph::ValueKind::kInput && compiled.phases.value_chunk[v] >= 0)
+      chunks_[static_cast<size_t>(compiled.phases.value_chunk[v])].fields.emplace_back(value.name, v);
+  prepare_steps();
+  prepare_messages();
+  prepare_shared(ranks);
+}
+
+void PipelineProgram::prepare_steps() {
+  const graph::Graph& g = compiled_.graph;
+  for (size_t i = 0; i < g.ops.size(); ++i) {
+    if (compiled_.memory.is_view[i]) continue;
+    const graph::Op& op = g.ops[i];
+    std::vector<TensorSpec> inputs, outputs;
+    for (const ValueId v : op.inputs) inputs.push_back(tensor_spec(compiled_, op, v));
+    for (const ValueId v : op.outputs) outputs.push_back(tensor_spec(compiled_, op, v));
+    PreparedKernel prepared = device_.prepare(op.name(), op.scope, inputs, outputs, op.attrs);
+    workspace_bytes_ = std::max(workspace_bytes_, prepared.workspace_bytes);
+    const bool gradients = std::any_of(op.outputs.begin(), op.outputs.end(), [&](ValueId v) { return writes_kept_gradient(g, v); });
+    chunks_[static_cast<size_t>(compiled_.phases.chunk[i])].phases[static_cast<size_t>(compiled_.phases.phase[i])].steps.push_back(
+        {std::move(prepared), i, op.once_per_step, gradients});
+  }
+}
+
+TensorSpec PipelineProgram::flat(ValueId value) const {
+  const graph::Value& v = compiled_.graph.value(value);
+  return {v.dtype, {graph::element_count(v.dims)}, {}};
+}
+
+PreparedKernel PipelineProgram::message(std::string_view op, const std::string& group, int64_t offset, const TensorSpec& spec) {
+  const TensorSpec token{spec.dtype, {}, {}};
+  graph::Attrs attrs{{"mesh", group}, {"offset", offset}};
+  if (op == "recv") attrs["shape"] = spec.shape;
+  PreparedKernel kernel =
+      op == "send" ? device_.prepare(op, "pipeline", {spec}, {token}, attrs) : device_.prepare(op, "pipeline", {token}, {spec}, attrs);
+  workspace_bytes_ = std::max(workspace_bytes_, kernel.workspace_bytes);
+  return kernel;
+}
+
+void PipelineProgram::prepare_messages() {
+  const int64_t next = (rank_ + 1) % ranks_ - rank_, before = (rank_ + ranks_ - 1) % ranks_ - rank_;
+  for (const StageLink& link : compiled_.stages.receives) {
+    Chunk& chunk = chunks_[static_cast<size_t>(link.chunk)];
+    chunk.receive_forward.push_back({message("recv", forward_group_, before, flat(link.value)), link.value});
+    if (link.gradient != 0) chunk.send_backward.push_back({message("send", backward_group_, before, flat(link.gradient)), link.gradient});
+  }
+  for (const StageLink& link : compiled_.stages.sends) {
+    Chunk& chunk = chunks_[static_cast<size_t>(link.chunk)];
+    chunk.send_forward.push_back({message("send", forward_group_, next, flat(link.value)), link.value});
+    if (link.gradient != 0) chunk.receive_backward.push_back({message("recv", backward_group_, next, flat(link.gradient)), link.gradient});
+  }
+}
+
+// The first of the ranks adds what the others send, in their order, and sends the sum back.
+void PipelineProgram::prepare_shared(const Ranks& ranks) {
+  if (std::none_of(actions_.begin(), actions_.end(), [](const pipeline::Action& a) { return a.phase != pipeline::Phase::kForward; }))
+    return;
+  const graph::DType dtype = compiled_.graph.gradient_dtype;
+  int64_t most = 0;
+  for (const passes::SharedParameter& s : compiled_.stages.shared) {
+    const graph::Parameter& p = compiled_.graph.parameters[s.parameter];
+    if (!p.trainable) continue;
+    if (!ranks.plan().shard_parameters.empty())
+      throw Error(Code::kUnsupported,
+                  "parameter '" + p.name + "' is held by several pipeline stages and sharded (ZeRO-3); untie it or use another strategy");
+    Shared shared{compiled_.layout.offset[s.parameter], graph::element_count(p.dims), s.ranks, {}, {}, {}};
+    const TensorSpec spec{dtype, {shared.elements}, {}};
+    for (const int64_t other : s.ranks) {
+      if (other == rank_ || (rank_ != s.ranks.front() && other != s.ranks.front())) continue;
+      shared.send.push_back(message("send", forward_group_, other - rank_, spec));
+      shared.receive.push_back(message("recv", forward_group_, other - rank_, spec));
+    }
+    shared.add = device_.prepare("accumulate_grad", "pipeline", {spec}, {spec}, {{"accumulate", int64_t{1}}});
+    workspace_bytes_ = std::max(workspace_bytes_, shared.add.workspace_bytes);
+    most = std::max(most, shared.elements);
+    shared_.push_back(std::move(shared));
+  }
+  scratch_bytes_ = most * graph::size_of(dtype);
+}
+
+std::byte* PipelineProgram::address(ValueId value, int32_t slot) const {
+  const passes::Placement& p = compiled_.memory.placements[value];
+  switch (p.region) {
+    case Region::kArena:
+      return bases_.arena + p.offset;
+    case Region::kParameters:
+      return bases_.parameters + p.offset;
+    case Region::kGradients:
+      return bases_.gradients + p.offset;
+    case Region::kInputs:
+      return bases_.inputs + p.offset;
+    case Region::kState:
+      return bases_.state + p.offset;
+    case Region::kSlot:
+      return slots_ + slot * slot_bytes_ + p.offset;
+    case Region::kNone:
+      break;
+  }
+  throw Error(Code::kInternal, "value %" + std::to_string(value) + " has no memory");
+}
+
+void PipelineProgram::bind_phase(Phase& phase) {
+  phase.pointers.assign(pending_.size(), {});
+  phase.launches.assign(pending_.size(), {});
+  for (int32_t slot = 0; slot < static_cast<int32_t>(pending_.size()); ++slot) {
+    auto& pointers = phase.pointers[static_cast<size_t>(slot)];
+    for (const Step& step : phase.steps) {
+      const graph::Op& op = compiled_.graph.ops[step.op];
+      for (const auto* list : {&op.inputs, &op.outputs})
+        for (const ValueId v : *list) pointers.push_back(v == 0 ? nullptr : address(v, slot));
+    }
+    void** at = pointers.data();
+    for (const Step& step : phase.steps) {
+      const graph::Op& op = compiled_.graph.ops[step.op];
+      nemo_launch launch{};
+      launch.struct_size = sizeof launch;
+      launch.inputs = at;
+      launch.outputs = at + op.inputs.size();
+      launch.workspace = bases_.workspace;
+      at += op.inputs.size() + op.outputs.size();
+      phase.launches[static_cast<size_t>(slot)].push_back(launch);
+    }
+  }
+}
+
+void PipelineProgram::bind(const Bases& bases, std::byte* slots) {
+  bases_ = bases;
+  slots_ = slots;
+  if (!shared_.empty()) scratch_ = device_.allocate(scratch_bytes_, "gradients of shared parameters");
+  for (Chunk& chunk : chunks_)
+    for (Phase& phase : chunk.phases) bind_phase(phase);
+  for (auto& sender : senders_) sender = std::make_unique<Sender>();
+}
+
+void PipelineProgram::feed(const Chunk& chunk, int32_t slot, int32_t micro_batch, const Calls& calls) {
+  const bool reads = std::any_of(chunk.fields.begin(), chunk.fields.end(),
+                                 [](const auto& f) { return !f.first.starts_with("recv.") && !f.first.starts_with("grad."); });
+  if (!reads) return;
+  const auto find = [&](std::string_view name) -> ValueId {
+    for (const auto& [field, v] : chunk.fields)
+      if (field == name) return v;
+    return compiled_.phases.value_chunk.empty() || name != "loss_scale" ? 0 : compiled_.graph.find_input(name);
+  };
+  const auto to = [&](ValueId v) { return address(v, slot); };
+  feed_fields(device_, {compiled_, find, to, vocabulary_}, calls.batch(micro_batch), calls.seed, calls.first_sample(micro_batch),
+              calls.loss_scale);
+}
+
+void PipelineProgram::receive(const std::vector<Message>& messages, int32_t slot) {
+  for (const Message& m : messages) {
+    void* output = address(m.value, slot);
+    const void* input = nullptr;
+    nemo_launch launch{};
+    launch.struct_size = sizeof launch;
+    launch.inputs = &input;
+    launch.outputs = &output;
+    launch.workspace = bases_.workspace;
+    device_.launch(m.kernel.kernel.get(), launch);
+  }
+}
+
+void PipelineProgram::send(const std::vector<Message>& messages, int32_t slot, size_t direction) {
+  for (const Message& m : messages) {
+    const auto work = [this, kernel = m.kernel.kernel.get(), from = address(m.value, slot)] {
+      const void* input = from;
+      void* output = nullptr;
+      nemo_launch launch{};
+      launch.struct_size = sizeof launch;
+      launch.inputs = &input;
+      launch.outputs = &output;
+      device_.launch(kernel, launch);
+    };
+    pending_[static_cast<size_t>(slot)][direction] = senders_[direction]->enqueue(work);
+  }
+}
+
+void PipelineProgram::launch(Phase& phase, int32_t slot) {
+  const uint32_t flags = phase.first ? 0 : NEMO_LAUNCH_ACCUMULATE;
+  phase.first = false;
+  auto& launches = phase.launches[static_cast<size_t>(slot)];
+  for (size_t i = 0; i < phase.steps.size(); ++i) {
+    if (flags != 0 && phase.steps[i].once_per_step) continue;
+    launches[i].flags = phase.steps[i].writes_gradients ? flags : 0;
+    device_.launch(phase.steps[i].prepared.kernel.get(), launches[i]);
+  }
+}
+
+void PipelineProgram::act(const pipeline::Action& action, const Calls& calls) {
+  Chunk& chunk = chunks_[static_cast<size_t>(action.chunk)];
+  const auto phase = [&](StagePhase p) -> Phase& { return chunk.phases[static_cast<size_t>(p)]; };
+  switch (action.phase) {
+    case pipeline::Phase::kForward:
+      for (size_t d = 0; d < senders_.size(); ++d) senders_[d]->wait(pending_[static_cast<size_t>(action.slot)][d]);
+      receive(chunk.receive_forward, action.slot);
+      feed(chunk, action.slot, action.micro_batch, calls);
+      launch(phase(StagePhase::kForward), action.slot);
+      send(chunk.send_forward, action.slot, kForward);
+      if (const ValueId loss = compiled_.graph.find_output("loss"); loss != 0 && action.chunk + 1 == static_cast<int32_t>(chunks_.size()))
+        calls.loss(address(loss, action.slot), action.micro_batch);
+      break;
+    case pipeline::Phase::kBackward:
+    case pipeline::Phase::kBackwardInput:
+      receive(chunk.receive_backward, action.slot);
+      launch(phase(StagePhase::kBackward), action.slot);
+      send(chunk.send_backward, action.slot, kBackward);
+      break;
+    case pipeline::Phase::kBackwardWeight:
+      launch(phase(StagePhase::kBackwardWeight), action.slot);
+      break;
+  }
+}
+
+void PipelineProgram::run(const Calls& calls) {
+  for (Chunk& chunk : chunks_)
+    for (Phase& phase : chunk.phases) phase.first = true;
+  for (const pipeline::Action& action : actions_) act(action, calls);
+  for (auto& sender : senders_) sender->wait_all();
+}
+
+void PipelineProgram::sum_shared() {
+  const auto move = [&](const PreparedKernel& kernel, const std::byte* from, std::byte* to) {
+    const void* input = from;
+    void* output = to;
+    nemo_launch launch{};
+    launch.struct_size = sizeof launch;
+    launch.flags = NEMO_LAUNCH_ACCUMULATE;
+    launch.inputs = &input;
+    launch.outputs = &output;
+    launch.workspace = bases_.workspace;
+    device_.launch(kernel.kernel.get(), launch);
+  };
+  for (const Shared& s : shared_) {
+    std::byte* own = bases_.gradients + s.offset * graph::size_of(compiled_.graph.gradient_dtype);
+    if (rank_ != s.ranks.front()) {
+      move(s.send[0], own, nullptr);
+      move(s.receive[0], nullptr, own);
+      continue;
+    }
+    for (const PreparedKernel& receive : s.receive) {
+      move(receive, nullptr, scratch_.data());
+      move(s.add, scratch_.data(), own);
+    }
+    for (const PreparedKernel& send : s.send) move(send, own, nullptr);
+  }
+}
+
+}  // namespace nemo::runtime

@@ -1,0 +1,43 @@
+#include "core/runtime/saver.hpp"
+
+#include <utility>
+
+namespace nemo::runtime {
+
+Saver::Saver(Device& device, const Ranks& ranks, Mode mode) : device_(device), ranks_(ranks), mode_(mode) {
+  if (ranks.world() != nullptr) store_ = ranks.world()->connect();
+}
+
+Saver::~Saver() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Saver::run(const Snapshot& snapshot) {
+  try {
+    write(snapshot, device_, ranks_, store_.get());
+    const std::lock_guard lock(mutex_);
+    finished_ = snapshot.final_dir;
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    failure_ = std::current_exception();
+  }
+}
+
+void Saver::save(Snapshot snapshot) {
+  wait();
+  if (mode_ == Mode::kForeground) return run(snapshot);
+  copy_to_host(snapshot, device_);
+  thread_ = std::thread([this, taken = std::move(snapshot)] { run(taken); });
+}
+
+std::optional<std::filesystem::path> Saver::finished() {
+  const std::lock_guard lock(mutex_);
+  if (failure_ != nullptr) std::rethrow_exception(std::exchange(failure_, nullptr));
+  return std::exchange(finished_, std::nullopt);
+}
+
+void Saver::wait() {
+  if (thread_.joinable()) thread_.join();
+}
+
+}  // namespace nemo::runtime

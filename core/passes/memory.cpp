@@ -278,7 +278,10 @@ class Planner {
     for (ValueId v = 1; v < graph_.values.size(); ++v) {
       if (root_[v] != v || !in_arena(v) || over_[v] != 0 || first_[v] > at || last_[v] < at) continue;
       if (slotted(v)) continue;
-      const Op& op = graph_.ops[uses_.producer[v]];
+      // A buffer that others are parts of has no producer: its first writer stands for it.
+      const int32_t producer =
+          uses_.producer[v] >= 0 ? uses_.producer[v] : std::min(first_[v], static_cast<int32_t>(graph_.ops.size()) - 1);
+      const Op& op = graph_.ops[static_cast<size_t>(producer)];
       plan_.at_peak.push_back({op.scope, op.row->name, bytes(v)});
     }
     std::stable_sort(plan_.at_peak.begin(), plan_.at_peak.end(),

@@ -30,7 +30,7 @@ struct Plan {
   std::string shard_parameters;                            // mesh axis of ZeRO-3, or empty
   std::string shard_optimizer;                             // mesh axis of ZeRO-1, or empty
   Pipeline pipeline{};
-  std::string shard_gradients;           // mesh axis of ZeRO-2, or empty
+  std::string shard_gradients{};         // mesh axis of ZeRO-2, or empty
   int64_t bucket_elements = 40'000'000;  // of one collective over gradients or parameters, at least, where blocks are smaller
   bool keep_gathered = false;            // ZeRO-3: parameters stay whole between forward and backward
 

@@ -21,6 +21,7 @@ LAYOUTS = {
     "fsdp": ["strategy.plugin=fsdp"],
     "tp+sp": [MEGATRON, "strategy.tensor_model_parallel_size={n}"],
     "cp": [MEGATRON, "strategy.context_parallel_size={n}"],
+    "pp": [MEGATRON, "strategy.pipeline_model_parallel_size={n}"],
 }
 SHORT = ["trainer.val_check_interval=0", "checkpoint.keep_top_k=0", "checkpoint.save_last=false", 'log.loggers=["jsonl"]', "trainer.log_every_n_steps=1"]
 
@@ -29,7 +30,7 @@ def train(host: str, folder: str, name: str, overrides: list[str]) -> list[dict]
     command = [host, "pretrain", "--recipe", "llama32_1b", f"job.name={name}", f"log.dir={folder}", *SHORT, *overrides]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
-        raise RuntimeError(result.stderr.strip().splitlines()[-1] if result.stderr.strip() else f"exit code {result.returncode}")
+        raise RuntimeError("; ".join(line for line in result.stderr.splitlines() if line.startswith("error"))[:600] or f"exit code {result.returncode}: {result.stderr[-300:]}")
     return [json.loads(line) for line in (pathlib.Path(folder) / name / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -39,7 +40,7 @@ def main() -> int:
     parser.add_argument("--devices", type=int, default=2)
     parser.add_argument("--layouts", default=",".join(LAYOUTS))
     parser.add_argument("overrides", nargs="*")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     common = ["trainer.max_steps=8", "data.seq_length=4096", "data.micro_batch_size=1", "data.global_batch_size=16", "optim.schedule.warmup_steps=1",
               *options.overrides]
     speed = lambda steps, ranks: statistics.median(s["tokens_per_s"] for s in steps[-4:]) / ranks

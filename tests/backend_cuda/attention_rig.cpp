@@ -35,6 +35,13 @@ nemo_error* get(const nemo_config* config, nemo_str path, T* out) {
   return nullptr;
 }
 
+// The only text among the backends' settings: which kernels the CPU backend takes.
+nemo_error* get_string(const nemo_config*, nemo_str path, nemo_str* out) {
+  if (text(path) != "kernels") return new nemo_error{NEMO_CODE_INVALID_ARGUMENT, "no such setting: " + text(path)};
+  *out = NEMO_STR("auto");
+  return nullptr;
+}
+
 const nemo_host_api& host_api() {
   static const nemo_host_api api = [] {
     nemo_host_api a{};
@@ -52,6 +59,7 @@ const nemo_host_api& host_api() {
     a.config_int = get<int64_t>;
     a.config_bool = get<uint8_t>;
     a.config_float = get<double>;
+    a.config_string = get_string;
     return a;
   }();
   return api;
@@ -75,7 +83,7 @@ const nemo_backend_api& load(const std::string& plugin) {
 
 nemo_config config_of(const Settings& s) {
   return {{{"threads", 0},
-           {"autotune", 0},
+           {"autotune", s.autotune},
            {"deterministic", s.deterministic},
            {"determinism_limit", 1},
            {"spread_heads", s.spread_heads},
@@ -226,10 +234,11 @@ Arrays Backend::Node::read() {
     synchronize();
     Array a(s.array.dtype(), s.array.shape());
     const auto w = static_cast<size_t>(width(a.dtype()));
-    for (int64_t i = 0; i < a.size(); ++i) {
+    const int64_t row = a.shape().empty() ? 1 : a.shape().back();  // contiguous in every layout
+    for (int64_t i = 0; i < a.size(); i += row) {
       char* at = &image[kGuard + static_cast<size_t>(s.offset(i)) * w];
-      std::memcpy(a.data() + static_cast<size_t>(i) * w, at, w);
-      std::memset(at, 0xff, w);
+      std::memcpy(a.data() + static_cast<size_t>(i) * w, at, static_cast<size_t>(row) * w);
+      std::memset(at, 0xff, static_cast<size_t>(row) * w);
     }
     for (const char c : image)
       if (c != '\xff') throw std::runtime_error("the kernel wrote outside an output");

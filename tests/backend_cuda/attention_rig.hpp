@@ -23,6 +23,7 @@ struct Settings {
   bool deterministic = false;
   bool cudnn = true;
   bool spread_heads = false;
+  bool autotune = false;
 };
 
 class Backend {

@@ -72,10 +72,7 @@ BackwardRoute best_route(Device& device, const AttentionBackward& p, DqOrder ord
   BackwardRoute spread = route_of(device, p, BackwardRoute::spread(p), order);
   if (!spread || device.spread_heads) return spread ? spread : native;
   const auto [at, fresh] = shared(device).spreads.try_emplace(key(p, order == DqOrder::fixed ? "fixed" : "any"), false);
-  if (fresh && device.autotune) {
-    const auto direct = time_route(device, p, native), spread_out = time_route(device, p, spread);
-    at->second = direct && spread_out && *spread_out < *direct;
-  }
+  if (fresh && device.autotune) at->second = spreading_pays(device, p, native, spread);
   return at->second ? spread : native;
 }
 

@@ -15,6 +15,7 @@ constexpr double kProductRate = 7e14, kBandwidth = 2.8e12;  // flops and bytes p
 constexpr double kForwardShare = 0.4;                       // attention's forward over its backward
 constexpr uint64_t kMemoryShare = 10;                       // the workspace may take a tenth of the device
 constexpr int kLaunches = 4;
+constexpr int kRounds = 2;  // of both routes in turn, so that a change of the clock meets both
 
 // Device memory for a measurement; throws OUT_OF_MEMORY.
 class Scratch {
@@ -78,8 +79,8 @@ double block_ms(const AttentionSpec& s, double backward) {
 }
 
 std::string shape_of(const AttentionSpec& s) {
-  return "attention's backward (b " + std::to_string(s.b) + ", s " + std::to_string(s.s) + ", h " + std::to_string(s.h) + ", d " +
-         std::to_string(s.d) + ")";
+  return "attention's backward (b " + std::to_string(s.b) + ", s " + std::to_string(s.s) + ", h " + std::to_string(s.h) + ", g " +
+         std::to_string(s.g) + ", d " + std::to_string(s.d) + ")";
 }
 
 }  // namespace
@@ -91,6 +92,26 @@ std::optional<double> time_route(const Device& device, const AttentionBackward& 
     if (e.code() != NEMO_CODE_OUT_OF_MEMORY) throw;
     return std::nullopt;
   }
+}
+
+bool spreading_pays(const Device& device, const AttentionBackward& p, const BackwardRoute& native, const BackwardRoute& spread) {
+  const std::string what = shape_of(p.spec) + (native.order() == DqOrder::fixed ? ", fixed order: " : ", any order: ");
+  double direct = 1e30, copied = 1e30;
+  for (int round = 0; round < kRounds; ++round) {
+    const std::optional<double> a = time_route(device, p, native), b = time_route(device, p, spread);
+    if (!a || !b) {
+      const auto mebibytes = std::to_string(spread.workspace() >> 20);
+      sdk::log(NEMO_LOG_INFO, "backend:cuda",
+               what + "native; no memory to time it against kv heads spread (" + mebibytes + " MiB workspace)");
+      return false;
+    }
+    direct = std::min(direct, *a), copied = std::min(copied, *b);
+  }
+  const bool pays = copied < direct;
+  char words[96];
+  std::snprintf(words, sizeof words, "native %.3f ms, kv heads spread %.3f ms: %s", direct, copied, pays ? "spread" : "native");
+  sdk::log(NEMO_LOG_INFO, "backend:cuda", what + words);
+  return pays;
 }
 
 bool fixed_order_pays(const Device& device, const AttentionBackward& p, const BackwardRoute& any, const BackwardRoute& fixed) {

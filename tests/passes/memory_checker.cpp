@@ -14,7 +14,7 @@ using graph::ValueId;
 using graph::ValueKind;
 
 const std::set<std::string, std::less<>> kElementwise{"add",     "mul",          "scale", "activation", "activation_grad",
-                                                      "dropout", "softmax_grad", "cast",  "glu"};
+                                                      "dropout", "softmax_grad", "cast",  "glu",        "all_reduce"};
 // Kernels that are asked to read or write memory whose rows do not follow each other.
 const std::set<std::string, std::less<>> kStrided{"linear",         "linear_dgrad", "linear_wgrad", "bias_grad", "rope",  "attention",
                                                   "attention_grad", "glu",          "glu_grad",     "add",       "slice", "concat"};
@@ -60,7 +60,13 @@ class Machine {
     return out;
   }
 
-  [[nodiscard]] uint64_t tag(ValueId v, size_t e) const { return tags_[v].empty() ? (uint64_t{v} << 32 | e) + 1 : tags_[v][e]; }
+  // An element of a value that is part of another one is that one's.
+  [[nodiscard]] uint64_t tag(ValueId v, size_t e) const {
+    if (!tags_[v].empty()) return tags_[v][e];
+    const graph::Value& value = g_.value(v);
+    if (value.home != 0) return tag(value.home, static_cast<size_t>(value.home_offset) + e);
+    return (uint64_t{v} << 32 | e) + 1;
+  }
 
   void read(ValueId v, const std::string& who) {
     if (!in_arena(v)) return;

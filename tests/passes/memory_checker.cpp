@@ -126,11 +126,14 @@ class Machine {
 
   void view(const Op& op) {
     const ValueId out = op.outputs[0];
-    const int64_t dim = op.int_attr("dim");
     std::vector<uint64_t> tags(static_cast<size_t>(element_count(g_.value(out).dims)));
-    if (op.name() == "slice") {
-      for_each_pair(op.inputs[0], out, dim, op.int_attr("start"), [&](size_t w, size_t p) { tags[p] = tag(op.inputs[0], w); });
+    if (op.name() == "copy_to") {
+      for (size_t e = 0; e < tags.size(); ++e) tags[e] = tag(op.inputs[0], e);
+    } else if (op.name() == "slice") {
+      for_each_pair(op.inputs[0], out, op.int_attr("dim"), op.int_attr("start"),
+                    [&](size_t w, size_t p) { tags[p] = tag(op.inputs[0], w); });
     } else if (op.name() == "concat") {
+      const int64_t dim = op.int_attr("dim");
       int64_t start = 0;
       for (const ValueId v : op.inputs) {
         if (v == 0) continue;

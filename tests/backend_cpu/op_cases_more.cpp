@@ -176,6 +176,17 @@ void add_state_space(std::vector<OpCase>& c) {
                true});
 }
 
+// Chunks 1 and 4 of 6, as a rank of context parallel training has them; put_chunks clears the others, zeros everything.
+void add_chunks(std::vector<OpCase>& c) {
+  const Shape whole{3, 18, 2, 35}, part{3, 6, 2, 35};
+  static const std::vector<double> take{4, 1};
+  const Attrs taken{{"chunks", 6}, {"take", take}};
+  c.push_back({"take_chunks", "take_chunks", {dense(whole)}, {dense(part)}, taken, false, false});
+  c.push_back({"put_chunks", "put_chunks", {dense(part)}, {dense(whole)}, taken, false, false});
+  c.push_back({"zeros", "zeros", {none()}, {dense(whole)}, {}, false, false});
+  c.push_back({"zeros_like", "zeros", {dense(part)}, {dense(part)}, {}, false, false});
+}
+
 }  // namespace
 
 void add_more_cases(std::vector<OpCase>& c) {
@@ -183,6 +194,7 @@ void add_more_cases(std::vector<OpCase>& c) {
   add_experts(c);
   add_attention_inputs(c);
   add_state_space(c);
+  add_chunks(c);
 }
 
 }  // namespace nemo::backend_cpu

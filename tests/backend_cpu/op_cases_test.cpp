@@ -143,7 +143,9 @@ TEST_P(ElementwiseOps, outputs_may_take_the_memory_of_an_elementwise_input) {
   }
 }
 
+// Collectives need a group of ranks, so no table of single nodes has them: tests/distributed runs them over processes.
 TEST(Coverage, every_op_of_the_backend_has_a_case) {
+  const std::set<std::string> collectives{"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send", "recv"};
   std::set<std::string> covered;
   for (const OpCase& c : op_cases()) covered.insert(c.op);
   for (const OpCase& c : narrow_cases(F32)) covered.insert(c.op);
@@ -154,10 +156,13 @@ TEST(Coverage, every_op_of_the_backend_has_a_case) {
 #undef NEMO_OP
        }) {
     const bool supported = device().api().supports(device().handle(), sdk::to_str(op)) != 0;
-    EXPECT_EQ(supported, covered.count(op) != 0) << op;
+    if (collectives.count(op) != 0)
+      EXPECT_TRUE(supported && covered.count(op) == 0) << op;
+    else
+      EXPECT_EQ(supported, covered.count(op) != 0) << op;
     if (!supported) unsupported.push_back(op);
   }
-  EXPECT_EQ(unsupported, (std::vector<std::string>{"copy_to", "all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send", "recv"}));
+  EXPECT_EQ(unsupported, std::vector<std::string>{"copy_to"});
 }
 
 }  // namespace

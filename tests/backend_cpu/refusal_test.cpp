@@ -22,9 +22,9 @@ TEST(Refusal, names_op_scope_dtypes_and_shapes) {
   EXPECT_THAT(message_of("add", {quantized, quantized}, {quantized}),
               AllOf(HasSubstr("add"), HasSubstr("test.scope"), HasSubstr("e4m3[2 3]")));
 }
-TEST(Refusal, collectives_have_no_kernel) {
+TEST(Refusal, collectives_of_a_group_that_was_not_joined) {
   EXPECT_THAT(message_of("all_reduce", {Array(F32, {2})}, {Array(F32, {2})}, {{"mesh", "tp"}}),
-              AllOf(HasSubstr("all_reduce"), HasSubstr("no kernel")));
+              AllOf(HasSubstr("all_reduce"), HasSubstr("no group of ranks 'tp' has been joined")));
 }
 TEST(Refusal, sizes_that_contradict_the_row) {
   EXPECT_THAT(message_of("linear", {Array(F32, {2, 3}), Array(F32, {4, 5})}, {Array(F32, {2, 4})}),

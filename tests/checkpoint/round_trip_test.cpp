@@ -147,7 +147,7 @@ TEST(checkpoint, refuses_another_shape_dtype_or_name_and_says_both) {
     return error_of([&] { reader.read(kParameters, {n, dtype, shape, out.data()}); });
   };
   EXPECT_THAT(read(name, NEMO_DTYPE_F32, {3, 2}).what(), HasSubstr(name + " is f32 [2 3], but the program's is f32 [3 2]"));
-  EXPECT_THAT(read(name, NEMO_DTYPE_F64, {2, 3}).what(), HasSubstr("is f32 [2 3], but the program's is f64 [2 3]"));
+  EXPECT_THAT(read(name, NEMO_DTYPE_I64, {2, 3}).what(), HasSubstr("is f32 [2 3], but the program's is i64 [2 3]"));
   EXPECT_EQ(read(name, NEMO_DTYPE_I32, {2, 3}).code(), Code::kConfig);
   EXPECT_THAT(read("layers.0.attention.k.weight", NEMO_DTYPE_F32, {2, 3}).what(), HasSubstr("the nearest is " + name));
 }

@@ -11,7 +11,8 @@ nemo_precision_policy policy_of(const char* library, const char* id) {
   EXPECT_EQ(std::string_view(c.id.ptr, c.id.len), id);
   nemo_precision_policy p{};
   p.struct_size = sizeof p;
-  rethrow(static_cast<const nemo_precision_api*>(c.api)->policy(nullptr, nullptr, &p));
+  const Settings defaults(*c.schema, nlohmann::json::object());
+  rethrow(static_cast<const nemo_precision_api*>(c.api)->policy(nullptr, defaults.get(), &p));
   return p;
 }
 

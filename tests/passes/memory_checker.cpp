@@ -14,7 +14,7 @@ using graph::ValueId;
 using graph::ValueKind;
 
 const std::set<std::string, std::less<>> kElementwise{"add",     "mul",          "scale", "activation", "activation_grad",
-                                                      "dropout", "softmax_grad", "cast",  "glu"};
+                                                      "dropout", "softmax_grad", "cast",  "glu",        "all_reduce"};
 // Kernels that are asked to read or write memory whose rows do not follow each other.
 const std::set<std::string, std::less<>> kStrided{"linear",         "linear_dgrad", "linear_wgrad", "bias_grad", "rope",  "attention",
                                                   "attention_grad", "glu",          "glu_grad",     "add",       "slice", "concat"};
@@ -60,7 +60,13 @@ class Machine {
     return out;
   }
 
-  [[nodiscard]] uint64_t tag(ValueId v, size_t e) const { return tags_[v].empty() ? (uint64_t{v} << 32 | e) + 1 : tags_[v][e]; }
+  // An element of a value that is part of another one is that one's.
+  [[nodiscard]] uint64_t tag(ValueId v, size_t e) const {
+    if (!tags_[v].empty()) return tags_[v][e];
+    const graph::Value& value = g_.value(v);
+    if (value.home != 0) return tag(value.home, static_cast<size_t>(value.home_offset) + e);
+    return (uint64_t{v} << 32 | e) + 1;
+  }
 
   void read(ValueId v, const std::string& who) {
     if (!in_arena(v)) return;
@@ -120,11 +126,14 @@ class Machine {
 
   void view(const Op& op) {
     const ValueId out = op.outputs[0];
-    const int64_t dim = op.int_attr("dim");
     std::vector<uint64_t> tags(static_cast<size_t>(element_count(g_.value(out).dims)));
-    if (op.name() == "slice") {
-      for_each_pair(op.inputs[0], out, dim, op.int_attr("start"), [&](size_t w, size_t p) { tags[p] = tag(op.inputs[0], w); });
+    if (op.name() == "copy_to") {
+      for (size_t e = 0; e < tags.size(); ++e) tags[e] = tag(op.inputs[0], e);
+    } else if (op.name() == "slice") {
+      for_each_pair(op.inputs[0], out, op.int_attr("dim"), op.int_attr("start"),
+                    [&](size_t w, size_t p) { tags[p] = tag(op.inputs[0], w); });
     } else if (op.name() == "concat") {
+      const int64_t dim = op.int_attr("dim");
       int64_t start = 0;
       for (const ValueId v : op.inputs) {
         if (v == 0) continue;

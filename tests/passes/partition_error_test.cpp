@@ -4,6 +4,7 @@
 
 #include "core/base/error.hpp"
 #include "core/passes/partition.hpp"
+#include "tests/passes/draft.hpp"
 #include "tests/passes/partition_models.hpp"
 
 namespace nemo::passes {
@@ -93,8 +94,12 @@ TEST(PartitionErrors, label_smoothing_over_a_split_vocabulary_is_unsupported) {
 }
 
 TEST(PartitionErrors, whole_letter_that_only_gathering_alike_could_serve_is_unsupported) {
+  testing::Draft d;
+  const graph::ValueId x = d.embedded(), w = d.weight("conv.weight", {{8, "embed", {}}, {2, "", {}}});
+  d.finish(d.op("causal_conv1d", {x, w}), d.table());
   const Plan plan{{{"cp", 2}}, {{"seq", "cp"}}, "", ""};
-  EXPECT_THAT(refusal(llama({}), plan, Code::kUnsupported), AllOf(HasSubstr("op 'attention'"), HasSubstr("axis 'seq'"), HasSubstr("'cp'")));
+  EXPECT_THAT(refusal(d.graph, plan, Code::kUnsupported),
+              AllOf(HasSubstr("op 'causal_conv1d'"), HasSubstr("axis 'seq'"), HasSubstr("'cp'")));
 }
 
 TEST(PartitionErrors, coordinate_outside_the_mesh_is_refused) {

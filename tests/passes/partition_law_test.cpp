@@ -96,10 +96,6 @@ TEST(Partition, gradients_of_a_layer_communicate_as_its_forward_does) {
     EXPECT_EQ(backward_collectives(partitioned(model({}), layers_only(testing::sequence_parallel(2))), 1),
               (Counts{{"all_gather", 2}, {"reduce_scatter", 2}}));
     EXPECT_EQ(backward_collectives(partitioned(model({}), testing::data_parallel(2)), 1), Counts{});
-    Graph whole = model({});
-    for (Parameter& p : whole.parameters) p.trainable = p.block >= 0;
-    const auto owned = std::count_if(whole.parameters.begin(), whole.parameters.end(), [](const Parameter& p) { return p.block == 1; });
-    EXPECT_EQ(backward_collectives(partitioned(whole, testing::fully_sharded(4)), 1), (Counts{{"reduce_scatter", owned}}));
   }
 }
 
@@ -112,37 +108,15 @@ TEST(Partition, data_parallel_has_no_collective_but_that_of_the_loss) {
   }
 }
 
-TEST(Partition, fully_sharded_gathers_each_parameter_of_a_block_once_before_its_first_op) {
+// Whose parameters and gradients are whole when is the matter of pass "share".
+TEST(Partition, shared_out_state_is_no_matter_of_the_partition) {
   for (auto* model : {gpt, llama}) {
-    const Graph graph = partitioned(model({}), testing::fully_sharded(4));
-    for (const int32_t layer : {0, 1}) {
-      std::multiset<ValueId> gathered, owned;
-      bool computing = false;
-      for (const Op& op : graph.ops) {
-        if (op.block != layer) continue;
-        EXPECT_FALSE(computing && is_collective(op));
-        computing = computing || !is_collective(op);
-        if (!is_collective(op)) continue;
-        EXPECT_EQ(op.name(), "all_gather");
-        gathered.insert(op.inputs[0]);
-      }
-      for (const Parameter& p : graph.parameters)
-        if (p.block == layer) owned.insert(p.value);
-      EXPECT_EQ(gathered, owned);
-    }
-    for (const Parameter& p : graph.parameters) {
-      EXPECT_TRUE(p.gradient_partial.empty()) << p.name;
-      EXPECT_EQ(p.dims[0].size, (graph::element_count(p.global_dims) + 3) / 4) << p.name;
-    }
+    Plan plan = testing::fully_sharded(4);
+    const Graph shared = partitioned(model({}), plan);
+    plan.shard_parameters.clear();
+    EXPECT_EQ(graph::print(shared), graph::print(partitioned(model({}), plan)));
+    for (const Parameter& p : shared.parameters) EXPECT_EQ(p.dims, p.global_dims) << p.name;
   }
-}
-
-TEST(Partition, tied_table_is_gathered_again_for_the_output_layer) {
-  const Graph graph = partitioned(gpt({}), testing::fully_sharded(4));
-  const ValueId table = parameter(graph, "embedding.word.weight").value;
-  EXPECT_EQ(
-      std::count_if(graph.ops.begin(), graph.ops.end(), [&](const Op& op) { return op.name() == "all_gather" && op.inputs[0] == table; }),
-      2);
 }
 
 TEST(Partition, plan_of_one_rank_leaves_the_graph_unchanged) {

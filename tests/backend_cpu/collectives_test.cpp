@@ -1,6 +1,7 @@
 // The collective rows among three ranks, each a device of its own in a thread of its own.
 #include <gtest/gtest.h>
 
+#include <barrier>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -56,17 +57,19 @@ void join(const Device& on, nemo_store& store, int64_t rank) {
 // Runs `body` as every rank at once; an exception of one is a failure of the test.
 void among_ranks(const std::function<void(const Device&, int64_t rank)>& body) {
   nemo_store store;
+  std::barrier done(kRanks);  // a rank that left early would break the others' connections
   std::vector<std::string> faults(kRanks);
   std::vector<std::thread> threads;
   for (int64_t rank = 0; rank < kRanks; ++rank)
     threads.emplace_back([&, rank] {
+      const Device own(1);
       try {
-        const Device own(1);
         join(own, store, rank);
         body(own, rank);
       } catch (const std::exception& e) {
         faults[static_cast<size_t>(rank)] = e.what();
       }
+      done.arrive_and_wait();
     });
   for (std::thread& t : threads) t.join();
   for (const std::string& fault : faults) EXPECT_EQ(fault, "");

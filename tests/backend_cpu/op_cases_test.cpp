@@ -143,7 +143,7 @@ TEST_P(ElementwiseOps, outputs_may_take_the_memory_of_an_elementwise_input) {
   }
 }
 
-// Collectives need a group of ranks, so no table of single nodes has them: tests/distributed runs them over processes.
+// Collectives need a group of ranks, so no table of single nodes has them: collectives_test.cpp has.
 TEST(Coverage, every_op_of_the_backend_has_a_case) {
   const std::set<std::string> collectives{"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send", "recv"};
   std::set<std::string> covered;

@@ -92,6 +92,13 @@ Document Document::with_defaults(const std::string& section, std::string_view to
   return out;
 }
 
+Document Document::without(const std::string& section) const {
+  Document out = *this;
+  std::erase_if(out.tables_, [&](const auto& table) { return table.first == section || is_below(table.first, section); });
+  std::erase_if(out.entries_, [&](const auto& entry) { return is_below(entry.first, section); });
+  return out;
+}
+
 void Document::load_file(const fs::path& file, Origin::Kind kind, std::span<const fs::path> recipe_dirs, std::vector<fs::path>& open) {
   const std::string name = file.string();
   TomlTree tree = read_toml(read_file(file), name);

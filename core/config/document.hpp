@@ -36,6 +36,9 @@ class Document {
   // origin.
   [[nodiscard]] Document with_defaults(const std::string& section, std::string_view toml, const std::string& name) const;
 
+  // The same without one section, whoever set it.
+  [[nodiscard]] Document without(const std::string& section) const;
+
   // The recipe file as opened.
   [[nodiscard]] const std::string& recipe() const { return recipe_; }
   // Leaves by full dotted path ("optim.schedule.type").

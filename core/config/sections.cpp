@@ -103,7 +103,7 @@ const nemo_schema* trainer() {
       string("backend", "\"\"", "the backend plugin's id; empty: by accelerator"),
       integer("devices", "1", "devices of one node, one process each").min(1),
       integer("num_nodes", "1", "nodes").min(1),
-      integer("max_steps", "1000", "optimizer steps of the whole run").min(0).unit("steps"),
+      integer("max_steps", "1000", "optimizer steps of the whole run; 0: the initial weights are saved").min(0).unit("steps"),
       integer("val_check_interval", "0", "steps between validations; 0: never").min(0).unit("steps"),
       integer("limit_val_batches", "32", "batches of one validation, at most").min(1).unit("global batches"),
       integer("log_every_n_steps", "1", "steps between two metrics").min(1).unit("steps"),

@@ -30,7 +30,7 @@ class Export {
   Export(const ExportOptions& options, plugin::Registry& registry, const Say& warn)
       : options_(options), reader_(locate(options.from), checkpoint::Verify::kSizes) {
     const config::Document document = config::Document::parse(reader_.recipe(), (reader_.directory() / checkpoint::kRecipeFile).string());
-    setup_ = runtime::make_setup(document, registry, warn);
+    setup_ = runtime::make_setup(document, registry, warn, runtime::Needs::kNothing);
     const int64_t vocab = tokenizer_vocabulary();
     config::Section& model = setup_.configuration.section("model");
     if (model.knows("vocab_size") && model.get_int("vocab_size") == 0 && vocab > 0) model.set("vocab_size", {vocab});

@@ -232,6 +232,14 @@ class Filler {
   std::vector<std::byte> buffer_, dense_;
 };
 
+// Data that is made up without a tokenizer has the model's vocabulary.
+void set_vocabulary(config::Configuration& configuration) {
+  const config::Section& model = configuration.section("model");
+  config::Section& data = configuration.section("data");
+  if (configuration.section("tokenizer").get_string("type") != "none" || !data.knows("vocab_size") || !model.knows("vocab_size")) return;
+  if (data.get_int("vocab_size") == 0) data.set("vocab_size", {model.get_int("vocab_size")});
+}
+
 void keep_files(checkpoint::Writer& writer, const fs::path& folder, const Json& layout) {
   writer.add_text_file(kKeptConfig, read_text(folder / "config.json"));
   if (fs::exists(folder / "generation_config.json")) writer.add_text_file(kKeptGeneration, read_text(folder / "generation_config.json"));
@@ -248,7 +256,10 @@ ImportResult import_model(const ImportOptions& options, plugin::Registry& regist
   if (folder.max_position_embeddings > 0)
     overrides.insert(overrides.begin(), "data.seq_length=" + std::to_string(std::min<int64_t>(folder.max_position_embeddings, 2048)));
   const config::Document document = config::Document::parse(recipe, (options.from / "recipe.toml").string(), overrides);
-  const runtime::Setup setup = runtime::make_setup(document, registry, warn);
+  // The recipe says nothing of the backend unless asked to: it is for any machine.
+  const bool asks = document.tables().contains("backend");
+  runtime::Setup setup = runtime::make_setup(document, registry, warn, asks ? runtime::Needs::kTraining : runtime::Needs::kNothing);
+  set_vocabulary(setup.configuration);
   const graph::Graph graph = runtime::placed(setup.section("model"), [&] {
     return passes::build(*setup.model, &setup.section("model"), {1, 1, 0, {}});
   });

@@ -78,7 +78,8 @@ const plugin::Component& choose_backend(const config::Document& document, plugin
 }  // namespace
 
 std::vector<const plugin::Component*> Setup::components() const {
-  std::vector<const plugin::Component*> all{model, data, strategy, precision, backend};
+  std::vector<const plugin::Component*> all{model, data, strategy, precision};
+  if (backend != nullptr) all.push_back(backend);
   if (peft != nullptr) all.push_back(peft);
   all.insert(all.end(), loggers.begin(), loggers.end());
   return all;
@@ -88,14 +89,15 @@ Setup make_setup(const config::Document& recipe, plugin::Registry& registry, con
                  Needs needs) {
   Setup setup;
   setup.model = &registry.find(NEMO_KIND_MODEL, plugin_of(recipe, "model"));
-  const config::Document document = with_variant(recipe, *setup.model);
+  const config::Document whole = with_variant(recipe, *setup.model);
+  const config::Document document = needs == Needs::kNothing ? whole.without("backend") : whole;
   setup.data = &registry.find(NEMO_KIND_DATA, plugin_of(document, "data"));
   setup.strategy = &registry.find(NEMO_KIND_STRATEGY, plugin_of(document, "strategy"));
   setup.precision = &registry.find(NEMO_KIND_PRECISION, plugin_of(document, "precision"));
   if (const std::string peft = plugin_of(document, "peft"); peft != "none") setup.peft = &registry.find(NEMO_KIND_PEFT, peft);
   if (const auto log = sound_section(document, "log"))
     for (const std::string& id : log->get_strings("loggers")) setup.loggers.push_back(&registry.find(NEMO_KIND_LOGGER, id));
-  setup.backend = &choose_backend(document, registry, warn, needs);
+  if (needs != Needs::kNothing) setup.backend = &choose_backend(document, registry, warn, needs);
 
   config::Resolver resolver(document);
   for (const std::string_view name : config::section_names())
@@ -111,7 +113,7 @@ Setup make_setup(const config::Document& recipe, plugin::Registry& registry, con
   add("backend", setup.backend);
   for (const plugin::Component* logger : setup.loggers) add("log." + logger->id, logger);
   setup.configuration = resolver.resolve();
-  ask_for_determinism(setup.configuration);
+  if (setup.backend != nullptr) ask_for_determinism(setup.configuration);
   return setup;
 }
 

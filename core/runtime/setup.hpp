@@ -14,8 +14,8 @@
 namespace nemo::runtime {
 
 // What a command uses of the recipe; the rest is validated all the same. kPlan needs no device: the backend is chosen without asking for
-// one.
-enum class Needs { kTraining, kInference, kPlan };
+// one. kNothing computes nothing: no backend is chosen, and [backend] is not read and not among the settings.
+enum class Needs { kTraining, kInference, kPlan, kNothing };
 
 struct Setup {
   config::Configuration configuration;
@@ -23,8 +23,8 @@ struct Setup {
   const plugin::Component* data = nullptr;
   const plugin::Component* strategy = nullptr;
   const plugin::Component* precision = nullptr;
-  const plugin::Component* backend = nullptr;
-  const plugin::Component* peft = nullptr;  // NULL: none
+  const plugin::Component* backend = nullptr;  // NULL: Needs::kNothing
+  const plugin::Component* peft = nullptr;     // NULL: none
   std::vector<const plugin::Component*> loggers;
 
   [[nodiscard]] const config::Section& section(std::string_view name) const { return configuration.section(name); }

@@ -148,9 +148,9 @@ Outcome TrainLoop::run() {
   for (Mark& mark : marks_) mark = engine_->device().make_mark();
   saver_ = std::make_unique<Saver>(engine_->device(), engine_->ranks(),
                                    setup_.section("checkpoint").get_bool("async") ? Saver::Mode::kBackground : Saver::Mode::kForeground);
-  resume();
+  const bool resumed = resume();
   start_loggers();
-  bool saved = progress_.step >= max_steps_;
+  bool saved = resumed && progress_.step >= max_steps_;
   while (progress_.step < max_steps_ && !stop_) {
     const int64_t n = progress_.step + 1;
     Metrics metrics = step(n);
@@ -194,7 +194,7 @@ void TrainLoop::prepare_folder() {
   make_run_folder(directory_, config::to_toml(setup_.configuration));
 }
 
-void TrainLoop::resume() {
+bool TrainLoop::resume() {
   const checkpoint::Store store(directory_ / "checkpoints");
   const auto entry = store.latest_good();
   if (entry) {
@@ -211,11 +211,12 @@ void TrainLoop::resume() {
     if (is_chief()) checkpoint::remove_leftovers(directory_ / "checkpoints");
     if (is_chief()) prune(store);  // what a run that was killed between saving and pruning has left
     context_.info("resumed from " + entry->path.string() + " at step " + std::to_string(progress_.step));
-    return;
+    return true;
   }
   if (setup_.section("checkpoint").get_string("resume") == "must")
     throw config::fault_at(setup_.section("checkpoint"), "resume", "there is no checkpoint in " + (directory_ / "checkpoints").string());
   engine_->state().initialize(progress_.seed);
+  return false;
 }
 
 const Batch& TrainLoop::take_batch() {

@@ -50,7 +50,7 @@ class TrainLoop {
     double data = 0, compute = 0, optimizer = 0;
   };
   void prepare_folder();
-  void resume();
+  bool resume();  // whether there was a checkpoint
   void check_batch() const;
   void open_sources();
   void start_loggers();

@@ -125,5 +125,12 @@ TEST(ParsedDocument, has_no_base_and_lists_its_tables) {
   EXPECT_NE(document.find("job.\"a.b\""), nullptr);
 }
 
+TEST(ParsedDocument, can_leave_a_section_out) {
+  const std::vector<std::string> overrides{"log.x=2"};
+  const Document document = Document::parse("[log]\n[log.csv]\ny = 1\n[logs]\nz = 1\n", "r.toml", overrides).without("log");
+  EXPECT_THAT(document.tables_in(""), ElementsAre("logs"));
+  EXPECT_EQ(document.entries().size(), 1u);
+}
+
 }  // namespace
 }  // namespace nemo::config

@@ -1,6 +1,7 @@
 // Model folders in and out: what is wrong is named, what is unusual is understood, and nothing is lost.
 #include <gmock/gmock.h>
 
+#include "core/checkpoint/reader.hpp"
 #include "core/hub/compare.hpp"
 #include "core/hub/export.hpp"
 #include "core/hub/import.hpp"
@@ -13,7 +14,9 @@ namespace nemo::hub_test {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using Change = std::function<void(std::map<std::string, std::pair<hub::TensorPlan, std::string>>&)>;
 
 // A golden folder with other tensors and another config.json.
@@ -97,6 +100,24 @@ TEST(Import, a_key_that_nothing_reads_is_told) {
   Changed changed("llama", nullptr, [](auto& c) { c["attention_chunks"] = 7; });
   changed.import();
   EXPECT_THAT(changed.host.warnings, ::testing::ElementsAre(HasSubstr("attention_chunks")));
+}
+
+TEST(Import, the_recipe_is_for_any_machine) {
+  Changed changed("llama", nullptr);
+  changed.import();
+  const checkpoint::Reader reader(changed.at("checkpoint"), checkpoint::Verify::kSizes);
+  EXPECT_THAT(reader.recipe(), AllOf(Not(HasSubstr("[backend]")), HasSubstr("accelerator = \"auto\"")));
+  changed.export_to("out");
+  EXPECT_EQ(changed.host.warnings, std::vector<std::string>{});
+}
+
+TEST(Import, settings_of_a_backend_are_kept) {
+  Changed changed("llama", nullptr);
+  changed.import({"trainer.accelerator=cpu", "backend.threads=1"});
+  const checkpoint::Reader reader(changed.at("checkpoint"), checkpoint::Verify::kSizes);
+  EXPECT_THAT(reader.recipe(), HasSubstr("[backend]\nthreads = 1\n"));
+  changed.export_to("out");
+  EXPECT_EQ(hub::tensor_differences(changed.model(), changed.at("out")), "");
 }
 
 TEST(Import, old_buffers_and_tied_outputs_are_understood_and_given_back) {

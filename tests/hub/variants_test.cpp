@@ -7,10 +7,14 @@
 namespace nemo::hub_test {
 namespace {
 
+constexpr int64_t kVocabulary = 32000;  // of a tokenizer, where the variant leaves it to that
+
 int64_t parameters(Host& host, const std::string& plugin, const std::string& variant) {
   const std::string recipe = "[model]\nplugin = \"" + plugin + "\"\nvariant = \"" + variant + "\"\n" + kRecipe + "seq_length = 1\n";
   const runtime::Setup setup = runtime::make_setup(config::Document::parse(recipe, "v.toml"), host.registry(), host.context.warn);
-  const graph::Graph graph = passes::build(*setup.model, &setup.section("model"), {1, 1, 0, {}});
+  const config::Section& model = setup.section("model");
+  const bool open = model.knows("vocab_size") && model.get_int("vocab_size") == 0;
+  const graph::Graph graph = passes::build(*setup.model, &model, {1, 1, open ? kVocabulary : 0, {}});
   int64_t n = 0;
   for (const graph::Parameter& p : graph.parameters) n += element_count(p.dims);
   return n;

@@ -136,8 +136,7 @@ int evaluate(Program& program, const std::vector<std::string>& arguments) {
   if (!parsed.values.count("checkpoint")) throw Error(Code::kConfig, "--checkpoint is missing\nusage: " + usage);
   if (texts.empty() == !parsed.values.count("choices")) throw Error(Code::kConfig, "give --text or --choices\nusage: " + usage);
   const std::filesystem::path checkpoint = runtime::find_checkpoint(parsed.values["checkpoint"].as<std::string>());
-  const std::string recipe = checkpoint::Reader(checkpoint, checkpoint::Verify::kSizes).recipe();
-  const config::Document document = config::Document::parse(recipe, (checkpoint / "recipe.toml").string(), overrides);
+  const config::Document document = checkpoint_document(checkpoint, overrides);
   const runtime::RunContext context = program.context();
   const runtime::Setup setup = runtime::make_setup(document, program.registry(document), context.warn);
   runtime::Scorer scorer(setup, context, checkpoint);

@@ -113,8 +113,7 @@ int generate(Program& program, const std::vector<std::string>& arguments) {
       file ? std::min(parsed.values["batch"].as<int64_t>(), static_cast<int64_t>(std::max<size_t>(prompts.size(), 1))) : 1;
   if (batch < 1) throw Error(Code::kConfig, "--batch must be at least 1");
   const std::filesystem::path checkpoint = runtime::find_checkpoint(parsed.values["checkpoint"].as<std::string>());
-  const std::string recipe = checkpoint::Reader(checkpoint, checkpoint::Verify::kSizes).recipe();
-  const config::Document document = config::Document::parse(recipe, (checkpoint / "recipe.toml").string(), parsed.positional);
+  const config::Document document = checkpoint_document(checkpoint, parsed.positional);
   const runtime::RunContext context = program.context();
   const runtime::Setup setup = runtime::make_setup(document, program.registry(document), context.warn);
   TextGenerator generator(setup, context, checkpoint, batch);

@@ -1,9 +1,11 @@
 #include "host/program.hpp"
 
+#include <algorithm>
 #include <csignal>
 
 #include <spdlog/spdlog.h>
 
+#include "core/checkpoint/reader.hpp"
 #include "core/config/config_api.hpp"
 #include "core/config/resolver.hpp"
 #include "core/plugin/error.hpp"
@@ -68,6 +70,13 @@ std::filesystem::path shared(const char* folder) {
   return executable.parent_path().parent_path() / "share/nemo" / folder;
 }
 }  // namespace
+
+config::Document checkpoint_document(const std::filesystem::path& checkpoint, const std::vector<std::string>& overrides) {
+  const std::string recipe = checkpoint::Reader(checkpoint, checkpoint::Verify::kSizes).recipe();
+  config::Document document = config::Document::parse(recipe, (checkpoint / checkpoint::kRecipeFile).string(), overrides);
+  const bool named = std::any_of(overrides.begin(), overrides.end(), [](const std::string& o) { return o.starts_with("backend."); });
+  return named ? document : document.without("backend");
+}
 
 std::vector<std::filesystem::path> recipe_folders() { return {shared("recipes")}; }
 std::vector<std::filesystem::path> hardware_folders() { return {shared("hardware")}; }

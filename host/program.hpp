@@ -34,6 +34,9 @@ class Program {
 
 // Folders with shipped recipes: <executable>/../share/nemo/recipes.
 [[nodiscard]] std::vector<std::filesystem::path> recipe_folders();
+// The recipe that a checkpoint was made with, under overrides. Its [backend] is that of the device that trained it and is left out unless
+// an override names it: the checkpoint may be used on another.
+[[nodiscard]] config::Document checkpoint_document(const std::filesystem::path& checkpoint, const std::vector<std::string>& overrides);
 
 // Folders with shipped hardware files: <executable>/../share/nemo/hardware.
 [[nodiscard]] std::vector<std::filesystem::path> hardware_folders();

@@ -19,6 +19,16 @@ bool can_wait(const Graph& graph, const Op& op) {
                      [&](ValueId v) { return v == 0 || graph.value(v).kind == ValueKind::kGradient; });
 }
 
+// What the backward region gathers again from the forward one is ready at any time: it goes in front of the last product before its place,
+// which gives it something to run under and keeps the copy short-lived. The op behind which it then stands; -1: there is none.
+int32_t ahead_of_work(const Graph& graph, int32_t from, int32_t place) {
+  for (int32_t i = place - 1; i > from + 1; --i) {
+    const Op& op = graph.ops[static_cast<size_t>(i)];
+    if (op.phase == Phase::kBackward && op.name().starts_with("linear_dgrad")) return i - 1;
+  }
+  return -1;
+}
+
 // Each collective behind the last producer of its inputs.
 void hoist(Graph& graph) {
   const Uses uses = analyse_uses(graph);
@@ -34,7 +44,12 @@ void hoist(Graph& graph) {
       free = free && graph.value(v).kind == ValueKind::kResult && uses.producer[v] >= 0;
       last = std::max(last, uses.producer[v]);
     }
-    if (!free || last < 0 || graph.ops[static_cast<size_t>(last)].phase != op.phase) continue;
+    if (!free || last < 0) continue;
+    if (op.phase == Phase::kRecompute && graph.ops[static_cast<size_t>(last)].phase == Phase::kForward)
+      last = ahead_of_work(graph, last, static_cast<int32_t>(i));
+    else if (graph.ops[static_cast<size_t>(last)].phase != op.phase)
+      continue;
+    if (last < 0) continue;
     moved[i] = true;
     behind[static_cast<size_t>(last)].push_back(i);
   }

@@ -13,7 +13,6 @@
 namespace nemo::planner {
 namespace {
 
-using passes::StagePhase;
 using pipeline::Shape;
 using pipeline::StageTime;
 using pipeline::Timeline;

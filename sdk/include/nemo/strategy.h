@@ -51,12 +51,13 @@ typedef struct nemo_plan_api {
   nemo_error* (*shard_optimizer)(nemo_plan*, nemo_str mesh_axis);
   /* The model is cut into stages along a mesh axis. Not called: every rank holds all blocks. */
   nemo_error* (*pipeline)(nemo_plan*, const nemo_pipeline* pipeline);
-  /* Gradients and optimizer state are split over the mesh axis, parameters are whole (ZeRO-2). In this and the two above several axes may be
-   * named, joined by ',' in the order of the mesh: "dp,cp". At most one of the three is called. */
+  /* Gradients and optimizer state are split over the mesh axis, parameters are whole (ZeRO-2). In this and the two above several axes may
+   * be named, joined by ',' in the order of the mesh: "dp,cp". At most one of the three is called. */
   nemo_error* (*shard_gradients)(nemo_plan*, nemo_str mesh_axis);
   /* Collectives over gradients and parameters move whole blocks, at least this many elements at a time. Not called: the host's choice. */
   nemo_error* (*bucket)(nemo_plan*, int64_t elements);
-  /* After shard_parameters: parameters gathered in the forward pass stay until the backward pass has used them; more memory, fewer gathers. */
+  /* After shard_parameters: parameters gathered in the forward pass stay until the backward pass has used them; more memory, fewer gathers.
+   */
   nemo_error* (*keep_gathered)(nemo_plan*);
 } nemo_plan_api;
 

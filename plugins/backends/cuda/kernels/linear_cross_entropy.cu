@@ -38,12 +38,26 @@ __global__ void __launch_bounds__(kLossThreads, 2) chunk_kernel(const LossSpec p
   if (dloss != nullptr) loss_grad_row(p, row, label, lse, dloss[r], row, cache);
 }
 
-template <class G>
+// N elements of one row per thread.
+template <class G, int N>
 __global__ void store_kernel(const float* sum, int64_t n, int64_t cols, G* out, int64_t ld, bool add) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * N;
   if (i >= n) return;
   G* to = out + i / cols * ld + i % cols;
-  *to = narrow<G>(add ? widen(*to) + sum[i] : sum[i]);
+  float x[N], old[N] = {};
+  load<N>(sum + i, x);
+  if (add) load<N>(to, old);
+#pragma unroll
+  for (int e = 0; e < N; ++e) x[e] += old[e];
+  store<N>(to, x);
+}
+
+template <class G>
+void store_sum(const float* sum, int64_t n, int64_t cols, G* out, int64_t ld, bool add, cudaStream_t stream) {
+  if (aligned16(out) && cols % 8 == 0 && ld % 8 == 0)
+    store_kernel<G, 8><<<grid_of(n, 8 * 256), 256, 0, stream>>>(sum, n, cols, out, ld, add);
+  else
+    store_kernel<G, 1><<<grid_of(n, 256), 256, 0, stream>>>(sum, n, cols, out, ld, add);
 }
 
 // The chunks of a node: `full` of `rows` rows each, then one of `last` (0: none).
@@ -112,9 +126,13 @@ int64_t cached_elements(const LossSpec& spec) {
 template <class T>
 void chunk_loss(const Launch& l, const LossSpec& spec, const Layout& s, T* logits, int64_t first, int64_t rows, const float* dloss,
                 int* fault) {
+  const float* slope = dloss != nullptr ? dloss + first : nullptr;
+  if (launch_row_losses({spec, rows, logits, s.type, s.ldl, l.in<int32_t>(2) + first, slope, l.out<float>(0) + first, nullptr, fault},
+                        l.stream()))
+    return;
   const int64_t cached = dloss != nullptr ? cached_elements<T>(spec) : 0;
   chunk_kernel<T><<<static_cast<unsigned>(rows), kLossThreads, static_cast<size_t>(cached) * sizeof(T), l.stream()>>>(
-      spec, logits, s.ldl, l.in<int32_t>(2) + first, dloss != nullptr ? dloss + first : nullptr, l.out<float>(0) + first, fault, cached);
+      spec, logits, s.ldl, l.in<int32_t>(2) + first, slope, l.out<float>(0) + first, fault, cached);
 }
 
 }  // namespace
@@ -180,7 +198,7 @@ NEMO_CUDA_KERNEL(linear_cross_entropy_train) {
           if (!direct)
             with_type(grad, [&](auto to) {
               using G = decltype(to);
-              store_kernel<G><<<grid_of(s.v * s.d, 256), 256, 0, l.stream()>>>(sum, s.v * s.d, s.d, l.out<G>(2), ld_grad, accumulates);
+              store_sum(sum, s.v * s.d, s.d, l.out<G>(2), ld_grad, accumulates, l.stream());
             });
         },
         s.logits_bytes + dw_bytes + std::max(full.workspace, last.workspace));

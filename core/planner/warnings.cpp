@@ -7,7 +7,7 @@ namespace nemo::planner {
 namespace {
 
 constexpr double kMuchBubble = 0.10, kMuchExposed = 0.10, kSlowProducts = 0.80, kUneven = 0.05;
-constexpr int64_t kVocabularyStep = 128;
+constexpr int64_t kVocabularyStep = 128, kManyRoundings = 8;
 
 std::string percent(double share) {
   char text[32];
@@ -29,6 +29,7 @@ class Critic {
     vocabulary();
     sequence();
     optimizer();
+    gradients();
     assumptions();
   }
 
@@ -125,6 +126,14 @@ class Critic {
     if (r_.data_ranks > 1 && q_.plan.zero_stage() == 0)
       warn("all " + std::to_string(r_.data_ranks) +
            " data ranks keep the whole optimizer state; a distributed optimizer (ZeRO-1) keeps it once");
+  }
+
+  // A sum that is rounded to 8 bits after every micro-batch loses the smaller addends.
+  void gradients() {
+    if (graph::size_of(q_.precision.gradient) > 2 || r_.micro_batches <= kManyRoundings) return;
+    warn("gradients are summed in 16 bits over " + std::to_string(r_.micro_batches) + " micro-batches and rounded after each: beyond " +
+         std::to_string(kManyRoundings) +
+         " small contributions are lost; a larger micro-batch, or gradients in f32 (precision.grad_dtype=f32), keeps them");
   }
 
   void assumptions() {

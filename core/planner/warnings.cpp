@@ -128,12 +128,8 @@ class Critic {
            " data ranks keep the whole optimizer state; a distributed optimizer (ZeRO-1) keeps it once");
   }
 
-  // A sum that is rounded to 8 bits after every micro-batch loses the smaller addends.
   void gradients() {
-    if (graph::size_of(q_.precision.gradient) > 2 || r_.micro_batches <= kManyRoundings) return;
-    warn("gradients are summed in 16 bits over " + std::to_string(r_.micro_batches) + " micro-batches and rounded after each: beyond " +
-         std::to_string(kManyRoundings) +
-         " small contributions are lost; a larger micro-batch, or gradients in f32 (precision.grad_dtype=f32), keeps them");
+    if (const std::string text = narrow_gradients(q_.precision, r_.micro_batches); !text.empty()) warn(text);
   }
 
   void assumptions() {
@@ -150,6 +146,14 @@ class Critic {
 };
 
 }  // namespace
+
+// A sum that is rounded to 8 bits after every micro-batch loses the smaller addends.
+std::string narrow_gradients(const passes::Precision& precision, int64_t micro_batches) {
+  if (graph::size_of(precision.gradient) > 2 || micro_batches <= kManyRoundings) return "";
+  return "gradients are summed in 16 bits over " + std::to_string(micro_batches) + " micro-batches and rounded after each: beyond " +
+         std::to_string(kManyRoundings) +
+         " small contributions are lost; a larger micro-batch, or gradients in f32 (precision.grad_dtype=f32), keeps them";
+}
 
 void add_warnings(Report& report, const Request& request, const Hardware& hardware) { Critic(report, request, hardware).run(); }
 

@@ -118,7 +118,7 @@ __device__ __forceinline__ void warp_angles(const RopeArgs& p, const double* tur
 }
 
 template <class T, int N, bool kInterleaved>
-__global__ void __launch_bounds__(kThreads) rope_kernel(const T* x, const int32_t* positions, T* y, const __grid_constant__ RopeArgs p) {
+__global__ void __launch_bounds__(kThreads, 6) rope_kernel(const T* x, const int32_t* positions, T* y, const __grid_constant__ RopeArgs p) {
   extern __shared__ double turns[];  // [pairs]; then of each warp cosines and sines, [tokens pairs] each
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   float *cosine = reinterpret_cast<float*>(turns + p.pairs) + warp * 2 * p.tokens * p.pairs, *sine = cosine + p.tokens * p.pairs;

@@ -10,7 +10,7 @@ namespace {
 
 // Large chunks: the gradient of w is read and written once per chunk.
 constexpr int64_t kChunkRows = 16384;
-constexpr int64_t kLogitsBytes = int64_t{2} << 30;
+constexpr int64_t kLogitsBytes = int64_t{4} << 30;
 // Of a row kept in shared memory between loss and gradient: two blocks per multiprocessor, so that one reads while the other writes.
 constexpr int64_t kCacheBytes = 108 << 10;
 

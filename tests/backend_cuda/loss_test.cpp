@@ -1,4 +1,4 @@
-// Laws of the losses over vocabularies of real models: rows kept by one block, by clusters of two to eight, and rows too long for that.
+// Laws of the losses over vocabularies of real models: rows that shared memory keeps whole, in part, and not aligned.
 #include "tests/backend_cuda/parity.hpp"
 
 namespace nemo::backend_cuda {
@@ -12,7 +12,7 @@ class LossRows : public ::testing::TestWithParam<int64_t> {
  protected:
   void SetUp() override { NEMO_NEEDS_GPU(); }
 };
-INSTANTIATE_TEST_SUITE_P(vocabularies, LossRows, ::testing::Values(3, 530, 32000, 50257, 50304, 128256, 151936, 256000, 500001),
+INSTANTIATE_TEST_SUITE_P(vocabularies, LossRows, ::testing::Values(3, 530, 50257, 50304, 128256, 256000),
                          [](const auto& info) { return std::to_string(info.param); });
 
 // The first and the last entry of the vocabulary and its whole breadth are labels; every fourth row has none.
@@ -43,7 +43,7 @@ void expect_law(const std::string& op, const Arrays& inputs, const Arrays& outpu
 }
 
 TEST_P(LossRows, of_given_logits_agree_with_the_cpu) {
-  const int64_t rows = 9, v = GetParam();
+  const int64_t rows = 6, v = GetParam();
   const Array logits = backend_cpu::normal_array(BF16, {rows, v}, 1, 3), loss(F32, {rows});
   for (const nemo_dtype dtype : {F32, BF16})
     for (const bool terms : {false, true})
@@ -51,7 +51,7 @@ TEST_P(LossRows, of_given_logits_agree_with_the_cpu) {
 }
 
 TEST_P(LossRows, of_strided_logits_agree_with_the_cpu) {
-  const int64_t rows = 9, v = GetParam();
+  const int64_t rows = 6, v = GetParam();
   const Array logits = backend_cpu::normal_array(BF16, {rows, v}, 1, 3), loss(F32, {rows});
   for (const nemo_dtype dtype : {F32, BF16})
     expect_law("cross_entropy", {logits.as(dtype).strided(), labels_of(rows, v)}, {loss, loss}, attrs_of(true), 0, {1e-4, 0},
@@ -59,7 +59,7 @@ TEST_P(LossRows, of_strided_logits_agree_with_the_cpu) {
 }
 
 TEST_P(LossRows, of_a_last_linear_and_their_gradients_agree_with_the_cpu) {
-  const int64_t rows = 70, d = 16, v = GetParam();
+  const int64_t v = GetParam(), rows = v < 1000 ? 70 : 12, d = 16;
   const Array x = backend_cpu::normal_array(BF16, {rows, d}, 2), w = backend_cpu::normal_array(BF16, {v, d}, 3, 0.3),
               dloss = backend_cpu::normal_array(BF16, {rows}, 4).as(F32), loss(F32, {rows});
   for (const nemo_dtype dtype : {F32, BF16}) {

@@ -26,7 +26,7 @@ shift $((OPTIND - 1))
 [ $# -ge 1 ] || { sed -n '4,12s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 bin=$1
 shift
-[ $# -gt 0 ] || set -- test_backend_cuda=12 test_backend_cuda_precision=6 test_backend_cuda_attention=24
+[ $# -gt 0 ] || set -- test_backend_cuda=24 test_backend_cuda_precision=8 test_backend_cuda_attention=16
 logs=${logs:-$(mktemp -d)}
 mkdir -p "$logs"
 

@@ -90,14 +90,9 @@ NEMO_CUDA_KERNEL(cross_entropy) {
   const Matrix x = node.matrix(node.in(0), node.group_rank('a'));
   for (const Tensor* t : {&node.in(1), &node.out(0), &node.out(1)}) node.need_contiguous(*t);
   const LossSpec spec = loss_spec(node);
-  const nemo_dtype type = node.compute();
-  return with_type(type, [&](auto tag) {
+  return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     return make_kernel([=, fault = device.fault](const Launch& l) {
-      if (launch_row_losses(
-              {spec, x.rows, const_cast<void*>(l.in(0)), type, x.ld, l.in<int32_t>(1), nullptr, l.out<float>(0), l.out<float>(1), fault},
-              l.stream()))
-        return;
       loss_kernel<T><<<static_cast<unsigned>(x.rows), kLossThreads, 0, l.stream()>>>(spec, l.in<T>(0), x.ld, l.in<int32_t>(1),
                                                                                      l.out<float>(0), l.out<float>(1), fault);
     });

@@ -10,7 +10,7 @@ namespace {
 
 // Large chunks: the gradient of w is read and written once per chunk.
 constexpr int64_t kChunkRows = 16384;
-constexpr int64_t kLogitsBytes = int64_t{4} << 30;
+constexpr int64_t kLogitsBytes = int64_t{2} << 30;
 // Of a row kept in shared memory between loss and gradient: two blocks per multiprocessor, so that one reads while the other writes.
 constexpr int64_t kCacheBytes = 108 << 10;
 
@@ -126,13 +126,9 @@ int64_t cached_elements(const LossSpec& spec) {
 template <class T>
 void chunk_loss(const Launch& l, const LossSpec& spec, const Layout& s, T* logits, int64_t first, int64_t rows, const float* dloss,
                 int* fault) {
-  const float* slope = dloss != nullptr ? dloss + first : nullptr;
-  if (launch_row_losses({spec, rows, logits, s.type, s.ldl, l.in<int32_t>(2) + first, slope, l.out<float>(0) + first, nullptr, fault},
-                        l.stream()))
-    return;
   const int64_t cached = dloss != nullptr ? cached_elements<T>(spec) : 0;
   chunk_kernel<T><<<static_cast<unsigned>(rows), kLossThreads, static_cast<size_t>(cached) * sizeof(T), l.stream()>>>(
-      spec, logits, s.ldl, l.in<int32_t>(2) + first, slope, l.out<float>(0) + first, fault, cached);
+      spec, logits, s.ldl, l.in<int32_t>(2) + first, dloss != nullptr ? dloss + first : nullptr, l.out<float>(0) + first, fault, cached);
 }
 
 }  // namespace

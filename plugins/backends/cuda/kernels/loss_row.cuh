@@ -3,9 +3,18 @@
 #pragma once
 
 #include "kernels/device.cuh"
-#include "kernels/row_losses.hpp"
 
 namespace nemo::cuda {
+
+struct LossSpec {
+  int64_t v, ignore_index;
+  float smoothing, z_loss;
+};
+
+inline LossSpec loss_spec(const Node& node) {
+  return {node.size('v'), node.integer("ignore_index"), static_cast<float>(node.number("label_smoothing")),
+          static_cast<float>(node.number("z_loss"))};
+}
 
 constexpr int kLossThreads = 512;
 constexpr float kLog2e = 1.44269504088896340736f;

@@ -38,26 +38,12 @@ __global__ void __launch_bounds__(kLossThreads, 2) chunk_kernel(const LossSpec p
   if (dloss != nullptr) loss_grad_row(p, row, label, lse, dloss[r], row, cache);
 }
 
-// N elements of one row per thread.
-template <class G, int N>
+template <class G>
 __global__ void store_kernel(const float* sum, int64_t n, int64_t cols, G* out, int64_t ld, bool add) {
-  const int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * N;
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= n) return;
   G* to = out + i / cols * ld + i % cols;
-  float x[N], old[N] = {};
-  load<N>(sum + i, x);
-  if (add) load<N>(to, old);
-#pragma unroll
-  for (int e = 0; e < N; ++e) x[e] += old[e];
-  store<N>(to, x);
-}
-
-template <class G>
-void store_sum(const float* sum, int64_t n, int64_t cols, G* out, int64_t ld, bool add, cudaStream_t stream) {
-  if (aligned16(out) && cols % 8 == 0 && ld % 8 == 0)
-    store_kernel<G, 8><<<grid_of(n, 8 * 256), 256, 0, stream>>>(sum, n, cols, out, ld, add);
-  else
-    store_kernel<G, 1><<<grid_of(n, 256), 256, 0, stream>>>(sum, n, cols, out, ld, add);
+  *to = narrow<G>(add ? widen(*to) + sum[i] : sum[i]);
 }
 
 // The chunks of a node: `full` of `rows` rows each, then one of `last` (0: none).
@@ -194,7 +180,7 @@ NEMO_CUDA_KERNEL(linear_cross_entropy_train) {
           if (!direct)
             with_type(grad, [&](auto to) {
               using G = decltype(to);
-              store_sum(sum, s.v * s.d, s.d, l.out<G>(2), ld_grad, accumulates, l.stream());
+              store_kernel<G><<<grid_of(s.v * s.d, 256), 256, 0, l.stream()>>>(sum, s.v * s.d, s.d, l.out<G>(2), ld_grad, accumulates);
             });
         },
         s.logits_bytes + dw_bytes + std::max(full.workspace, last.workspace));

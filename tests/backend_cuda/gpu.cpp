@@ -16,7 +16,7 @@ namespace {
 
 using backend_cpu::check;
 
-constexpr uint64_t kArenaBytes = uint64_t{8} << 30;
+constexpr uint64_t kArenaBytes = uint64_t{6} << 30;
 constexpr uint64_t kGuard = 256;
 
 const nemo_host_api& host_api() {

@@ -59,9 +59,11 @@ struct Way {
   const char* name;
   std::vector<std::string> overrides;
 };
-const std::vector<Way> kWays{{"bf16", {"precision.plugin=bf16-mixed", "backend.deterministic=false"}},
-                             {"deterministic bf16", {"precision.plugin=bf16-mixed", "trainer.deterministic=true"}},
-                             {"fp8", {"precision.plugin=fp8", "backend.deterministic=false"}}};
+const std::vector<Way> kWays{
+    {"bf16", {"precision.plugin=bf16-mixed", "backend.deterministic=false"}},
+    {"deterministic bf16", {"precision.plugin=bf16-mixed", "trainer.deterministic=true"}},
+    {"bf16 with bf16 gradients", {"precision.plugin=bf16-mixed", "precision.grad_dtype=bf16", "backend.deterministic=false"}},
+    {"fp8", {"precision.plugin=fp8", "backend.deterministic=false"}}};
 
 struct Options {
   std::vector<std::string> only;

@@ -43,6 +43,12 @@ std::vector<Layout> layouts() {
       {"cp2", 2, megatron({"context_parallel_size=2"})},
       {"cp4", 4, megatron({"context_parallel_size=4"})},
       {"tp2+sp cp2 dp2", 8, megatron({"tensor_model_parallel_size=2", "context_parallel_size=2"})},
+      {"cp2 a2a", 2, megatron({"context_parallel_size=2", "cp_comm_type=a2a"})},
+      {"cp4 a2a", 4, megatron({"context_parallel_size=4", "cp_comm_type=a2a"})},
+      {"tp2+sp cp2 dp2 a2a", 8, megatron({"tensor_model_parallel_size=2", "context_parallel_size=2", "cp_comm_type=a2a"})},
+      {"cp2 p2p", 2, megatron({"context_parallel_size=2", "cp_comm_type=p2p"})},
+      {"cp4 p2p", 4, megatron({"context_parallel_size=4", "cp_comm_type=p2p"})},
+      {"tp2+sp cp2 dp2 p2p", 8, megatron({"tensor_model_parallel_size=2", "context_parallel_size=2", "cp_comm_type=p2p"})},
       {"cp2 fsdp2", 4, megatron({"context_parallel_size=2", "data_parallel_sharding_strategy=optim_grads_params"})},
       {"tp2+sp dp4 zero1", 8, megatron({"tensor_model_parallel_size=2"})},
   };

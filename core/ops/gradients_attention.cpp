@@ -28,8 +28,8 @@ void take_token(Backward& b) {
 }
 
 void ring_attention(Backward& b) {
-  give_many(b, "ring_attention_grad",
-            {b.dout(0), b.dout(2), b.in(0), b.in(1), b.in(2), b.in(3), b.out(0), b.out(1), b.out(2), b.out(3)}, b.op().attrs, {0, 1, 2, 3});
+  give_many(b, "ring_attention_grad", {b.dout(0), b.dout(2), b.in(0), b.in(1), b.in(2), b.in(3), b.out(0), b.out(1), b.out(2), b.out(3)},
+            b.op().attrs, {0, 1, 2, 3});
 }
 
 // What was split is joined and the other way round.
@@ -43,7 +43,7 @@ void all_to_all(Backward& b) {
 }  // namespace
 
 GradientFamily attention_rules() {
-  return {{"attention", attention},     {"relative_bias", relative_bias},   {"head_concat", head_concat},
+  return {{"attention", attention},   {"relative_bias", relative_bias},   {"head_concat", head_concat},
           {"take_token", take_token}, {"ring_attention", ring_attention}, {"all_to_all", all_to_all}};
 }
 

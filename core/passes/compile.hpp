@@ -38,8 +38,8 @@ struct Compiled {
   graph::Graph graph;
   FlatLayout layout;
   MemoryPlan memory;
-  Stages stages;  // of a pipeline's rank; else not cut
-  Phases phases;  // likewise; else empty
+  Stages stages;          // of a pipeline's rank; else not cut
+  Phases phases;          // likewise; else empty
   SequencePart sequence;  // of batch fields
   std::vector<PassTime> times;
 };

@@ -34,7 +34,8 @@
 //  - bias of a row-parallel linear: scaled by 1/n before the op, so that the sum over n ranks holds it once; its gradient_partial names the
 //  axis;
 //  - output "logits" stays split on the vocabulary.
-//  - sequences split over an axis that splits nothing else (context parallel): rank r of c has chunks r and 2c - 1 - r of 2c, in that order.
+//  - sequences split over an axis that splits nothing else (context parallel): rank r of c has chunks r and 2c - 1 - r of 2c, in that
+//  order.
 //    Causal attention gathers keys and values and becomes one attention for each of the rank's chunks of queries, to the keys up to its end
 //    (take_chunks, put_chunks), so that all ranks do the same work. With Plan.context = "p2p" it becomes ring_attention, which pass "ring"
 //    writes out; with "a2a" rank r has chunk r of c, and all_to_all exchanges heads for sequences around attention;

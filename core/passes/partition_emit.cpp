@@ -131,7 +131,8 @@ class Emitter {
     const bool deals = op.name() == "moe_dispatch";
     if (op.name() == "moe_combine") bring_back(op, like);
     for (size_t o = 0; o < op.outputs.size(); ++o)
-      if (const ValueId v = op.outputs[o]; v != 0) graph_.value(v).dims = deals ? dealt(v, decision.outputs[o].raw) : local(v, decision.outputs[o].raw);
+      if (const ValueId v = op.outputs[o]; v != 0)
+        graph_.value(v).dims = deals ? dealt(v, decision.outputs[o].raw) : local(v, decision.outputs[o].raw);
     if (op.name() == "dropout") number_elements(op, decision);
     if (op.name() == "attention" && !decision.outputs[0].raw[1].empty())
       attend_in_context(op, decision.outputs[0].raw[1].front());
@@ -158,9 +159,9 @@ class Emitter {
                                           .outputs;
     graph_.value(plan[0]).dims = {room[0]};
     const ValueId dealt_ids = current_[ids];
-    current_[rows] = append("moe_exchange", {current_[rows], plan[1], dealt_ids}, {{"mesh", mesh}, {"r", room[0].size}}, deal,
-                            result_like(rows, room))
-                         .outputs[0];
+    current_[rows] =
+        append("moe_exchange", {current_[rows], plan[1], dealt_ids}, {{"mesh", mesh}, {"r", room[0].size}}, deal, result_like(rows, room))
+            .outputs[0];
     current_[ids] = plan[0];
     routes_[decisions_.exchanged[rows]] = {dealt_ids, plan[1]};
   }
@@ -219,8 +220,8 @@ class Emitter {
     for (size_t i = 0; i < 2; ++i)
       if (const int64_t heads = graph_.value(op.inputs[i]).dims[2].size; heads % c != 0)
         throw Error(Code::kConfig, place_of(op) + ": the " + std::to_string(heads) + (i == 0 ? " query heads" : " key and value heads") +
-                                       " of a rank cannot be dealt to the " + std::to_string(c) + " ranks of mesh axis '" +
-                                       rules_.name(m) + "'; a2a needs a multiple, all_gather and p2p do not");
+                                       " of a rank cannot be dealt to the " + std::to_string(c) + " ranks of mesh axis '" + rules_.name(m) +
+                                       "'; a2a needs a multiple, all_gather and p2p do not");
     const ValueId result = op.outputs[0];
     for (size_t i = 0; i < 3; ++i) op.inputs[i] = exchange_dims(op.inputs[i], m, 2, 1, op);
     if (op.inputs[3] != 0) {
@@ -265,8 +266,8 @@ class Emitter {
   void require_two_chunks(const Op& op, int m) const {
     if (graph_.value(op.inputs[0]).dims[1].size % 2 == 0) return;
     const int64_t c = rules_.size(m);
-    throw Error(Code::kConfig, place_of(op) + ": sequences of " + std::to_string(global_[op.outputs[0]][1].size) +
-                                   " tokens have no 2 x " + std::to_string(c) + " equal chunks for mesh axis '" + rules_.name(m) +
+    throw Error(Code::kConfig, place_of(op) + ": sequences of " + std::to_string(global_[op.outputs[0]][1].size) + " tokens have no 2 x " +
+                                   std::to_string(c) + " equal chunks for mesh axis '" + rules_.name(m) +
                                    "'; make seq_length a multiple of " + std::to_string(2 * c));
   }
 

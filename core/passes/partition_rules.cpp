@@ -79,8 +79,11 @@ Rules::Rules(const Graph& graph, const Plan& plan, const Coordinates& coordinate
     if (!in_glossary(axis) && !present.contains(axis))
       throw Error(Code::kConfig, "strategy rule '" + axis + " -> " + mesh + "': no value of the model has axis '" + axis + "'" +
                                      suggestion(axis, kGlossary));
-    if (axis == "experts" && plan.axis_size(mesh) > 1 && !present.contains(axis))
-      throw Error(Code::kConfig, "the strategy splits experts over mesh axis '" + mesh + "' of size " + std::to_string(plan.axis_size(mesh)) +
+    const bool deals = axis == "experts" && plan.axis_size(mesh) > 1 &&
+                       std::find(plan.rules.begin(), plan.rules.end(), std::pair(std::string("batch"), mesh)) != plan.rules.end();
+    if (deals && !present.contains(axis))
+      throw Error(Code::kConfig, "the strategy splits experts over mesh axis '" + mesh + "' of size " +
+                                     std::to_string(plan.axis_size(mesh)) +
                                      ", but the model has no experts; set expert_model_parallel_size to 1 or choose a mixture of experts");
     if (!splits_tokens(axis)) feature_axes.insert(mesh);
   }

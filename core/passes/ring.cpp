@@ -84,10 +84,9 @@ class Ring {
     const bool last = is_last(half, i);
     const ValueId whole_dq = op_.outputs[half];
     std::vector<ValueId> out{dq == 0 && last ? whole_dq : same(whole_dq), same(keys[0]), same(keys[1]), 0, 0};
-    const std::vector<ValueId> part = emit("attention_grad",
-                                           {op_.inputs[half], op_.inputs[2 + half], keys[0], keys[1], op_.inputs[6 + 2 * half],
-                                            op_.inputs[7 + 2 * half]},
-                                           masked(i), out, {false, false, false, true, true});
+    const std::vector<ValueId> part = emit(
+        "attention_grad", {op_.inputs[half], op_.inputs[2 + half], keys[0], keys[1], op_.inputs[6 + 2 * half], op_.inputs[7 + 2 * half]},
+        masked(i), out, {false, false, false, true, true});
     dq = dq == 0 ? part[0] : emit("add", {dq, part[0]}, {}, {last ? whole_dq : same(whole_dq)})[0];
     for (size_t j = 0; j < 2; ++j) {
       const ValueId whole = j == 0 ? k : v;

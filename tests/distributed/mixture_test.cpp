@@ -14,8 +14,8 @@ using testing::HasSubstr;
 
 constexpr double kTolerance = 1e-5;
 
-// The balance of experts is judged by the tokens of one micro-batch of all ranks together, so that all layouts have the same 8 samples in it:
-// one micro-batch a step (with several, ranks deal samples to micro-batches otherwise than one rank does).
+// The balance of experts is judged by the tokens of one micro-batch of all ranks together, so that all layouts have the same 8 samples in
+// it: one micro-batch a step (with several, ranks deal samples to micro-batches otherwise than one rank does).
 Overrides settings(int ranks, int data_ranks, std::initializer_list<const char*> strategy) {
   Overrides out{"data.global_batch_size=8", "data.micro_batch_size=" + std::to_string(8 / data_ranks),
                 "trainer.devices=" + std::to_string(ranks)};

@@ -193,15 +193,15 @@ Prepared ring_shift(const Node& node, Group& group) {
 
 using PrepareCollective = Prepared (*)(const Node&, Group&);
 constexpr std::array<std::pair<std::string_view, PrepareCollective>, 10> kCollectives{{{"all_reduce", all_reduce},
-                                                                                      {"all_gather", all_gather},
-                                                                                      {"reduce_scatter", reduce_scatter},
-                                                                                      {"all_to_all", all_to_all},
-                                                                                      {"send", send},
-                                                                                      {"recv", receive},
-                                                                                      {"ring_shift", ring_shift},
-                                                                                      {"moe_exchange_plan", moe_exchange_plan},
-                                                                                      {"moe_exchange", moe_exchange},
-                                                                                      {"moe_exchange_back", moe_exchange_back}}};
+                                                                                       {"all_gather", all_gather},
+                                                                                       {"reduce_scatter", reduce_scatter},
+                                                                                       {"all_to_all", all_to_all},
+                                                                                       {"send", send},
+                                                                                       {"recv", receive},
+                                                                                       {"ring_shift", ring_shift},
+                                                                                       {"moe_exchange_plan", moe_exchange_plan},
+                                                                                       {"moe_exchange", moe_exchange},
+                                                                                       {"moe_exchange_back", moe_exchange_back}}};
 
 nemo_error* join(nemo_backend* backend, const nemo_group* raw) {
   return sdk::guard([&] { backend->groups.join(*raw); });

@@ -25,17 +25,14 @@ void exchange_rows(Group& group, const char* sent, const int32_t* out, char* rec
                 static_cast<uint64_t>(out[me]) * bytes);
   for (int i = 1; i < n; ++i) {
     const int to = (me + i) % n, from = (me + n - i) % n;
-    require(group.communicator->exchange(to, sent + static_cast<uint64_t>(in_front_of(out, to)) * bytes,
-                                         static_cast<uint64_t>(out[to]) * bytes, from,
-                                         received + static_cast<uint64_t>(in_front_of(in, from)) * bytes,
-                                         static_cast<uint64_t>(in[from]) * bytes),
+    require(group.communicator->exchange(
+                to, sent + static_cast<uint64_t>(in_front_of(out, to)) * bytes, static_cast<uint64_t>(out[to]) * bytes, from,
+                received + static_cast<uint64_t>(in_front_of(in, from)) * bytes, static_cast<uint64_t>(in[from]) * bytes),
             group);
   }
 }
 
-uint64_t row_bytes(const Node& node) {
-  return static_cast<uint64_t>(node.size('d')) * static_cast<uint64_t>(size_of(node.in(0).dtype));
-}
+uint64_t row_bytes(const Node& node) { return static_cast<uint64_t>(node.size('d')) * static_cast<uint64_t>(size_of(node.in(0).dtype)); }
 
 }  // namespace
 

@@ -34,7 +34,8 @@ const Schema schema{{
            "how attention finds the keys of the other ranks"),
     integer("expert_model_parallel_size", "1", "data ranks that share the experts of a mixture out").min(1),
     number("moe_expert_rank_capacity_factor", "0",
-           "room of a rank for rows of its experts, in multiples of the rows that it deals itself; more rows end the run. 0: for all that can come")
+           "room of a rank for rows of its experts, in multiples of the rows that it deals itself; more rows end the run. 0: for all that "
+           "can come")
         .min(0),
     boolean("use_distributed_optimizer", "true", "data ranks share state out, as data_parallel_sharding_strategy says"),
     choice("data_parallel_sharding_strategy", "\"optim\"",

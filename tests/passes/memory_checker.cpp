@@ -13,8 +13,8 @@ using graph::Op;
 using graph::ValueId;
 using graph::ValueKind;
 
-const std::set<std::string, std::less<>> kElementwise{"add",     "mul",          "scale", "activation", "activation_grad",
-                                                      "dropout", "softmax_grad", "cast",  "glu",        "all_reduce"};
+const std::set<std::string, std::less<>> kElementwise{
+    "add", "mul", "scale", "activation", "activation_grad", "dropout", "softmax_grad", "cast", "glu", "all_reduce", "rope"};
 // Kernels that are asked to read or write memory whose rows do not follow each other.
 const std::set<std::string, std::less<>> kStrided{"linear",         "linear_dgrad", "linear_wgrad", "bias_grad", "rope",  "attention",
                                                   "attention_grad", "glu",          "glu_grad",     "add",       "slice", "concat"};

@@ -74,6 +74,38 @@ TEST(Checkpoint, a_run_goes_on_under_any_other_layout) {
   EXPECT_LE(d.grad_norm, 1e-5);
 }
 
+// The token table lies on the first and on the last stage; one of them saves it.
+TEST(Checkpoint, a_tied_table_on_two_stages_is_saved_once_and_loaded_by_one_rank) {
+  const Folder folder;
+  const Overrides common = with(kSaves, {"data.micro_batch_size=1", "model.share_embeddings_and_output_weights=true"});
+  const Overrides stages = with(common, {"strategy.plugin=megatron", "strategy.pipeline_model_parallel_size=2", "trainer.devices=2"});
+  for (const char* model : {"gpt", "llama"}) {
+    const std::string one = std::string(model) + "1", moving = std::string(model) + "2";
+    const std::vector<Step> alone = train(folder, model, one, with(common, {steps(6)}));
+    (void)train(folder, model, moving, with(stages, {steps(3)}));
+    (void)train(folder, model, moving, with(common, {steps(4)}));
+    const Difference d = difference(alone, train(folder, model, moving, with(stages, {steps(6)})));
+    EXPECT_LE(d.loss, 1e-5) << model;
+    EXPECT_LE(d.grad_norm, 1e-5) << model;
+  }
+}
+
+// Delayed scaling remembers what each rank has seen: a run that stops and goes on is the same run, under stages and under split layers.
+TEST(Checkpoint, every_rank_keeps_the_magnitudes_that_it_has_seen) {
+  const Folder folder;
+  const Overrides common = with(kSaves, {"precision.plugin=fp8", "precision.recipe=delayed", "precision.amax_history_len=8",
+                                         "strategy.plugin=megatron", "trainer.devices=2", "data.micro_batch_size=1"});
+  for (const char* layout : {"strategy.pipeline_model_parallel_size=2", "strategy.tensor_model_parallel_size=2"}) {
+    const std::string name = std::string(layout).substr(9, 6);
+    const std::vector<Step> whole = train(folder, "llama", name + "whole", with(common, {layout, steps(6)}));
+    (void)train(folder, "llama", name + "parts", with(common, {layout, steps(3)}));
+    const std::vector<Step> parts = train(folder, "llama", name + "parts", with(common, {layout, steps(6)}));
+    const Difference d = difference(whole, parts);
+    EXPECT_EQ(d.loss, 0) << layout;
+    EXPECT_EQ(d.grad_norm, 0) << layout;
+  }
+}
+
 TEST(Checkpoint, plain_h5py_reads_the_tensors_of_many_ranks) {
   const char* chosen = std::getenv("NEMO_TEST_PYTHON");
   const std::string python = chosen == nullptr ? "python3" : chosen;

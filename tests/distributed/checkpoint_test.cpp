@@ -59,6 +59,20 @@ TEST(Checkpoint, initial_weights_are_the_same_bits_for_every_layout) {
   }
 }
 
+TEST(Checkpoint, initial_experts_are_the_same_bits_on_whatever_ranks_they_lie) {
+  const Folder folder;
+  (void)train(folder, "mixtral", "one", with(kSaves, {steps(0)}));
+  const auto one = tensors(newest(folder, "one"));
+  ASSERT_FALSE(one.empty());
+  for (const char* ranks : {"2", "4"}) {
+    const std::string run = std::string("run") + ranks;
+    (void)train(folder, "mixtral", run,
+                with(kSaves, {steps(0), "strategy.plugin=megatron", std::string("strategy.expert_model_parallel_size=") + ranks,
+                              std::string("trainer.devices=") + ranks}));
+    EXPECT_EQ(tensors(newest(folder, run)), one) << ranks;
+  }
+}
+
 TEST(Checkpoint, a_run_goes_on_under_any_other_layout) {
   const Folder folder;
   const std::vector<Step> one = train(folder, "gpt", "one", {steps(15)});

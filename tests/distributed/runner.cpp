@@ -47,6 +47,7 @@ std::vector<Step> steps_of(const Folder& folder, const std::string& run) {
   std::ifstream file(folder.path() / run / "metrics.jsonl");
   std::vector<Step> steps;
   for (std::string line; std::getline(file, line);) {
+    if (file.eof()) break;  // still being written
     const auto json = nlohmann::json::parse(line);
     steps.push_back({json.at("loss").get<double>(), json.at("grad_norm").get<double>()});
   }

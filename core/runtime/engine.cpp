@@ -163,8 +163,8 @@ void Engine::check_fits(const Setup& setup) const {
 }
 
 void Engine::allocate() {
-  state_ =
-      std::make_unique<State>(*device_, first().compiled->graph.parameters, first().compiled->layout, precision_, options_.keep, *ranks_);
+  state_ = std::make_unique<State>(*device_, first().compiled->graph.parameters, first().compiled->layout, precision_, options_.keep,
+                                   *ranks_, first().compiled->stages.elsewhere);
   if (state_->keeps(Role::kGradient)) sync_ = std::make_unique<GradientSync>(*device_, *state_, *ranks_);
   arena_ = device_->allocate(largest([](const Entry& e) { return e.compiled->memory.arena_bytes; }), "activations");
   workspace_ = device_->allocate(largest([](const Entry& e) { return e.workspace_bytes(); }), "workspace");

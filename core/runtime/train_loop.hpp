@@ -68,7 +68,7 @@ class TrainLoop {
   void save_checkpoint(const Metrics& metrics);
   void tell_saved();
   void prune(const checkpoint::Store& store) const;
-  [[nodiscard]] KeptState kept() const { return {&engine_->state_layout(), engine_->kept_state()}; }
+  [[nodiscard]] KeptState kept() const { return {&engine_->state_layout(), engine_->kept_state(), &engine_->ranks()}; }
   [[nodiscard]] bool due(const char* section, const char* every, int64_t step) const;
 
   const Setup& setup_;

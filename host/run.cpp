@@ -9,6 +9,7 @@
 #include "core/base/error.hpp"
 #include "core/config/render.hpp"
 #include "core/config/resolver.hpp"
+#include "core/planner/warnings.hpp"
 #include "core/runtime/run_folder.hpp"
 #include "host/distributed.hpp"
 #include "host/options.hpp"
@@ -47,8 +48,12 @@ void print_passes(const runtime::Engine& engine) {
 int dry_run(const runtime::Setup& setup, const runtime::RunContext& context) {
   std::cout << config::render_table(setup.configuration) << "\n" << std::flush;
   const runtime::TrainLoop loop(setup, context);
-  std::cout << render(loop.engine().report());
-  print_passes(loop.engine());
+  const runtime::Engine& engine = loop.engine();
+  std::cout << render(engine.report());
+  const int64_t micro_batches =
+      setup.section("data").get_int("global_batch_size") / (engine.facts().micro_batch_size * engine.ranks().data_shards());
+  if (const std::string text = planner::narrow_gradients(engine.precision(), micro_batches); !text.empty()) context.warn(text);
+  print_passes(engine);
   return kDone;
 }
 

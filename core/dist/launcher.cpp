@@ -51,6 +51,7 @@ std::vector<std::string> environment_of(const LaunchPlan& plan, int64_t local, u
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> out;
+  out.reserve(texts.size() + 1);
   for (std::string& t : texts) out.push_back(t.data());
   out.push_back(nullptr);
   return out;

@@ -125,7 +125,7 @@ class StoreServer::Loop {
     const auto found = connections_.find(fd);
     const int64_t rank = found->second.rank;
     connections_.erase(found);  // closes; epoll forgets it
-    for (auto& [key, list] : getters_) std::erase_if(list, [&](const Waiter& w) { return w.fd == fd; });
+    for (auto& [key, list] : getters_) std::erase_if(list, [&, &key = key](const Waiter& w) { return w.fd == fd; });
     if (rank >= 0 && members_.is_present(rank)) fail("rank " + std::to_string(rank) + " has ended without a word" + members_.doing(rank));
   }
 
@@ -218,7 +218,7 @@ class StoreServer::Loop {
   void tick() {
     const auto now = Clock::now();
     for (auto& [key, list] : getters_)
-      std::erase_if(list, [&](const Waiter& w) {
+      std::erase_if(list, [&, &key = key](const Waiter& w) {
         if (w.deadline > now) return false;
         reply(w.fd, {Status::kTimeout, 0, "nobody has set '" + key + "'"});
         return true;

@@ -95,7 +95,7 @@ struct Parameter {
   int32_t block = -1;
   ValueId value = 0;
   std::vector<std::string> gradient_partial;  // mesh axes over which the gradient is still to be summed at the end of the step
-  bool counted_elsewhere = false;  // a copy: another pipeline rank's counts in norms and is saved
+  bool counted_elsewhere = false;             // a copy: another pipeline rank's counts in norms and is saved
 };
 
 struct Block {

@@ -16,6 +16,7 @@ std::vector<std::string> Assembler::order() const {
   for (const auto& [name, tensor] : map_.tensors()) found.emplace_back(tensor.pieces[0], &name);
   std::sort(found.begin(), found.end());
   std::vector<std::string> names;
+  names.reserve(found.size());
   for (const auto& [piece, name] : found) names.push_back(*name);
   return names;
 }

@@ -50,7 +50,7 @@ class Source {
     if (files_.tensors().contains(theirs)) return theirs;
     for (const auto& [prefix, other] : map_.spellings()) {
       if (!theirs.starts_with(prefix)) continue;
-      const std::string name = other + theirs.substr(prefix.size());
+      std::string name = other + theirs.substr(prefix.size());
       spelled = true;
       if (files_.tensors().contains(name)) return name;
     }
@@ -92,7 +92,7 @@ class Source {
     for (const auto& [name, entry] : files_.tensors()) {
       if (used.contains(name) || known(name, [&](const std::string& n) { return map_.ignores(n) || map_.constants().contains(n); }))
         continue;
-      if (known(name, [&](const std::string& n) { return is_alias(n, entry, warn); }))
+      if (known(name, [&, &entry = entry](const std::string& n) { return is_alias(n, entry, warn); }))
         aliases_.push_back(name);
       else
         unexpected.push_back(name);
@@ -121,7 +121,7 @@ class Source {
       std::vector<double> values(dtype == 0 ? 0 : entry.tensor->bytes / element_bytes(entry.tensor->dtype));
       if (dtype != 0) convert(entry.data(), dtype, reinterpret_cast<std::byte*>(values.data()), NEMO_DTYPE_F64, values.size());
       if (entry.tensor->shape != constant.shape || dtype == 0 ||
-          std::any_of(values.begin(), values.end(), [&](double v) { return v != constant.value; }))
+          std::any_of(values.begin(), values.end(), [value = constant.value](double v) { return v != value; }))
         throw Error(Code::kUnsupported, entry.file->path().string() + ": tensor " + found + " must be " + describe("", constant.shape) +
                                             " with the value " + std::to_string(constant.value) + " everywhere");
     }

@@ -67,6 +67,7 @@ class Session {
     const std::vector<graph::Parameter>& parameters = engine->state().parameters();
     const TensorMap map(*setup.model, setup.section("model"), parameters);
     std::vector<uint64_t> sizes;
+    sizes.reserve(parameters.size());
     for (const graph::Parameter& p : parameters) sizes.push_back(static_cast<uint64_t>(element_count(p.dims)));
     Assembler assembler(map, sizes, [&](size_t p, nemo_dtype, std::byte* out) {
       std::vector<float> values =

@@ -74,6 +74,7 @@ StoredTensor read_entry(const Json& entry, const fs::path& file, const std::stri
 // Ranges follow one another from the first byte of data to the last.
 void check_cover(const std::map<std::string, StoredTensor>& tensors, const fs::path& file, uint64_t data_begin, uint64_t size) {
   std::vector<std::pair<const StoredTensor*, const std::string*>> order;
+  order.reserve(tensors.size());
   for (const auto& [name, t] : tensors) order.emplace_back(&t, &name);
   std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
     return std::tie(a.first->begin, a.first->bytes, *a.second) < std::tie(b.first->begin, b.first->bytes, *b.second);

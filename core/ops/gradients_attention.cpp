@@ -27,10 +27,24 @@ void take_token(Backward& b) {
   give_one(b, 0, "take_token_grad", {b.dout(0)}, std::move(attrs));
 }
 
+void ring_attention(Backward& b) {
+  give_many(b, "ring_attention_grad", {b.dout(0), b.dout(2), b.in(0), b.in(1), b.in(2), b.in(3), b.out(0), b.out(1), b.out(2), b.out(3)},
+            b.op().attrs, {0, 1, 2, 3});
+}
+
+// What was split is joined and the other way round.
+void all_to_all(Backward& b) {
+  const graph::ValueId dy = b.dout(0), out = b.result_like(0, b.graph().value(dy).dtype);
+  graph::Attrs attrs = attrs_of(b.op(), {"mesh"});
+  attrs["split_dim"] = b.op().int_attr("concat_dim"), attrs["concat_dim"] = b.op().int_attr("split_dim");
+  b.give(0, b.emit({"all_to_all", {dy}, std::move(attrs), {out}})[0]);
+}
+
 }  // namespace
 
 GradientFamily attention_rules() {
-  return {{"attention", attention}, {"relative_bias", relative_bias}, {"head_concat", head_concat}, {"take_token", take_token}};
+  return {{"attention", attention},   {"relative_bias", relative_bias},   {"head_concat", head_concat},
+          {"take_token", take_token}, {"ring_attention", ring_attention}, {"all_to_all", all_to_all}};
 }
 
 }  // namespace nemo::ops

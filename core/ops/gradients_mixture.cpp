@@ -33,15 +33,32 @@ void grouped_linear(Backward& b) {
   }
 }
 
+void exchange(Backward& b) { give_one(b, 0, "moe_exchange_back", {b.dout(0), b.in(1), b.in(2)}, attrs_of(b.op(), {"mesh"})); }
+void exchange_back(Backward& b) {
+  graph::Attrs attrs = attrs_of(b.op(), {"mesh"});
+  attrs["r"] = size_of_input(b, 0, 0);
+  give_one(b, 0, "moe_exchange", {b.dout(0), b.in(1), b.in(2)}, std::move(attrs));
+}
+
 void row_scale(Backward& b) { give_many(b, "row_scale_grad", {b.dout(0), b.in(0), b.in(1)}, {}, {0, 1}); }
 void clamped_glu(Backward& b) { give_many(b, "clamped_glu_grad", {b.dout(0), b.in(0), b.in(1)}, b.op().attrs, {0, 1}); }
 
 }  // namespace
 
 GradientFamily mixture_rules() {
-  return {{"moe_route", route},     {"moe_load", load},          {"moe_balance", balance}, {"moe_z_loss", z_loss},
-          {"add_loss", add_loss},   {"moe_dispatch", dispatch},  {"moe_combine", combine}, {"grouped_linear", grouped_linear},
-          {"row_scale", row_scale}, {"clamped_glu", clamped_glu}};
+  return {{"moe_route", route},
+          {"moe_load", load},
+          {"moe_balance", balance},
+          {"moe_z_loss", z_loss},
+          {"add_loss", add_loss},
+          {"moe_dispatch", dispatch},
+          {"moe_combine", combine},
+          {"grouped_linear", grouped_linear},
+          {"row_scale", row_scale},
+          {"clamped_glu", clamped_glu},
+          {"moe_exchange_plan", nullptr},
+          {"moe_exchange", exchange},
+          {"moe_exchange_back", exchange_back}};
 }
 
 }  // namespace nemo::ops

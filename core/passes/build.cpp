@@ -110,6 +110,21 @@ const nemo_plan_api kPlanApi = {
     [](nemo_plan* p, nemo_str mesh) { return guard([&] { plan_of(p).shard_gradients = view(mesh); }); },
     [](nemo_plan* p, int64_t elements) { return guard([&] { plan_of(p).bucket_elements = std::max<int64_t>(elements, 1); }); },
     [](nemo_plan* p) { return guard([&] { plan_of(p).keep_gathered = true; }); },
+    [](nemo_plan* p, nemo_str method) {
+      return guard([&] {
+        const std::string_view name = view(method);
+        if (name != "all_gather" && name != "a2a" && name != "p2p")
+          throw Error(Code::kConfig, "attention over split sequences cannot be computed by '" + std::string(name) +
+                                         "'; the ways are all_gather, a2a and p2p");
+        plan_of(p).context = name;
+      });
+    },
+    [](nemo_plan* p, double capacity) {
+      return guard([&] {
+        if (!(capacity >= 0)) throw Error(Code::kConfig, "room for a negative number of rows of experts");
+        plan_of(p).expert_capacity = capacity;
+      });
+    },
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "core/passes/fuse.hpp"
 #include "core/passes/group.hpp"
 #include "core/passes/partition.hpp"
+#include "core/passes/ring.hpp"
 #include "core/passes/schedule.hpp"
 #include "core/passes/share.hpp"
 
@@ -108,6 +109,7 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   pass("group", [&] { group(g); });
   pass("differentiate", [&] {
     if (purpose == Purpose::kTrain) differentiate(g, options.recompute, &out.stages);
+    expand_rings(g);
   });
   const bool rewrites = options.precision.tf32 || options.precision.quantization.scaling != Quantization::Scaling::kNone;
   pass("fuse", [&] { fuse(g, [&](std::string_view row) { return options.supports(row) && !(rewrites && hides_linear(row)); }); });

@@ -70,6 +70,7 @@ class Planner {
     for (size_t i = 0; i < graph_.ops.size(); ++i) {
       if (graph_.ops[i].name() == "slice") try_slice(i);
       if (graph_.ops[i].name() == "copy_to") try_same(i);
+      if (graph_.ops[i].name() == "rope") try_turn_in_place(i);
     }
     measure_lifetimes();
     measure_holds();
@@ -164,6 +165,26 @@ class Planner {
     plan_.placements[out].strides = strides;
     root_[out] = in;
     plan_.is_view[i] = true;
+  }
+
+  // Queries and keys are turned where the product of their group left them: what lies beside them (values) is kept for the backward region,
+  // which would keep the unturned ones as well. Nobody else may read these columns.
+  void try_turn_in_place(size_t i) {
+    const ValueId in = graph_.ops[i].inputs[0], out = graph_.ops[i].outputs[0], whole = root_[in];
+    if (whole == in || root_[whole] != whole || root_[out] != out || is_output(out) || is_output(whole)) return;
+    if (graph_.value(whole).kind != ValueKind::kResult || uses_.readers[in].size() != 1 || !all_take_strides(uses_.readers[out])) return;
+    const int32_t cut = uses_.producer[in];
+    if (graph_.ops[cut].name() != "slice" || graph_.ops[cut].inputs[0] != whole) return;
+    const auto columns = [&](int32_t op) {
+      return std::pair(graph_.ops[op].int_attr("start"), graph_.ops[op].int_attr("start") + graph_.ops[op].int_attr("length"));
+    };
+    const auto [begin, end] = columns(cut);
+    for (const int32_t reader : uses_.readers[whole]) {
+      if (graph_.ops[reader].name() != "slice" || !plan_.is_view[reader]) return;
+      if (const auto [from, to] = columns(reader); reader != cut && from < end && begin < to) return;
+    }
+    plan_.placements[out].strides = plan_.placements[in].strides;
+    root_[out] = in;
   }
 
   [[nodiscard]] ValueId root(ValueId v) const {

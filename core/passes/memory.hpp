@@ -52,8 +52,8 @@ struct MemoryPlan {
 };
 
 // Liveness in program order, best fit with coalescing, views without copies: slice reads out of its input, the inputs of concat are written
-// in place, elementwise ops reuse an input that dies. Ops that cannot read or write strided memory get a real copy instead. Named state is
-// placed in `state`.
+// in place, elementwise ops reuse an input that dies, rope turns parts of a group's result where they lie. Ops that cannot read or write
+// strided memory get a real copy instead. Named state is placed in `state`.
 //
 // With `phases` (of a pipeline's rank) the forward and backward programs of a micro-batch run at different times, with others between: what
 // one phase leaves for a later one, what comes from and goes to other stages, and batch fields lie in the micro-batch's slot (region kSlot,

@@ -12,7 +12,7 @@ SequencePart sequence_part(const Plan& plan, const Coordinates& coordinates) {
     for (const auto& [logical, mesh] : plan.rules)
       if (mesh == axis.name) (logical == "seq" ? sequences : others) = true;
     const auto at = coordinates.find(axis.name);
-    if (sequences && !others && axis.size > 1) return {at == coordinates.end() ? 0 : at->second, axis.size};
+    if (sequences && !others && axis.size > 1) return {at == coordinates.end() ? 0 : at->second, axis.size, plan.context != "a2a"};
   }
   return {};
 }

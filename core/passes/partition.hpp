@@ -34,9 +34,13 @@
 //  - bias of a row-parallel linear: scaled by 1/n before the op, so that the sum over n ranks holds it once; its gradient_partial names the
 //  axis;
 //  - output "logits" stays split on the vocabulary.
-//  - sequences split over an axis that splits nothing else (context parallel): rank r of c has chunks r and 2c - 1 - r of 2c, in that order.
+//  - sequences split over an axis that splits nothing else (context parallel): rank r of c has chunks r and 2c - 1 - r of 2c, in that
+//  order.
 //    Causal attention gathers keys and values and becomes one attention for each of the rank's chunks of queries, to the keys up to its end
-//    (take_chunks, put_chunks), so that all ranks do the same work;
+//    (take_chunks, put_chunks), so that all ranks do the same work. With Plan.context = "p2p" it becomes ring_attention, which pass "ring"
+//    writes out; with "a2a" rank r has chunk r of c, and all_to_all exchanges heads for sequences around attention;
+//  - experts and batch split over one axis (expert parallel): behind moe_dispatch rows go to the ranks of their experts (moe_exchange) and
+//    in front of moe_combine they return. Between these, the dimensions that count rows are one, as long as there is room for rows;
 //  - dropout gets the place of this rank's elements within their samples (seq_start, inner_start, inner_size).
 #pragma once
 
@@ -55,6 +59,7 @@ using Coordinates = std::map<std::string, int64_t, std::less<>>;
 // How batch fields that are split over a context-parallel axis are cut.
 struct SequencePart {
   int64_t rank = 0, ranks = 1;
+  bool balanced = true;  // chunks `rank` and 2 ranks - 1 - rank of 2 ranks; else chunk `rank` of `ranks`
 };
 [[nodiscard]] SequencePart sequence_part(const Plan& plan, const Coordinates& coordinates);
 

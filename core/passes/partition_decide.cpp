@@ -18,8 +18,11 @@ using graph::ValueId;
 using graph::ValueKind;
 
 // Rows where the general rule (a letter only on the left is reduced) is not the truth: query and key-value heads of attention are split
-// together.
-std::string shared_letter(const Op& op, const std::string& letter) { return op.name() == "attention" && letter == "g" ? "h" : letter; }
+// together, and where keys are not gathered, so are queries and keys.
+std::string shared_letter(const Op& op, const std::string& letter, bool keys_stay) {
+  if (op.name() != "attention") return letter;
+  return letter == "g" ? "h" : letter == "t" && keys_stay ? "s" : letter;
+}
 
 // The letter is whole in the row, but partition has a split form of the op.
 bool has_split_form(const Op& op, const std::string& letter) { return op.name() == "cross_entropy" && letter == "v"; }
@@ -37,7 +40,8 @@ struct Factor {
 // The letters of one op, one factor per dimension of a group.
 class Letters {
  public:
-  Letters(const Graph& graph, const Op& op) : op_(op), dims_(graph::bind_factors(graph, op)) {
+  // `keys_stay`: attention over split sequences does not gather its keys.
+  Letters(const Graph& graph, const Op& op, bool keys_stay) : op_(op), keys_stay_(keys_stay), dims_(graph::bind_factors(graph, op)) {
     for (size_t i = 0; i < op.inputs.size(); ++i) inputs_.push_back(op.inputs[i] == 0 ? std::vector<int>{} : enumerate(op.row->inputs[i]));
     bool views = false;
     for (size_t o = 0; o < op.outputs.size(); ++o) {
@@ -70,7 +74,7 @@ class Letters {
   }
 
   int factor_id(const std::string& own, int index) {
-    const std::string letter = shared_letter(op_, own);
+    const std::string letter = shared_letter(op_, own, keys_stay_);
     const auto [found, fresh] = ids_.try_emplace({letter, index}, static_cast<int>(factors_.size()));
     if (!fresh) return found->second;
     const auto& whole = op_.row->whole;
@@ -82,6 +86,7 @@ class Letters {
   }
 
   const Op& op_;
+  bool keys_stay_;
   graph::Factors dims_;
   std::map<std::pair<std::string, int>, int> ids_;
   std::vector<Factor> factors_;
@@ -95,6 +100,7 @@ class Decider {
     out_.placed.resize(n);
     out_.differentiable.resize(n, false);
     out_.roots.resize(n);
+    out_.exchanged.resize(n, -1);
     counted_.resize(graph.parameters.size(), false);
     out_.gradient_partial.resize(graph.parameters.size(), 0);
   }
@@ -190,19 +196,68 @@ class Decider {
   }
 
   OpDecision decide_op(const Op& op) {
-    Letters letters(graph_, op);
+    Letters letters(graph_, op, rules_.context() != "all_gather");
     used_ = 0;
     claim_from_inputs(op, letters, true);
     claim_reduced(op, letters);
     claim_from_targets(op, letters);
     claim_from_inputs(op, letters, false);
+    const int exchange = exchange_of(op);
+    if (op.name() == "grouped_linear" && exchange >= 0) meet_experts(op, letters, out_.exchanges[static_cast<size_t>(exchange)].mesh);
     for (size_t f = 0; f < letters.count(); ++f) std::sort(letters.factor(f).mesh.begin(), letters.factor(f).mesh.end());
     OpDecision decision;
     for (size_t i = 0; i < op.inputs.size(); ++i) decision.inputs.push_back(decide_input(op, i, letters));
     if (op.name() == "cross_entropy" && !decision.inputs[0].needed.back().empty()) decision.form = vocabulary_loss(op);
     for (size_t o = 0; o < op.outputs.size(); ++o) decision.outputs.push_back(decide_output(op, o, letters, decision.form));
     note_dependences(op, decision);
+    note_exchange(op, exchange);
     return decision;
+  }
+
+  // The exchange that rows of the op's inputs are in, or -1.
+  [[nodiscard]] int exchange_of(const Op& op) const {
+    int found = -1;
+    for (size_t i = 0; i < op.inputs.size(); ++i)
+      if (op.inputs[i] != 0 && out_.exchanged[op.inputs[i]] >= 0) found = out_.exchanged[op.inputs[i]];
+    return found;
+  }
+
+  // Each rank's experts meet all rows that are theirs, wherever these were dealt: the one mesh axis that splits two letters of an op.
+  void meet_experts(const Op& op, Letters& letters, int m) {
+    const auto splits = [m](const Factor& f) { return std::find(f.mesh.begin(), f.mesh.end(), m) != f.mesh.end(); };
+    const int d = dimension_of(out_.placed[op.inputs[0]], m);
+    if (!splits(*letters.input(2, 0)) || d < 0)
+      throw Error(Code::kUnsupported, place_of(op) + ": rows are exchanged over mesh axis '" + rules_.name(m) +
+                                          "', but the experts' weights are not split over it; their first axis must be 'experts'");
+    letters.input(0, static_cast<size_t>(d))->mesh.push_back(m);
+  }
+
+  // Rows enter an exchange behind moe_dispatch and leave it at moe_combine; between them, ops must not care which row is which.
+  void note_exchange(const Op& op, int exchange) {
+    if (op.name() == "moe_dispatch") return begin_exchange(op);
+    if (exchange < 0 || op.name() == "moe_combine") return;
+    const auto by_row = [](const TensorRow& row) { return !row.letters.empty() && row.letters[0].group && row.letters[0].name == "a"; };
+    bool fits = op.name() != "dropout";
+    for (size_t i = 0; i < op.inputs.size(); ++i)
+      if (op.inputs[i] != 0 && !is_weight(op.inputs[i]))
+        fits = fits && by_row(op.row->inputs[i]) && out_.exchanged[op.inputs[i]] == exchange;
+    for (size_t o = 0; o < op.outputs.size(); ++o) {
+      if (op.outputs[o] == 0) continue;
+      fits = fits && by_row(op.row->outputs[o]);
+      out_.exchanged[op.outputs[o]] = exchange;
+    }
+    if (!fits)
+      throw Error(Code::kUnsupported, place_of(op) + ": rows of experts are exchanged over mesh axis '" +
+                                          rules_.name(out_.exchanges[static_cast<size_t>(exchange)].mesh) +
+                                          "', and this op cannot work on rows in another order; set expert_model_parallel_size to 1");
+  }
+
+  void begin_exchange(const Op& op) {
+    const int m = rules_.exchange_axis();
+    const Placement& dealt = out_.placed[op.outputs[0]];
+    if (m < 0 || dimension_of(dealt, m) < 0) return;
+    for (const size_t o : {0, 1}) out_.exchanged[op.outputs[o]] = static_cast<int>(out_.exchanges.size());
+    out_.exchanges.push_back({m, dealt.size() - 1, dealt});
   }
 
   static OpForm vocabulary_loss(const Op& op) {

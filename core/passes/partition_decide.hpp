@@ -20,6 +20,13 @@ struct OutputDecision {
   Placement final;       // after the collectives
 };
 
+// Rows of experts on their way through the ranks of a mesh axis: their first `lead` dimensions are one, as many as there is room for.
+struct Exchange {
+  int mesh = -1;
+  size_t lead = 0;
+  Placement dealt;  // of the rows, where moe_dispatch left them
+};
+
 enum class OpForm { kAsIs, kVocabularyLoss };
 
 struct OpDecision {
@@ -33,6 +40,8 @@ struct Decisions {
   std::vector<Placement> placed;             // of every value, once its collectives are done
   std::vector<bool> differentiable;          // depends on a trainable parameter
   std::vector<std::vector<uint32_t>> roots;  // for values made of parameters alone: these parameters
+  std::vector<Exchange> exchanges;
+  std::vector<int> exchanged;  // of every value: index into exchanges, or -1
   // For each parameter the mesh axes over which every use leaves its gradient partial.
   std::vector<MeshMask> gradient_partial;
 };

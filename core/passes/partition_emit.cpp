@@ -45,8 +45,43 @@ class Emitter {
     ValueId result;
   };
 
-  [[nodiscard]] Dims local(ValueId value, const Placement& placement) const {
+  // An exchange of rows as it was emitted.
+  struct Routes {
+    ValueId dealt_ids = 0, counts = 0;
+  };
+
+  [[nodiscard]] Dims dealt(ValueId value, const Placement& placement) const {
     return rules_.local(global_[value], placement, [&] { return "value '" + graph_.value(value).name + "'"; });
+  }
+
+  [[nodiscard]] Dims local(ValueId value, const Placement& placement) const {
+    Dims dims = dealt(value, placement);
+    if (decisions_.exchanged[value] < 0) return dims;
+    const Exchange& exchange = exchange_of(value);
+    const auto product = [&](const Dims& of) {
+      int64_t n = 1;
+      for (size_t d = 0; d < exchange.lead; ++d) n *= of[d].size;
+      return n;
+    };
+    Placement as_dealt = placement;
+    std::copy_n(exchange.dealt.begin(), exchange.lead, as_dealt.begin());
+    const int64_t own = product(dealt(value, as_dealt)), here = product(dims);
+    graph::Dim rows{here / own * rules_.room_for(own, exchange.mesh), "", {}};
+    for (size_t d = 0; d < exchange.lead; ++d) rows.mesh.insert(rows.mesh.end(), dims[d].mesh.begin(), dims[d].mesh.end());
+    dims.erase(dims.begin(), dims.begin() + static_cast<std::ptrdiff_t>(exchange.lead));
+    dims.insert(dims.begin(), std::move(rows));
+    return dims;
+  }
+
+  [[nodiscard]] const Exchange& exchange_of(ValueId value) const {
+    return decisions_.exchanges[static_cast<size_t>(decisions_.exchanged[value])];
+  }
+
+  // Where dimension d of a value of the model is in this rank's.
+  [[nodiscard]] int64_t local_dim(ValueId value, int d) const {
+    if (decisions_.exchanged[value] < 0) return d;
+    const int lead = static_cast<int>(exchange_of(value).lead);
+    return d < lead ? 0 : d - lead + 1;
   }
 
   void localize_leaves() {
@@ -93,15 +128,53 @@ class Emitter {
     if (op.name() == "embedding" && !decision.inputs[1].needed[0].empty())
       op.attrs["shard_offset"] = op.int_attr("shard_offset") + offset(op.inputs[1], 0, decision.inputs[1].needed[0]);
     if (op.name() == "grouped_linear") localize_experts(op, decision, like);
+    const bool deals = op.name() == "moe_dispatch";
+    if (op.name() == "moe_combine") bring_back(op, like);
     for (size_t o = 0; o < op.outputs.size(); ++o)
-      if (const ValueId v = op.outputs[o]; v != 0) graph_.value(v).dims = local(v, decision.outputs[o].raw);
+      if (const ValueId v = op.outputs[o]; v != 0)
+        graph_.value(v).dims = deals ? dealt(v, decision.outputs[o].raw) : local(v, decision.outputs[o].raw);
     if (op.name() == "dropout") number_elements(op, decision);
-    if (op.name() == "attention" && !decision.outputs[0].raw[1].empty() && op.int_attr("causal") != 0)
-      attend_to_chunks(op, decision.outputs[0].raw[1].front());
+    if (op.name() == "attention" && !decision.outputs[0].raw[1].empty())
+      attend_in_context(op, decision.outputs[0].raw[1].front());
     else
       graph_.ops.push_back(std::move(op));
     for (size_t o = 0; o < like.outputs.size(); ++o)
       if (like.outputs[o] != 0) current_[like.outputs[o]] = complete(like, like.outputs[o], decision.outputs[o]);
+    if (deals && decisions_.exchanged[like.outputs[0]] >= 0) send_rows(like);
+  }
+
+  // Rows as dealt go to the ranks that hold their experts.
+  void send_rows(const Op& deal) {
+    const ValueId rows = deal.outputs[0], ids = deal.outputs[1];
+    const Exchange& exchange = exchange_of(rows);
+    const int64_t ranks = rules_.size(exchange.mesh), experts = deal.int_attr("experts");
+    if (experts % ranks != 0)
+      throw Error(Code::kConfig, place_of(deal) + ": num_moe_experts = " + std::to_string(experts) + " cannot be split over the " +
+                                     std::to_string(ranks) + " ranks of mesh axis '" + rules_.name(exchange.mesh) +
+                                     "'; make expert_model_parallel_size a divisor of it");
+    const Dims room = local(rows, exchange.dealt);
+    const std::string& mesh = rules_.name(exchange.mesh);
+    const std::vector<ValueId> plan = append("moe_exchange_plan", {current_[ids]},
+                                             {{"mesh", mesh}, {"experts", experts / ranks}, {"r", room[0].size}, {"n", ranks}}, deal)
+                                          .outputs;
+    graph_.value(plan[0]).dims = {room[0]};
+    const ValueId dealt_ids = current_[ids];
+    current_[rows] =
+        append("moe_exchange", {current_[rows], plan[1], dealt_ids}, {{"mesh", mesh}, {"r", room[0].size}}, deal, result_like(rows, room))
+            .outputs[0];
+    current_[ids] = plan[0];
+    routes_[decisions_.exchanged[rows]] = {dealt_ids, plan[1]};
+  }
+
+  // The results of the experts' rows return to where the rows were dealt.
+  void bring_back(Op& combine, const Op& like) {
+    const ValueId rows = like.inputs[0];
+    if (decisions_.exchanged[rows] < 0) return;
+    const Exchange& exchange = exchange_of(rows);
+    const Routes& routes = routes_.at(decisions_.exchanged[rows]);
+    combine.inputs[0] = append("moe_exchange_back", {combine.inputs[0], routes.counts, routes.dealt_ids},
+                               {{"mesh", rules_.name(exchange.mesh)}}, like, result_like(rows, dealt(rows, exchange.dealt)))
+                            .outputs[0];
   }
 
   // Dimension 1 in `chunks` parts, of which the result has those of `take`.
@@ -112,6 +185,103 @@ class Emitter {
     return append("take_chunks", {value}, {{"chunks", chunks}, {"take", std::move(chosen)}}, like, result).outputs[0];
   }
 
+  void attend_in_context(Op& op, int m) {
+    if (rules_.exchanges_heads(m)) return attend_to_heads(op, m);
+    if (rules_.context() == "p2p") return attend_around_ring(op, m);
+    if (op.int_attr("causal") != 0) return attend_to_chunks(op, m);
+    graph_.ops.push_back(std::move(op));
+  }
+
+  // Inputs behind q, k and v that only other ways of finding keys can serve.
+  void refuse_extras(const Op& op, int m, std::initializer_list<size_t> inputs, const std::string& instead) const {
+    for (const size_t i : inputs)
+      if (op.inputs[i] != 0)
+        throw Error(Code::kUnsupported, place_of(op) + ": attention with '" + op.row->inputs[i].name + "' over mesh axis '" +
+                                            rules_.name(m) + "' cannot be computed by " + rules_.context() + "; choose " + instead);
+  }
+
+  // Whole sequences for a part of the heads, or the other way round: `split` is cut, `join` is put together, over the ranks of m.
+  ValueId exchange_dims(ValueId value, int m, size_t split, size_t join, const Op& like, ValueId result = 0) {
+    const std::string& mesh = rules_.name(m);
+    Dims dims = graph_.value(value).dims;
+    dims[split].size /= rules_.size(m), dims[join].size *= rules_.size(m);
+    dims[split].mesh.push_back(mesh);
+    std::erase(dims[join].mesh, mesh);
+    return append("all_to_all", {value},
+                  {{"mesh", mesh}, {"split_dim", static_cast<int64_t>(split)}, {"concat_dim", static_cast<int64_t>(join)}}, like,
+                  result != 0 ? result : result_like(value, std::move(dims)))
+        .outputs[0];
+  }
+
+  // DeepSpeed Ulysses (Jacobs et al. 2023).
+  void attend_to_heads(Op& op, int m) {
+    refuse_extras(op, m, {4, 5}, "all_gather");
+    const int64_t c = rules_.size(m);
+    for (size_t i = 0; i < 2; ++i)
+      if (const int64_t heads = graph_.value(op.inputs[i]).dims[2].size; heads % c != 0)
+        throw Error(Code::kConfig, place_of(op) + ": the " + std::to_string(heads) + (i == 0 ? " query heads" : " key and value heads") +
+                                       " of a rank cannot be dealt to the " + std::to_string(c) + " ranks of mesh axis '" + rules_.name(m) +
+                                       "'; a2a needs a multiple, all_gather and p2p do not");
+    const ValueId result = op.outputs[0];
+    for (size_t i = 0; i < 3; ++i) op.inputs[i] = exchange_dims(op.inputs[i], m, 2, 1, op);
+    if (op.inputs[3] != 0) {
+      Dims dims = graph_.value(op.inputs[3]).dims;
+      dims[1].size *= c;
+      std::erase(dims[1].mesh, rules_.name(m));
+      const ValueId whole = result_like(op.inputs[3], std::move(dims));
+      op.inputs[3] = append("all_gather", {op.inputs[3]}, {{"mesh", rules_.name(m)}, {"dim", int64_t{1}}}, op, whole).outputs[0];
+    }
+    Dims dims = graph_.value(op.inputs[0]).dims;
+    dims[3] = graph_.value(op.inputs[2]).dims[3];
+    op.outputs[0] = result_like(result, dims);
+    graph_.value(op.outputs[1]).dims = {dims[0], dims[2], dims[1]};
+    const Op like = op;
+    graph_.ops.push_back(std::move(op));
+    exchange_dims(like.outputs[0], m, 1, 2, like, result);
+  }
+
+  void attend_around_ring(const Op& op, int m) {
+    refuse_extras(op, m, {3, 4, 5, 6}, "all_gather or a2a");
+    if (op.int_attr("window") != 0)
+      throw Error(Code::kUnsupported, place_of(op) + ": attention with a window cannot be computed by p2p; choose all_gather or a2a");
+    require_two_chunks(op, m);
+    const Dims &q = graph_.value(op.outputs[0]).dims, &lse = graph_.value(op.outputs[1]).dims;
+    Dims half = q, half_lse = lse;
+    half[1].size /= 2, half_lse[2].size /= 2;
+    std::vector<ValueId> inputs{take(op.inputs[0], 2, {0}, op), take(op.inputs[0], 2, {1}, op), op.inputs[1], op.inputs[2]};
+    graph::OpRequest request{"ring_attention", std::move(inputs), op.attrs, {}, {}};
+    request.attrs.erase("window");
+    request.attrs["ring"] = rules_.name(m), request.attrs["ranks"] = rules_.size(m), request.attrs["rank"] = rules_.coordinate(m);
+    for (int i = 0; i < 2; ++i) {
+      request.preset_outputs.push_back(result_like(op.outputs[0], half));
+      request.preset_outputs.push_back(result_like(op.outputs[1], half_lse));
+    }
+    const std::vector<ValueId> o{request.preset_outputs[0], request.preset_outputs[2]};
+    Op made = graph::make_op(graph_, std::move(request), op.scope);
+    made.block = op.block;
+    graph_.ops.push_back(std::move(made));
+    join_halves(op, o);
+  }
+
+  void require_two_chunks(const Op& op, int m) const {
+    if (graph_.value(op.inputs[0]).dims[1].size % 2 == 0) return;
+    const int64_t c = rules_.size(m);
+    throw Error(Code::kConfig, place_of(op) + ": sequences of " + std::to_string(global_[op.outputs[0]][1].size) + " tokens have no 2 x " +
+                                   std::to_string(c) + " equal chunks for mesh axis '" + rules_.name(m) +
+                                   "'; make seq_length a multiple of " + std::to_string(2 * c));
+  }
+
+  // Results for the two chunks of this rank's queries, put together as the op's result.
+  void join_halves(const Op& op, const std::vector<ValueId>& chunks) {
+    std::vector<ValueId> halves;
+    for (size_t half = 0; half < 2; ++half) {
+      const ValueId whole = result_like(chunks[half], graph_.value(op.outputs[0]).dims);
+      Attrs attrs{{"chunks", int64_t{2}}, {"take", std::vector<double>{static_cast<double>(half)}}};
+      halves.push_back(append("put_chunks", {chunks[half]}, std::move(attrs), op, whole).outputs[0]);
+    }
+    append("add", halves, {}, op, op.outputs[0]);
+  }
+
   // Causal attention of this rank's two chunks of queries, each to all keys up to its own: as much work on every rank. Keys lie as they
   // were gathered, rank by rank.
   void attend_to_chunks(const Op& op, int m) {
@@ -119,11 +289,8 @@ class Emitter {
     if (op.inputs[3] != 0)
       throw Error(Code::kUnsupported, place_of(op) + ": sequences of several documents (segments) cannot be split over mesh axis '" +
                                           rules_.name(m) + "'; pack whole documents only, or drop the rule seq -> " + rules_.name(m));
-    if (graph_.value(op.inputs[0]).dims[1].size % 2 != 0)
-      throw Error(Code::kConfig, place_of(op) + ": sequences of " + std::to_string(global_[op.outputs[0]][1].size) +
-                                     " tokens have no 2 x " + std::to_string(c) + " equal chunks for mesh axis '" + rules_.name(m) +
-                                     "'; make seq_length a multiple of " + std::to_string(2 * c));
-    std::vector<ValueId> halves;
+    require_two_chunks(op, m);
+    std::vector<ValueId> results;
     for (int64_t half = 0; half < 2; ++half) {
       std::vector<double> seen;
       for (int64_t j = 0; j <= (half == 0 ? r : 2 * c - 1 - r); ++j)
@@ -136,14 +303,10 @@ class Emitter {
         dims[o == 0 ? 1 : 2].size /= 2;
         piece.outputs[o] = result_like(op.outputs[o], std::move(dims));
       }
-      const ValueId o = piece.outputs[0];
+      results.push_back(piece.outputs[0]);
       graph_.ops.push_back(std::move(piece));
-      const ValueId whole = result_like(o, graph_.value(op.outputs[0]).dims);
-      halves.push_back(
-          append("put_chunks", {o}, {{"chunks", int64_t{2}}, {"take", std::vector<double>{static_cast<double>(half)}}}, op, whole)
-              .outputs[0]);
     }
-    append("add", halves, {}, op, op.outputs[0]);
+    join_halves(op, results);
   }
 
   // Where this rank's elements are within their samples, so that masks do not depend on the layout. Dimension 0 counts samples, which the
@@ -167,7 +330,7 @@ class Emitter {
 
   void number_positions(Op& op, const MeshIds& ids, int64_t mine) const {
     if (ids.empty()) return;
-    if (!rules_.is_context(ids.front())) {
+    if (!rules_.is_context(ids.front()) || rules_.exchanges_heads(ids.front())) {
       op.attrs["seq_start"] = rules_.part(ids) * mine;
       return;
     }
@@ -219,7 +382,7 @@ class Emitter {
       }
       placement[static_cast<size_t>(d)].push_back(m);
       const ValueId result = result_like(value, local(model_value, placement));
-      value = append("reduce_scatter", {value}, {{"mesh", rules_.name(m)}, {"dim", int64_t{d}}}, like, result).outputs[0];
+      value = append("reduce_scatter", {value}, {{"mesh", rules_.name(m)}, {"dim", local_dim(model_value, d)}}, like, result).outputs[0];
     }
     return value;
   }
@@ -273,11 +436,12 @@ class Emitter {
     if (ids.back() != m) refuse(op, i, d, m, "which is not the innermost of the mesh axes along it, and only that can be gathered");
     ids.pop_back();
     const ValueId result = result_like(value, local(op.inputs[i], placement));
-    return append("all_gather", {value}, {{"mesh", rules_.name(m)}, {"dim", int64_t{d}}}, op, result).outputs[0];
+    return append("all_gather", {value}, {{"mesh", rules_.name(m)}, {"dim", local_dim(op.inputs[i], d)}}, op, result).outputs[0];
   }
 
   ValueId slice(const Op& op, size_t i, ValueId value, Placement& placement, int m, size_t d) {
     MeshIds& ids = placement[d];
+    if (decisions_.exchanged[op.inputs[i]] >= 0) refuse(op, i, static_cast<int>(d), m, "but its rows are those of other ranks by then");
     if (!ids.empty() && ids.back() > m)
       refuse(op, i, static_cast<int>(d), ids.back(), "and would have to be split over '" + rules_.name(m) + "' outside it");
     ids.push_back(m);
@@ -319,6 +483,7 @@ class Emitter {
   std::vector<Dims> global_;                          // their whole dimensions
   std::vector<ValueId> current_;                      // the value that holds them now
   std::vector<std::vector<Conversion>> conversions_;  // of each, made so far
+  std::map<int, Routes> routes_;                      // of the exchanges, by index
 };
 
 }  // namespace

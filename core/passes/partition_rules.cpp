@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <set>
 #include <span>
 #include <sstream>
@@ -28,12 +29,13 @@ bool splits_tokens(std::string_view axis) { return axis == "batch" || axis == "s
 
 // The model or data setting that an axis' size comes from.
 std::string_view setting_of(std::string_view axis) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 6> settings{{{"heads", "num_attention_heads"},
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 7> settings{{{"heads", "num_attention_heads"},
                                                                                    {"kv_heads", "num_query_groups"},
                                                                                    {"mlp", "ffn_hidden_size"},
                                                                                    {"vocab", "the padded vocabulary size"},
                                                                                    {"seq", "seq_length"},
-                                                                                   {"batch", "the micro batch size"}}};
+                                                                                   {"batch", "the micro batch size"},
+                                                                                   {"experts", "num_moe_experts"}}};
   for (const auto& [name, setting] : settings)
     if (name == axis) return setting;
   return "the model's size of this axis";
@@ -77,6 +79,12 @@ Rules::Rules(const Graph& graph, const Plan& plan, const Coordinates& coordinate
     if (!in_glossary(axis) && !present.contains(axis))
       throw Error(Code::kConfig, "strategy rule '" + axis + " -> " + mesh + "': no value of the model has axis '" + axis + "'" +
                                      suggestion(axis, kGlossary));
+    const bool deals = axis == "experts" && plan.axis_size(mesh) > 1 &&
+                       std::find(plan.rules.begin(), plan.rules.end(), std::pair(std::string("batch"), mesh)) != plan.rules.end();
+    if (deals && !present.contains(axis))
+      throw Error(Code::kConfig, "the strategy splits experts over mesh axis '" + mesh + "' of size " +
+                                     std::to_string(plan.axis_size(mesh)) +
+                                     ", but the model has no experts; set expert_model_parallel_size to 1 or choose a mixture of experts");
     if (!splits_tokens(axis)) feature_axes.insert(mesh);
   }
   for (const auto& [axis, mesh] : plan.rules)
@@ -147,6 +155,19 @@ Dims Rules::local(const Dims& global, const Placement& placement, const std::fun
 bool Rules::is_context(int m) const {
   return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& r) { return r.mesh == m && r.axis == "seq" && !r.features; }) &&
          std::none_of(rules_.begin(), rules_.end(), [&](const Rule& r) { return r.mesh == m && r.axis != "seq"; });
+}
+
+int Rules::exchange_axis() const {
+  for (const Rule& experts : rules_)
+    for (const Rule& batch : rules_)
+      if (experts.axis == "experts" && batch.axis == "batch" && experts.mesh == batch.mesh) return experts.mesh;
+  return -1;
+}
+
+int64_t Rules::room_for(int64_t own, int m) const {
+  const int64_t all = own * size(m);
+  if (plan_.expert_capacity == 0) return all;
+  return std::min(all, static_cast<int64_t>(std::ceil(static_cast<double>(own) * plan_.expert_capacity)));
 }
 
 int64_t Rules::part(const MeshIds& ids) const {

@@ -44,6 +44,14 @@ class Rules {
   [[nodiscard]] int axes() const { return static_cast<int>(plan_.mesh.size()); }
   // Whether the mesh axis splits sequences and nothing else (context parallel): its rank r of c then has chunks r and 2c - 1 - r of 2c.
   [[nodiscard]] bool is_context(int m) const;
+  // Whether sequences split over the axis are exchanged for heads where attention needs them whole; rank r of c then has chunk r of c.
+  [[nodiscard]] bool exchanges_heads(int m) const { return is_context(m) && plan_.context == "a2a"; }
+  // How attention finds the keys of a context axis: all_gather, a2a or p2p.
+  [[nodiscard]] const std::string& context() const { return plan_.context; }
+  // The mesh axis over which rows go to their experts: it splits both experts and batch. -1: none.
+  [[nodiscard]] int exchange_axis() const;
+  // Rows that a rank has room for that deals `own` itself.
+  [[nodiscard]] int64_t room_for(int64_t own, int m) const;
   // This rank's index among the parts of a dimension.
   [[nodiscard]] int64_t part(const MeshIds& ids) const;
   // Whether parameters, gradients or optimizer state are shared out over the axis, which has more than one rank.

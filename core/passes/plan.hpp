@@ -33,6 +33,8 @@ struct Plan {
   std::string shard_gradients{};         // mesh axis of ZeRO-2, or empty
   int64_t bucket_elements = 40'000'000;  // of one collective over gradients or parameters, at least, where blocks are smaller
   bool keep_gathered = false;            // ZeRO-3: parameters stay whole between forward and backward
+  std::string context = "all_gather";    // attention over split sequences: all_gather, a2a or p2p
+  double expert_capacity = 0;            // rows that a rank has room for, over those that it deals; 0: all that can come
 
   // How far state is shared out among the ranks of one group: 0 nothing, 1 optimizer state, 2 gradients as well, 3 parameters as well.
   [[nodiscard]] int zero_stage() const {
@@ -53,6 +55,13 @@ struct Plan {
     return ("," + std::string(axes) + ",").find("," + std::string(axis) + ",") != std::string::npos;
   }
 
+  // Ranks that divide the batch among them.
+  [[nodiscard]] int64_t batch_ranks() const {
+    int64_t n = 1;
+    for (const auto& [logical, axis] : rules)
+      if (logical == "batch") n *= axis_size(axis);
+    return n;
+  }
   // Size of a mesh axis; 1 if the mesh does not have it.
   [[nodiscard]] int64_t axis_size(std::string_view name) const {
     for (const MeshAxis& a : mesh)

@@ -28,7 +28,7 @@ struct Copies {
 };
 
 // The operands of one product, as the row has them: 0 and 1, each read by rows or turned.
-struct Product {
+struct Product {  // NOLINT(bugprone-reserved-identifier): of the compiler, not ours
   Key operand[2];
   bool turned[2];
   std::string_view row;

@@ -147,7 +147,10 @@ class Cutter {
       if (const int64_t rank = stage_[i] % out_.ranks; !remade(whole_.ops[i]))
         for (const ValueId v : whole_.ops[i].inputs) note_reader(v, rank, ranks);
     for (uint32_t p = 0; p < whole_.parameters.size(); ++p) {
-      if (!ranks[p].contains(out_.rank)) continue;
+      if (!ranks[p].contains(out_.rank)) {
+        out_.elsewhere.push_back(whole_.parameters[p].name);
+        continue;
+      }
       const auto index = static_cast<uint32_t>(graph_.parameters.size());
       Value value = whole_.value(whole_.parameters[p].value);
       value.members = {index};

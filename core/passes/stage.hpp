@@ -39,6 +39,7 @@ struct Stages {
   std::vector<int64_t> blocks;             // of every stage, in model order
   std::vector<StageLink> receives, sends;  // ordered by chunk, then K
   std::vector<SharedParameter> shared;
+  std::vector<std::string> elsewhere;  // the model's parameters that only other ranks have
   [[nodiscard]] bool cut() const { return !blocks.empty(); }
   [[nodiscard]] int32_t chunks() const { return cut() ? static_cast<int32_t>(static_cast<int64_t>(blocks.size()) / ranks) : 1; }
 };

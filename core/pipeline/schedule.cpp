@@ -92,7 +92,7 @@ void assign_slots(Actions& actions, const Shape& s) {
   int32_t made = 0;
   std::vector<int32_t> held(static_cast<size_t>(s.virtual_stages * s.micro_batches), -1);
   for (Action& a : actions) {
-    int32_t& slot = held[static_cast<size_t>(a.chunk * s.micro_batches + a.micro_batch)];
+    int32_t& slot = held[static_cast<size_t>(a.chunk) * static_cast<size_t>(s.micro_batches) + static_cast<size_t>(a.micro_batch)];
     if (a.phase == Phase::kForward) {
       if (free.size() <= resting) free.push_front(made++);
       slot = free.front();
@@ -141,6 +141,7 @@ Actions schedule(Kind kind, const Shape& shape, int32_t rank) {
 std::vector<Actions> schedule(Kind kind, const Shape& shape) {
   check(kind, shape);
   std::vector<Actions> lists;
+  lists.reserve(static_cast<size_t>(shape.ranks));
   for (int32_t r = 0; r < shape.ranks; ++r) lists.push_back(schedule(kind, shape, r));
   return lists;
 }

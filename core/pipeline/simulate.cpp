@@ -26,7 +26,9 @@ class Board {
     bool forward = false, input = false, weight = false;
     double forward_at = 0, input_at = 0;  // when the neighbour has the result
   };
-  Cell& at(int32_t stage, int32_t micro_batch) { return cells_[static_cast<size_t>(stage * shape_.micro_batches + micro_batch)]; }
+  Cell& at(int32_t stage, int32_t micro_batch) {
+    return cells_[static_cast<size_t>(stage) * static_cast<size_t>(shape_.micro_batches) + static_cast<size_t>(micro_batch)];
+  }
 
  private:
   const Shape& shape_;
@@ -44,7 +46,7 @@ std::string fault_in_list(const Actions& list, const Shape& s, int32_t rank) {
   for (const Action& a : list) {
     if (a.chunk < 0 || a.chunk >= s.virtual_stages || a.micro_batch < 0 || a.micro_batch >= s.micro_batches || a.slot < 0)
       return describe(a, rank) + ": out of range";
-    Seen& one = seen[static_cast<size_t>(a.chunk * s.micro_batches + a.micro_batch)];
+    Seen& one = seen[static_cast<size_t>(a.chunk) * static_cast<size_t>(s.micro_batches) + static_cast<size_t>(a.micro_batch)];
     const bool forward = a.phase == Phase::kForward;
     if (!forward && one.forward == 0) return describe(a, rank) + ": before its forward";
     if (a.phase == Phase::kBackwardWeight && one.input == 0) return describe(a, rank) + ": before its input gradient";

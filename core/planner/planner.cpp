@@ -13,7 +13,6 @@
 namespace nemo::planner {
 namespace {
 
-using passes::StagePhase;
 using pipeline::Shape;
 using pipeline::StageTime;
 using pipeline::Timeline;
@@ -31,13 +30,6 @@ std::string context_of(const passes::Plan& plan) {
   for (const auto& [logical, axis] : plan.rules)
     if (logical == "seq" && plan.axis_size(axis) > 1 && !splits_features(axis)) return axis;
   return "";
-}
-
-int64_t batch_ranks(const passes::Plan& plan) {
-  int64_t ranks = 1;
-  for (const auto& [logical, axis] : plan.rules)
-    if (logical == "batch") ranks *= plan.axis_size(axis);
-  return ranks;
 }
 
 class Planner {
@@ -70,7 +62,7 @@ class Planner {
     Report& r = report_;
     r.mesh = plan().mesh;
     for (const passes::MeshAxis& axis : r.mesh) r.world *= axis.size;
-    r.data_ranks = batch_ranks(plan());
+    r.data_ranks = plan().batch_ranks();
     const int64_t together = request_.facts.micro_batch_size * r.data_ranks;
     if (request_.global_batch_size % together != 0)
       throw Error(Code::kConfig,

@@ -7,7 +7,7 @@ namespace nemo::planner {
 namespace {
 
 constexpr double kMuchBubble = 0.10, kMuchExposed = 0.10, kSlowProducts = 0.80, kUneven = 0.05;
-constexpr int64_t kVocabularyStep = 128;
+constexpr int64_t kVocabularyStep = 128, kManyRoundings = 8;
 
 std::string percent(double share) {
   char text[32];
@@ -29,6 +29,7 @@ class Critic {
     vocabulary();
     sequence();
     optimizer();
+    gradients();
     assumptions();
   }
 
@@ -127,6 +128,10 @@ class Critic {
            " data ranks keep the whole optimizer state; a distributed optimizer (ZeRO-1) keeps it once");
   }
 
+  void gradients() {
+    if (const std::string text = narrow_gradients(q_.precision, r_.micro_batches); !text.empty()) warn(text);
+  }
+
   void assumptions() {
     std::string rows;
     for (const std::string& row : h_.fused_rows) rows += (rows.empty() ? "" : ", ") + row;
@@ -141,6 +146,14 @@ class Critic {
 };
 
 }  // namespace
+
+// A sum that is rounded to 8 bits after every micro-batch loses the smaller addends.
+std::string narrow_gradients(const passes::Precision& precision, int64_t micro_batches) {
+  if (graph::size_of(precision.gradient) > 2 || micro_batches <= kManyRoundings) return "";
+  return "gradients are summed in 16 bits over " + std::to_string(micro_batches) + " micro-batches and rounded after each: beyond " +
+         std::to_string(kManyRoundings) +
+         " small contributions are lost; a larger micro-batch, or gradients in f32 (precision.grad_dtype=f32), keeps them";
+}
 
 void add_warnings(Report& report, const Request& request, const Hardware& hardware) { Critic(report, request, hardware).run(); }
 

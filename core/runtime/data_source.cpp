@@ -117,10 +117,12 @@ void check_tokens(const Batch& batch, int64_t vocabulary) {
 // Of [rows, whole sequence] the chunks that this rank has, where ranks share sequences out.
 std::vector<int32_t> part_of(std::vector<int32_t> values, int64_t rows, int64_t mine, const passes::SequencePart& part) {
   if (part.ranks == 1) return values;
-  const int64_t chunk = mine / 2, seq = mine * part.ranks;
+  const int64_t chunk = part.balanced ? mine / 2 : mine, seq = mine * part.ranks;
+  const std::vector<int64_t> chunks =
+      part.balanced ? std::vector<int64_t>{part.rank, 2 * part.ranks - 1 - part.rank} : std::vector<int64_t>{part.rank};
   std::vector<int32_t> out;
   for (int64_t row = 0; row < rows; ++row)
-    for (const int64_t c : {part.rank, 2 * part.ranks - 1 - part.rank}) {
+    for (const int64_t c : chunks) {
       const auto from = values.begin() + row * seq + c * chunk;
       out.insert(out.end(), from, from + chunk);
     }

@@ -57,11 +57,33 @@ void for_each_kept(const KeptState& kept, Body&& body) {
 
 int64_t elements_of(const passes::StateLayout::Entry& entry) { return entry.bytes / size_of(entry.dtype); }
 
+// "@pp1,tp1": the coordinates that are not 0, without those of `but`. Nothing for the first rank, and where there is one.
+std::string place_of(const KeptState& kept, const std::string& but) {
+  std::string place;
+  if (kept.ranks == nullptr) return place;
+  for (const auto& [axis, at] : kept.ranks->coordinates())
+    if (at != 0 && !passes::Plan::in_group(but, axis)) place += (place.empty() ? "@" : ",") + axis + std::to_string(at);
+  return place;
+}
+
+// Each rank has seen other values, so kept state is its own: under its place in the mesh. A run with another number of data ranks takes
+// that of the first one with the same part of the model; with another layout of the model there may be none, or one of another size.
+std::vector<std::string> kept_names(const std::string& name, const KeptState& kept) {
+  if (kept.ranks == nullptr) return {name};
+  return {name + place_of(kept, ""), name + place_of(kept, data_axes(kept.ranks->plan()))};
+}
+
 void read_kept(const checkpoint::Reader& reader, const KeptState& kept, Device& device) {
   const std::vector<std::string> names = reader.names(kKept);
   std::vector<std::byte> host;
-  for_each_kept(kept, [&](const std::string& name, const passes::StateLayout::Entry& entry) {
-    if (!std::binary_search(names.begin(), names.end(), name)) return;
+  for_each_kept(kept, [&](const std::string& base, const passes::StateLayout::Entry& entry) {
+    const std::vector<std::string> wanted = kept_names(base, kept);
+    const auto found = std::find_if(wanted.begin(), wanted.end(), [&](const std::string& name) {
+      return std::binary_search(names.begin(), names.end(), name) &&
+             static_cast<int64_t>(checkpoint::element_count(reader.info(kKept, name).shape)) == elements_of(entry);
+    });
+    if (found == wanted.end()) return;
+    const std::string& name = *found;
     host.resize(static_cast<size_t>(entry.bytes));
     reader.read(kKept, {name, static_cast<nemo_dtype>(entry.dtype), {elements_of(entry)}, host.data()});
     device.copy_in(kept.data + entry.offset, host.data(), entry.bytes);
@@ -103,6 +125,7 @@ constexpr int64_t kWorthSplitting = 1 << 16;  // elements; smaller tensors are w
 // What this rank writes of the elements that it keeps of a parameter: ranks that keep the same ones share the work.
 State::Part written_part(const State& state, const Ranks& ranks, Role role, size_t p) {
   State::Part part = state.part(role, p);
+  if (state.parameters()[p].counted_elsewhere) return {part.first, 0, part.address};  // a tied table's copy on another stage
   const dist::Group same = ranks.holders(state.parameters()[p].dims, state.is_sharded(role));
   const int64_t each = part.count < kWorthSplitting ? part.count : (part.count + same.size - 1) / same.size;
   const int64_t turn =
@@ -139,18 +162,17 @@ Snapshot take_snapshot(const std::filesystem::path& final_dir, const State& stat
                            static_cast<size_t>(part.count * size_of(state.dtype(g.role))),
                            {}});
   });
-  if (ranks.rank() == 0)
-    for_each_kept(kept, [&](const std::string& name, const passes::StateLayout::Entry& entry) {
-      const std::vector<int64_t> shape{elements_of(entry)};
-      out.tensors.push_back({kKept,
-                             name,
-                             static_cast<nemo_dtype>(entry.dtype),
-                             shape,
-                             checkpoint::boxes_of(shape, 0, shape[0]),
-                             kept.data + entry.offset,
-                             static_cast<size_t>(entry.bytes),
-                             {}});
-    });
+  for_each_kept(kept, [&](const std::string& name, const passes::StateLayout::Entry& entry) {
+    const std::vector<int64_t> shape{elements_of(entry)};
+    out.tensors.push_back({kKept,
+                           kept_names(name, kept)[0],
+                           static_cast<nemo_dtype>(entry.dtype),
+                           shape,
+                           checkpoint::boxes_of(shape, 0, shape[0]),
+                           kept.data + entry.offset,
+                           static_cast<size_t>(entry.bytes),
+                           {}});
+  });
   for (const plugin::Component* c : setup.components()) out.plugins.push_back({std::string(plugin::kind_name(c->kind)), c->id, c->version});
   return out;
 }
@@ -189,7 +211,7 @@ void write(const Snapshot& snapshot, Device& device, const Ranks& ranks, dist::S
 }
 
 Progress restore(const checkpoint::Reader& reader, State& state, Device& device, Restore what, const KeptState& kept) {
-  std::vector<std::string> names;
+  std::vector<std::string> names = state.elsewhere();
   for (const graph::Parameter& p : state.parameters()) names.push_back(p.name);
   const std::string mismatch = checkpoint::name_mismatch(names, reader.names(checkpoint::kParameters), reader.directory().string());
   if (!mismatch.empty()) throw Error(Code::kConfig, mismatch);

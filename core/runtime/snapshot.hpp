@@ -30,6 +30,7 @@ struct Progress {
 struct KeptState {
   const passes::StateLayout* layout = nullptr;  // null: none
   std::byte* data = nullptr;
+  const Ranks* ranks = nullptr;  // null: one rank
 };
 
 // What this rank writes of a checkpoint: on the device, or copied to the host.
@@ -51,7 +52,7 @@ struct Snapshot {
   std::vector<Tensor> tensors;
 };
 
-// Copies nothing yet. Kept state is rank 0's.
+// Copies nothing yet. Kept state is each rank's own, under names that say whose: see kept_names in the .cpp.
 [[nodiscard]] Snapshot take_snapshot(const std::filesystem::path& final_dir, const State& state, const Ranks& ranks,
                                      const Progress& progress, const Setup& setup, const text::Tokenizer* tokenizer,
                                      const KeptState& kept = {});

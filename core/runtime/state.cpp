@@ -46,8 +46,8 @@ int64_t state_bytes(Role role, Keep keep, const passes::FlatLayout& layout, cons
 }
 
 State::State(Device& device, const std::vector<graph::Parameter>& parameters, const passes::FlatLayout& layout,
-             const passes::Precision& precision, Keep keep, const Ranks& ranks)
-    : device_(device), parameters_(parameters), layout_(layout), share_(share_of(ranks)) {
+             const passes::Precision& precision, Keep keep, const Ranks& ranks, std::vector<std::string> elsewhere)
+    : device_(device), parameters_(parameters), elsewhere_(std::move(elsewhere)), layout_(layout), share_(share_of(ranks)) {
   for (const graph::Parameter& p : parameters_) starts_.push_back(starts_of(p.dims, ranks.plan(), ranks.coordinates()));
   for (size_t r = 0; r < kRoles; ++r) {
     const auto role = static_cast<Role>(r);

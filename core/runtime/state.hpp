@@ -38,14 +38,16 @@ struct Share {
 
 class State {
  public:
-  // Allocates and zeroes. Copies what it needs of the graph's parameters; borrows the device.
+  // Allocates and zeroes. Copies what it needs of the graph's parameters; borrows the device. `elsewhere`: parameters of the model that
+  // only other ranks have.
   State(Device& device, const std::vector<graph::Parameter>& parameters, const passes::FlatLayout& layout,
-        const passes::Precision& precision, Keep keep, const Ranks& ranks);
+        const passes::Precision& precision, Keep keep, const Ranks& ranks, std::vector<std::string> elsewhere = {});
 
   // Draws all parameters (and their master copies) by their init rules.
   void initialize(int64_t seed);
 
   [[nodiscard]] const std::vector<graph::Parameter>& parameters() const { return parameters_; }
+  [[nodiscard]] const std::vector<std::string>& elsewhere() const { return elsewhere_; }
   [[nodiscard]] const passes::FlatLayout& layout() const { return layout_; }
   [[nodiscard]] bool keeps(Role role) const { return buffers_[index(role)].bytes() > 0; }
   [[nodiscard]] graph::DType dtype(Role role) const { return dtypes_[index(role)]; }
@@ -83,6 +85,7 @@ class State {
   static size_t index(Role role) { return static_cast<size_t>(role); }
   Device& device_;
   std::vector<graph::Parameter> parameters_;
+  std::vector<std::string> elsewhere_;
   passes::FlatLayout layout_;
   Share share_;
   std::vector<std::vector<int64_t>> starts_;  // of every parameter: first index in the whole one, by dimension

@@ -35,8 +35,9 @@ enum class Outcome { kDone, kInterrupted };
 
 [[nodiscard]] OptimizerSettings optimizer_settings(const config::Section& optim);
 [[nodiscard]] LrSchedule lr_schedule(const config::Section& optim, int64_t max_steps);
-// Batch sizes and axes of one rank; throws nemo::Error(kConfig) where global_batch_size is not a multiple of micro_batch_size.
-[[nodiscard]] graph::BuildFacts build_facts(const Setup& setup, const text::Tokenizer* tokenizer);
+// Batch sizes and axes of one rank of `world` (null: of the recipe's devices); throws nemo::Error(kConfig) where global_batch_size is not a
+// multiple of micro_batch_size.
+[[nodiscard]] graph::BuildFacts build_facts(const Setup& setup, const text::Tokenizer* tokenizer, const dist::World* world = nullptr);
 
 class TrainLoop {
  public:
@@ -67,7 +68,7 @@ class TrainLoop {
   void save_checkpoint(const Metrics& metrics);
   void tell_saved();
   void prune(const checkpoint::Store& store) const;
-  [[nodiscard]] KeptState kept() const { return {&engine_->state_layout(), engine_->kept_state()}; }
+  [[nodiscard]] KeptState kept() const { return {&engine_->state_layout(), engine_->kept_state(), &engine_->ranks()}; }
   [[nodiscard]] bool due(const char* section, const char* every, int64_t step) const;
 
   const Setup& setup_;

@@ -162,7 +162,7 @@ class Translator {
   std::string property_name(bool& negated) {
     at_ += 2;
     if (peek() != '{') {
-      const std::string one(1, peek());
+      std::string one(1, peek());
       ++at_;
       return one;
     }

@@ -158,6 +158,43 @@ TEST(Collectives, send_and_recv_pass_a_value_to_the_next_rank) {
   });
 }
 
+TEST(Collectives, ring_shift_brings_what_the_rank_before_has) {
+  among_ranks([](const Device& on, int64_t rank) {
+    const Array got = on.apply("ring_shift", {own(F32, {2, 4}, rank)}, {Array(F32, {2, 4})}, over_tp())[0];
+    for (int64_t e = 0; e < 8; ++e) EXPECT_EQ(got.get(e), number((rank + kRanks - 1) % kRanks, e));
+  });
+}
+
+// Experts 2 r and 2 r + 1 are on rank r. Rank 0 deals to all ranks, rank 1 to rank 0 alone, rank 2 to none but itself.
+const std::vector<std::vector<int64_t>> kDealt{{0, 2, 3, 5}, {0, 1, 1, 1}, {4, 4, 5, 5}};
+
+TEST(Collectives, rows_of_experts_go_to_their_ranks_and_return_to_their_places) {
+  among_ranks([](const Device& on, int64_t rank) {
+    constexpr int64_t kRoom = 12, kWidth = 3;
+    const auto& dealt = kDealt[static_cast<size_t>(rank)];
+    const Array ids = filled(I32, {4}, [&](int64_t e) { return static_cast<double>(dealt[static_cast<size_t>(e)]); });
+    const Arrays plan = on.apply("moe_exchange_plan", {ids}, {Array(I32, {kRoom}), Array(I32, {2, kRanks})},
+                                 over_tp({{"experts", 2}, {"r", kRoom}, {"n", kRanks}}));
+    const Array rows = own(F32, {4, kWidth}, rank);
+    const Array got = on.apply("moe_exchange", {rows, plan[1], ids}, {Array(F32, {kRoom, kWidth})}, over_tp({{"r", kRoom}}))[0];
+    int64_t at = 0;
+    for (int64_t from = 0; from < kRanks; ++from)
+      for (int64_t i = 0; i < 4; ++i) {
+        const int64_t expert = kDealt[static_cast<size_t>(from)][static_cast<size_t>(i)];
+        if (expert / 2 != rank) continue;
+        EXPECT_EQ(plan[0].get(at), expert);
+        for (int64_t d = 0; d < kWidth; ++d) EXPECT_EQ(got.get(at * kWidth + d), number(from, i * kWidth + d));
+        ++at;
+      }
+    for (; at < kRoom; ++at) {
+      EXPECT_EQ(plan[0].get(at), -1);
+      for (int64_t d = 0; d < kWidth; ++d) EXPECT_EQ(got.get(at * kWidth + d), 0);
+    }
+    const Array back = on.apply("moe_exchange_back", {got, plan[1], ids}, {Array(F32, {4, kWidth})}, over_tp())[0];
+    for (int64_t e = 0; e < 4 * kWidth; ++e) EXPECT_EQ(back.get(e), rows.get(e));
+  });
+}
+
 TEST(Collectives, a_peer_outside_the_group_is_refused) {
   among_ranks([](const Device& on, int64_t rank) {
     if (rank != 0) return;

@@ -100,6 +100,7 @@ void add_attention_inputs(std::vector<OpCase>& c) {
                attrs,
                true,
                true});
+  c.push_back({"attention_join", "attention_join", {x(q), acc(lse), x(q), acc(lse)}, {x(q), acc(lse)}, {}, false, true});
   c.push_back(
       {"relative_bias", "relative_bias", {dense({16, 4})}, {acc({4, 30, 40})}, {{"s", 30}, {"t", 40}, {"max_distance", 20}}, false, false});
   c.push_back({"relative_bias_grad",

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <map>
 
 #include "tests/backend_cuda/attention_rig.hpp"
 
@@ -38,11 +39,20 @@ Array segments_of(const Case& c) {
   return a;
 }
 
+// q, k, v, dout: drawn once per case and dtype, for drawing takes longer than the kernels.
+const Arrays& inputs_of(const Case& c, nemo_dtype dtype) {
+  static std::map<std::pair<std::string, nemo_dtype>, Arrays> kept;
+  Arrays& a = kept[{c.name, dtype}];
+  if (!a.empty()) return a;
+  const Shape shapes[] = {{c.b, c.s, c.h, c.d}, {c.b, c.t, c.g, c.d}, {c.b, c.t, c.g, c.e}, {c.b, c.s, c.h, c.e}};
+  for (uint64_t i = 0; i < 4; ++i) a.push_back(backend_cpu::normal_array(BF16, shapes[i], i + 1).as(dtype));
+  return a;
+}
+
 // o, lse, dq, dk, dv.
 Arrays attention(const Backend& backend, const Case& c, nemo_dtype dtype, Layout layout) {
-  auto input = [&](const Shape& shape, uint64_t seed) { return backend_cpu::normal_array(BF16, shape, seed).as(dtype); };
-  const Array q = input({c.b, c.s, c.h, c.d}, 1), k = input({c.b, c.t, c.g, c.d}, 2), v = input({c.b, c.t, c.g, c.e}, 3),
-              dout = input({c.b, c.s, c.h, c.e}, 4);
+  const Arrays& in = inputs_of(c, dtype);
+  const Array &q = in[0], &k = in[1], &v = in[2], &dout = in[3];
   const Array segments = segments_of(c), o(dtype, {c.b, c.s, c.h, c.e}), lse(F32, {c.b, c.h, c.s});
   auto forward = backend.prepare("attention", {q, k, v, segments}, {o, lse}, attrs_of(c), layout);
   forward->launch();
@@ -114,6 +124,13 @@ const Backend& cpu() {
   static const Backend b("cpu");
   return b;
 }
+// What the CPU backend gives in f32, computed once per case: several laws compare with it.
+const Arrays& reference(const Case& c) {
+  static std::map<std::string, Arrays> kept;
+  Arrays& a = kept[c.name];
+  if (a.empty()) a = attention(cpu(), c, F32, Layout::dense);
+  return a;
+}
 const Backend& with_cudnn() {
   static const Backend b("cuda");
   return b;
@@ -139,7 +156,7 @@ TEST_P(Attention, equals_the_cpu_backend_with_cudnn) {
   take_log();
   const Case& c = GetParam();
   const Arrays got = attention(with_cudnn(), c, BF16, c.layout);
-  expect_close(got, attention(cpu(), c, F32, Layout::dense), BF16);
+  expect_close(got, reference(c), BF16);
   const std::string log = take_log();
   if (c.by_cudnn) {
     EXPECT_EQ(log, "");
@@ -150,13 +167,13 @@ TEST_P(Attention, equals_the_cpu_backend_with_kv_heads_spread_out) {
   SKIP_WITHOUT_GPU();
   const Case& c = GetParam();
   if (c.h == c.g || !c.by_cudnn) GTEST_SKIP() << "nothing to spread";
-  expect_close(attention(spread(), c, BF16, c.layout), attention(cpu(), c, F32, Layout::dense), BF16);
+  expect_close(attention(spread(), c, BF16, c.layout), reference(c), BF16);
 }
 
 TEST_P(Attention, equals_the_cpu_backend_with_own_kernels) {
   SKIP_WITHOUT_GPU();
   const Case& c = GetParam();
-  const Arrays want = attention(cpu(), c, F32, Layout::dense);
+  const Arrays& want = reference(c);
   expect_close(attention(own(), c, BF16, c.layout), want, BF16);
   expect_close(attention(own(), c, F32, c.layout), want, F32);
 }
@@ -169,7 +186,7 @@ TEST(AttentionRoutes, a_measured_choice_says_both_times_and_keeps_the_result) {
   const Arrays got = attention(measured, c, BF16, c.layout);
   const std::string log = take_log();
   EXPECT_THAT(log, ::testing::ContainsRegex("h 8, g 2, d 64.*any order: native [0-9.]+ ms, kv heads spread [0-9.]+ ms: (native|spread)"));
-  expect_close(got, attention(cpu(), c, F32, Layout::dense), BF16);
+  expect_close(got, reference(c), BF16);
   attention(measured, c, BF16, c.layout);
   EXPECT_EQ(take_log(), "") << "one measurement per shape";
 }
@@ -187,7 +204,7 @@ TEST_P(Attention, gives_the_same_bits_twice_where_deterministic) {
     const Arrays first = attention(*backend, c, BF16, c.layout);
     for (int i = 0; i < 3; ++i) EXPECT_TRUE(same_bits(attention(*backend, c, BF16, c.layout), first));
   }
-  expect_close(attention(deterministic(), c, BF16, c.layout), attention(cpu(), c, F32, Layout::dense), BF16);
+  expect_close(attention(deterministic(), c, BF16, c.layout), reference(c), BF16);
 }
 
 INSTANTIATE_TEST_SUITE_P(cuda, Attention, ::testing::ValuesIn(kCases), [](const auto& info) { return std::string(info.param.name); });

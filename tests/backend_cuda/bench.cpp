@@ -97,12 +97,33 @@ void all_fused() {
   fused_mlp("1558M", 16384, 1600, 6400);
 }
 
+void losses(int64_t rows, int64_t v) {
+  const std::string s = " " + std::to_string(rows) + "x" + std::to_string(v);
+  const Array logits = filled(BF16, {rows, v}), r = filled(F32, {rows});
+  bandwidth(("cross_entropy" + s).c_str(), "cross_entropy", {logits, some_ids(rows, v)}, {r, r});
+}
+
+// Loss and gradients of a last linear.
+void last_linear(int64_t rows, int64_t d, int64_t v, nemo_dtype grad) {
+  const Array x = filled(BF16, {rows, d}), w = filled(BF16, {v, d}, 0.02);
+  const std::string s = std::to_string(rows) + "x" + std::to_string(d) + "x" + std::to_string(v) + (grad == BF16 ? ", bf16 dw" : "");
+  row(("linear_cross_entropy_train " + s).c_str(),
+      gpu()->time("linear_cross_entropy_train", {x, w, some_ids(rows, v), filled(F32, {rows}, 0.01)},
+                  {Array(F32, {rows}), x, Array(grad, {v, d})}, {}, NEMO_LAUNCH_ACCUMULATE, 2),
+      6.0 * static_cast<double>(rows) * static_cast<double>(d) * static_cast<double>(v), 0);
+}
+
+void last_linears() {
+  last_linear(32768, 2048, 128256, F32);
+  last_linear(32768, 2048, 128256, BF16);
+  last_linear(65536, 768, 50304, F32);
+}
+
 void memory_bound() {
   const Array q = filled(BF16, {8, 2048, 32, 64}), k = filled(BF16, {4, 8192, 8, 64});
   bandwidth("rope 8x2048x32x64", "rope", {q, Array(I32, {8, 2048})}, {q}, {{"inv_freq", std::vector<double>(32, 0.1)}});
   bandwidth("rope 4x8192x8x64", "rope", {k, Array(I32, {4, 8192})}, {k}, {{"inv_freq", std::vector<double>(32, 0.1)}});
-  const Array logits = filled(BF16, {4096, 50304}), r = filled(F32, {4096});
-  bandwidth("cross_entropy 4096x50304", "cross_entropy", {logits, some_ids(4096, 50304)}, {r, r});
+  for (const int64_t v : {50304, 128256, 151936, 256000}) losses(4096, v);
 }
 
 void run() {
@@ -139,22 +160,13 @@ void run() {
   const Array table(F32, {128256, 2048});
   row("embedding_grad, adds, a third of one id",
       gpu()->time("embedding_grad", {dy, some_ids(16384, 128256)}, {table}, {{"rows", 128256}}, NEMO_LAUNCH_ACCUMULATE, 20), 0, 0);
-  const Array x = filled(BF16, {16384, 2048}), w = filled(BF16, {128256, 2048}, 0.02);
-  row("linear_cross_entropy_train 16384x2048x128256",
-      gpu()->time("linear_cross_entropy_train", {x, w, some_ids(16384, 128256), filled(F32, {16384}, 0.01)},
-                  {Array(F32, {16384}), x, table}, {}, NEMO_LAUNCH_ACCUMULATE, 2),
-      6.0 * 16384 * 2048 * 128256, 0);
-  const Array x2 = filled(BF16, {65536, 768}), w2 = filled(BF16, {50304, 768}, 0.02);
-  row("linear_cross_entropy_train 65536x768x50304",
-      gpu()->time("linear_cross_entropy_train", {x2, w2, some_ids(65536, 50304), filled(F32, {65536}, 0.01)},
-                  {Array(F32, {65536}), x2, Array(F32, {50304, 768})}, {}, NEMO_LAUNCH_ACCUMULATE, 2),
-      6.0 * 65536 * 768 * 50304, 0);
+  last_linears();
 }
 
 }  // namespace
 }  // namespace nemo::backend_cuda
 
-// usage: bench_cuda_kernels [norms|fused|memory]
+// usage: bench_cuda_kernels [norms|fused|memory|losses]
 int main(int argc, char** argv) {
   std::string reason;
   if (nemo::backend_cuda::device_count(&reason) == 0) {
@@ -165,5 +177,6 @@ int main(int argc, char** argv) {
   part == "norms"    ? nemo::backend_cuda::all_norms()
   : part == "fused"  ? nemo::backend_cuda::all_fused()
   : part == "memory" ? nemo::backend_cuda::memory_bound()
+  : part == "losses" ? nemo::backend_cuda::last_linears()
                      : nemo::backend_cuda::run();
 }

@@ -15,7 +15,7 @@ class CudaF16 : public ::testing::TestWithParam<OpCase> {
  protected:
   void SetUp() override {
     NEMO_NEEDS_GPU();
-    if (gpu()->api().supports(gpu()->handle(), sdk::to_str(GetParam().op)) == 0) GTEST_SKIP() << "no kernel for " << GetParam().op;
+    if (is_missing(GetParam())) GTEST_SKIP() << "no kernel yet: " << GetParam().op << " as in " << GetParam().name;
   }
 };
 INSTANTIATE_TEST_SUITE_P(table, CudaF16, ::testing::ValuesIn(backend_cpu::op_cases()), case_name);

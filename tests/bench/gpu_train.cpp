@@ -51,6 +51,8 @@ std::vector<Work> works() {
            "model=llama32_1b,seq=2048,bs=16"},
           {"llama32_1b s8192 4x1", "llama32_1b", std::vector<std::string>{"data.seq_length=8192"} + batch(4, 1),
            "model=llama32_1b,seq=8192,bs=4,attn=flash"},
+          {"llama32_1b s8192 4x4", "llama32_1b", std::vector<std::string>{"data.seq_length=8192"} + batch(4, 4),
+           "model=llama32_1b,seq=8192,bs=4,accum=4,attn=flash"},
           {"llama3_8b/8 s8192 1x4", "llama3_8b", kEightLayers + batch(1, 4), nullptr}};
 }
 
@@ -59,9 +61,11 @@ struct Way {
   const char* name;
   std::vector<std::string> overrides;
 };
-const std::vector<Way> kWays{{"bf16", {"precision.plugin=bf16-mixed", "backend.deterministic=false"}},
-                             {"deterministic bf16", {"precision.plugin=bf16-mixed", "trainer.deterministic=true"}},
-                             {"fp8", {"precision.plugin=fp8", "backend.deterministic=false"}}};
+const std::vector<Way> kWays{
+    {"bf16", {"precision.plugin=bf16-mixed", "backend.deterministic=false"}},
+    {"deterministic bf16", {"precision.plugin=bf16-mixed", "trainer.deterministic=true"}},
+    {"bf16 with bf16 gradients", {"precision.plugin=bf16-mixed", "precision.grad_dtype=bf16", "backend.deterministic=false"}},
+    {"fp8", {"precision.plugin=fp8", "backend.deterministic=false"}}};
 
 struct Options {
   std::vector<std::string> only;

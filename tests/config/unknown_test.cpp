@@ -21,17 +21,17 @@ TEST(UnknownKey, names_the_section_that_has_it) {
 }
 
 TEST(UnknownKey, lists_what_is_known_if_nothing_is_near) {
-  EXPECT_EQ(
-      fault("qqqqqqqqq = 3"),
-      "r.toml:3:1: model.qqqqqqqqq: unknown key; looked in core and llama; known are plugin, variant, num_layers, vocab_size, init_std, tie, title, "
-      "activation, weights, files, dims, betas, ...");
+  EXPECT_EQ(fault("qqqqqqqqq = 3"),
+            "r.toml:3:1: model.qqqqqqqqq: unknown key; looked in core and llama; known are plugin, variant, num_layers, vocab_size, "
+            "init_std, tie, title, "
+            "activation, weights, files, dims, betas, ...");
 }
 
 TEST(UnknownKey, may_be_an_empty_table) {
-  EXPECT_EQ(
-      fault("[model.rope_scalin]"),
-      "r.toml:3:8: model.rope_scalin: unknown key; looked in core and llama; known are plugin, variant, num_layers, vocab_size, init_std, tie, "
-      "title, activation, weights, files, dims, betas, ...");
+  EXPECT_EQ(fault("[model.rope_scalin]"),
+            "r.toml:3:8: model.rope_scalin: unknown key; looked in core and llama; known are plugin, variant, num_layers, vocab_size, "
+            "init_std, tie, "
+            "title, activation, weights, files, dims, betas, ...");
 }
 
 TEST(UnknownSection, is_reported_once_with_the_nearest_or_the_list) {

@@ -59,6 +59,20 @@ TEST(Checkpoint, initial_weights_are_the_same_bits_for_every_layout) {
   }
 }
 
+TEST(Checkpoint, initial_experts_are_the_same_bits_on_whatever_ranks_they_lie) {
+  const Folder folder;
+  (void)train(folder, "mixtral", "one", with(kSaves, {steps(0)}));
+  const auto one = tensors(newest(folder, "one"));
+  ASSERT_FALSE(one.empty());
+  for (const char* ranks : {"2", "4"}) {
+    const std::string run = std::string("run") + ranks;
+    (void)train(folder, "mixtral", run,
+                with(kSaves, {steps(0), "strategy.plugin=megatron", std::string("strategy.expert_model_parallel_size=") + ranks,
+                              std::string("trainer.devices=") + ranks}));
+    EXPECT_EQ(tensors(newest(folder, run)), one) << ranks;
+  }
+}
+
 TEST(Checkpoint, a_run_goes_on_under_any_other_layout) {
   const Folder folder;
   const std::vector<Step> one = train(folder, "gpt", "one", {steps(15)});
@@ -72,6 +86,38 @@ TEST(Checkpoint, a_run_goes_on_under_any_other_layout) {
   std::printf("fsdp4 > zero1x2 > 1 > tp2 dp4 > fsdp4, 3 steps each: loss %.2e, grad norm %.2e\n", d.loss, d.grad_norm);
   EXPECT_LE(d.loss, 1e-5);
   EXPECT_LE(d.grad_norm, 1e-5);
+}
+
+// The token table lies on the first and on the last stage; one of them saves it.
+TEST(Checkpoint, a_tied_table_on_two_stages_is_saved_once_and_loaded_by_one_rank) {
+  const Folder folder;
+  const Overrides common = with(kSaves, {"data.micro_batch_size=1", "model.share_embeddings_and_output_weights=true"});
+  const Overrides stages = with(common, {"strategy.plugin=megatron", "strategy.pipeline_model_parallel_size=2", "trainer.devices=2"});
+  for (const char* model : {"gpt", "llama"}) {
+    const std::string one = std::string(model) + "1", moving = std::string(model) + "2";
+    const std::vector<Step> alone = train(folder, model, one, with(common, {steps(6)}));
+    (void)train(folder, model, moving, with(stages, {steps(3)}));
+    (void)train(folder, model, moving, with(common, {steps(4)}));
+    const Difference d = difference(alone, train(folder, model, moving, with(stages, {steps(6)})));
+    EXPECT_LE(d.loss, 1e-5) << model;
+    EXPECT_LE(d.grad_norm, 1e-5) << model;
+  }
+}
+
+// Delayed scaling remembers what each rank has seen: a run that stops and goes on is the same run, under stages and under split layers.
+TEST(Checkpoint, every_rank_keeps_the_magnitudes_that_it_has_seen) {
+  const Folder folder;
+  const Overrides common = with(kSaves, {"precision.plugin=fp8", "precision.recipe=delayed", "precision.amax_history_len=8",
+                                         "strategy.plugin=megatron", "trainer.devices=2", "data.micro_batch_size=1"});
+  for (const char* layout : {"strategy.pipeline_model_parallel_size=2", "strategy.tensor_model_parallel_size=2"}) {
+    const std::string name = std::string(layout).substr(9, 6);
+    const std::vector<Step> whole = train(folder, "llama", name + "whole", with(common, {layout, steps(6)}));
+    (void)train(folder, "llama", name + "parts", with(common, {layout, steps(3)}));
+    const std::vector<Step> parts = train(folder, "llama", name + "parts", with(common, {layout, steps(6)}));
+    const Difference d = difference(whole, parts);
+    EXPECT_EQ(d.loss, 0) << layout;
+    EXPECT_EQ(d.grad_norm, 0) << layout;
+  }
 }
 
 TEST(Checkpoint, plain_h5py_reads_the_tensors_of_many_ranks) {

@@ -62,13 +62,19 @@ TEST(Failure, the_others_end_within_ten_seconds_of_a_killed_rank_which_is_named_
 TEST(Failure, the_watchdog_names_the_rank_that_stands_still) {
   const Folder folder;
   Overrides overrides = kLong;
-  overrides.push_back("trainer.watchdog_timeout=2");
+  // A run makes no progress before its first step, and how long that takes is up to the machine (instrumented: 10 times as long): the
+  // watchdog's patience is a multiple of it.
+  const auto start = std::chrono::steady_clock::now();
+  overrides.push_back("trainer.max_steps=1");
+  (void)train(folder, "gpt", "first", overrides);
+  const auto took = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - start).count();
+  overrides.back() = "trainer.watchdog_timeout=" + std::to_string(2 + 4 * took);
   e2e::Process process(command(folder, "gpt", "run", overrides));
   wait_for_steps(folder, "run", 5);
   const pid_t victim = process_of(folder, "1");
   ASSERT_GT(victim, 0);
   kill(victim, SIGSTOP);
-  const e2e::Finished f = process.wait(60);
+  const e2e::Finished f = process.wait(60 + 8 * static_cast<int>(took));
   EXPECT_FALSE(f.timed_out);
   EXPECT_NE(f.exit_code, 0);
   EXPECT_THAT(f.err, HasSubstr("rank 1 does not answer"));

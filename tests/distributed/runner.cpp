@@ -22,8 +22,11 @@ Folder::~Folder() {
 }
 
 std::string recipe(const std::string& model) {
+  const std::string llama = "num_query_groups = 4\nffn_hidden_size = 64\n";
   const std::string family = model == "gpt" ? "plugin = \"gpt\"\nhidden_dropout = 0.1\nembedding_dropout = 0.1\n"
-                                            : "plugin = \"llama\"\nnum_query_groups = 4\nffn_hidden_size = 64\n";
+                             : model == "mixtral"
+                                 ? "plugin = \"mixtral\"\nnum_moe_experts = 4\nmoe_aux_loss_coeff = 0.05\nmoe_z_loss_coeff = 0.01\n" + llama
+                                 : "plugin = \"llama\"\n" + llama;
   return "[model]\n" + family +
          "num_layers = 2\nhidden_size = 32\nnum_attention_heads = 8\nvocab_size = 64\n"
          "[data]\nplugin = \"mock\"\nvocab_size = 64\npattern = \"arithmetic\"\nseq_length = 16\nmicro_batch_size = 2\nglobal_batch_size = "
@@ -44,6 +47,7 @@ std::vector<Step> steps_of(const Folder& folder, const std::string& run) {
   std::ifstream file(folder.path() / run / "metrics.jsonl");
   std::vector<Step> steps;
   for (std::string line; std::getline(file, line);) {
+    if (file.eof()) break;  // still being written
     const auto json = nlohmann::json::parse(line);
     steps.push_back({json.at("loss").get<double>(), json.at("grad_norm").get<double>()});
   }

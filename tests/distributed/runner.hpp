@@ -30,7 +30,7 @@ class Folder {
   std::filesystem::path path_;
 };
 
-// A small model of a family ("gpt", "llama") that trains within moments; heads and sequence divide by 8.
+// A small model of a family ("gpt", "llama", "mixtral") that trains within moments; heads and sequence divide by 8.
 [[nodiscard]] std::string recipe(const std::string& model);
 
 [[nodiscard]] e2e::Command command(const Folder& folder, const std::string& model, const std::string& run, const Overrides& overrides);

@@ -75,6 +75,23 @@ TEST_F(PrecisionRun, bf16_gradients_and_moments_resume_exactly) {
       {"step", "loss", "grad_norm", "lr", "val_loss"});
 }
 
+TEST_F(PrecisionRun, bf16_gradients_resume_exactly) {
+  expect_exact_resume({"precision.plugin=bf16-mixed", "precision.grad_dtype=bf16"}, {"step", "loss", "grad_norm", "lr", "val_loss"});
+}
+
+TEST_F(PrecisionRun, a_dry_run_names_what_bf16_gradients_lose_over_many_micro_batches) {
+  const auto dry = [&](const std::string& batch, const std::string& dtype) {
+    const Finished end = nemo({"--recipe", "tiny.toml", "--dry-run", "precision.plugin=bf16-mixed", "precision.grad_dtype=" + dtype,
+                               "data.micro_batch_size=1", "data.global_batch_size=" + batch});
+    EXPECT_THAT(end, succeeds());
+    return end.out + end.err;
+  };
+  const auto named = HasSubstr("summed in 16 bits over 9 micro-batches");
+  EXPECT_THAT(dry("9", "bf16"), named);
+  EXPECT_THAT(dry("8", "bf16"), testing::Not(HasSubstr("summed in 16 bits")));
+  EXPECT_THAT(dry("9", "f32"), testing::Not(HasSubstr("summed in 16 bits")));
+}
+
 TEST_F(PrecisionRun, a_loss_scale_below_its_minimum_is_placed) {
   EXPECT_THAT(pretrain("run", {"precision.plugin=fp16-mixed", "precision.min_loss_scale=8", "precision.loss_scale=4"}),
               fails_with(kUsage, "min_loss_scale", "above loss_scale"));

@@ -13,8 +13,8 @@ using graph::Op;
 using graph::ValueId;
 using graph::ValueKind;
 
-const std::set<std::string, std::less<>> kElementwise{"add",     "mul",          "scale", "activation", "activation_grad",
-                                                      "dropout", "softmax_grad", "cast",  "glu",        "all_reduce"};
+const std::set<std::string, std::less<>> kElementwise{
+    "add", "mul", "scale", "activation", "activation_grad", "dropout", "softmax_grad", "cast", "glu", "all_reduce", "rope"};
 // Kernels that are asked to read or write memory whose rows do not follow each other.
 const std::set<std::string, std::less<>> kStrided{"linear",         "linear_dgrad", "linear_wgrad", "bias_grad", "rope",  "attention",
                                                   "attention_grad", "glu",          "glu_grad",     "add",       "slice", "concat"};
@@ -163,6 +163,9 @@ std::vector<std::set<ValueId>> storage_of(const Graph& g, const MemoryPlan& plan
   for (ValueId v = 1; v < g.values.size(); ++v)
     if (g.value(v).kind == ValueKind::kResult) units[v] = {v};
   for (size_t i = 0; i < g.ops.size(); ++i) {
+    const Op& op = g.ops[i];
+    const auto place = [&](ValueId v) { return std::pair(plan.placements[v].offset, plan.placements[v].strides); };
+    if (op.name() == "rope" && place(op.inputs[0]) == place(op.outputs[0])) units[op.outputs[0]] = units[op.inputs[0]];
     if (!plan.is_view[i]) continue;
     std::set<ValueId>& out = units[g.ops[i].outputs[0]];
     out.clear();

@@ -101,6 +101,20 @@ TEST(Memory, models_find_every_value_where_they_left_it) {
         }
 }
 
+// Values, kept for the backward region, lie beside queries and keys: these take no second buffer.
+TEST(Memory, queries_and_keys_are_turned_where_their_group_left_them) {
+  const Compiled c = compile(testing::llama(), Purpose::kTrain, options_for(DType::kBF16, Recompute::kNone, true));
+  size_t turned = 0;
+  for (const graph::Op& op : c.graph.ops) {
+    if (op.name() != "rope" || op.phase != graph::Phase::kForward) continue;
+    const Placement &in = c.memory.placements[op.inputs[0]], &out = c.memory.placements[op.outputs[0]];
+    EXPECT_EQ(in.offset, out.offset);
+    EXPECT_EQ(in.strides, out.strides);
+    ++turned;
+  }
+  EXPECT_GT(turned, 0u);
+}
+
 // The gradient of a loss over a sharded vocabulary does not exist yet.
 Plan whole_vocabulary(Plan plan) {
   std::erase_if(plan.rules, [](const auto& rule) { return rule.first == "vocab"; });

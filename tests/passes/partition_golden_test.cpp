@@ -52,13 +52,14 @@ TEST_P(PartitionGolden, graph_of_rank_is_as_reviewed) {
   EXPECT_EQ(text, expected.str());
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Models, PartitionGolden,
-    ::testing::Values(Case{"gpt_tp2", gpt, testing::tensor_parallel(2)}, Case{"gpt_tp2_sp", gpt, testing::sequence_parallel(2)},
-                      Case{"gpt_dp2_tp2", gpt, testing::data_and_tensor_parallel(2, 2)},
-                      Case{"llama_tp2", llama, testing::tensor_parallel(2)}, Case{"llama_tp2_sp", llama, testing::sequence_parallel(2)},
-                      Case{"llama_dp2_tp2", llama, testing::data_and_tensor_parallel(2, 2)}),
-    [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Models, PartitionGolden,
+                         ::testing::Values(Case{"gpt_tp2", gpt, testing::tensor_parallel(2)},
+                                           Case{"gpt_tp2_sp", gpt, testing::sequence_parallel(2)},
+                                           Case{"gpt_dp2_tp2", gpt, testing::data_and_tensor_parallel(2, 2)},
+                                           Case{"llama_tp2", llama, testing::tensor_parallel(2)},
+                                           Case{"llama_tp2_sp", llama, testing::sequence_parallel(2)},
+                                           Case{"llama_dp2_tp2", llama, testing::data_and_tensor_parallel(2, 2)}),
+                         [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace nemo::passes

@@ -17,6 +17,7 @@ using testing::AllOf;
 using testing::AnyOf;
 using testing::Contains;
 using testing::HasSubstr;
+using testing::Not;
 
 int64_t memory(const Report& r, const std::string& row) {
   for (const auto& one : r.largest().memory.rows)
@@ -143,6 +144,15 @@ TEST(Planner, bad_choices_are_named) {
   EXPECT_THAT(unfit.warnings, Contains(HasSubstr("does not fit")));
   const Report odd = planned("gpt2_124m", "");
   EXPECT_THAT(odd.warnings, Contains(AllOf(HasSubstr("50257"), HasSubstr("make_vocab_size_divisible_by=128"))));
+}
+
+TEST(Planner, narrow_gradients_over_many_micro_batches_are_named) {
+  const std::string narrow = "precision.grad_dtype=bf16 data.micro_batch_size=1 data.global_batch_size=";
+  const auto lost = Contains(HasSubstr("summed in 16 bits over 9 micro-batches"));
+  EXPECT_THAT(planned("llama32_1b", narrow + "9").warnings, lost);
+  EXPECT_THAT(planned("llama32_1b", narrow + "8").warnings, Not(Contains(HasSubstr("summed in 16 bits"))));
+  EXPECT_THAT(planned("llama32_1b", "data.micro_batch_size=1 data.global_batch_size=9").warnings,
+              Not(Contains(HasSubstr("summed in 16 bits"))));
 }
 
 TEST(Network, groups_know_their_nodes) {

@@ -26,7 +26,7 @@ class ByteLevel final : public Decoder {
     std::string all;
     for (const std::string& t : tokens)
       if (!read_byte_alphabet(t, all)) all += t;
-    tokens.assign(1, std::move(all));
+    tokens.assign(1, all);
   }
 };
 
@@ -88,7 +88,7 @@ class Fuse final : public Decoder {
   void apply(std::vector<std::string>& tokens) const override {
     std::string all;
     for (const std::string& t : tokens) all += t;
-    tokens.assign(1, std::move(all));
+    tokens.assign(1, all);
   }
 };
 

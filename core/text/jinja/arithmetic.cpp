@@ -89,7 +89,7 @@ std::string one_conversion(const std::string& format, size_t& at, const Value& v
   const char kind = at < format.size() ? format[at++] : '\0';
   char buffer[512];
   if (kind == 's' || kind == 'r') {
-    const std::string text = kind == 's' ? v.str() : v.repr();
+    std::string text = kind == 's' ? v.str() : v.repr();
     if (spec == "%") return text;
     std::snprintf(buffer, sizeof buffer, (spec + "s").c_str(), text.c_str());
     return buffer;
@@ -111,9 +111,7 @@ std::string format_percent(const std::string& format, const std::vector<Value>& 
   std::string out;
   size_t next = 0;
   for (size_t at = 0; at < format.size();) {
-    if (format[at] != '%') {
-      out += format[at++];
-    } else if (++at < format.size() && format[at] == '%') {
+    if (format[at] != '%' || (++at < format.size() && format[at] == '%')) {
       out += format[at++];
     } else {
       if (next >= values.size()) throw Fault{"not enough arguments for format string"};

@@ -79,7 +79,7 @@ Value Evaluator::evaluate_collection(const Expression& e) {
 }
 
 Value Evaluator::evaluate_unary(const Expression& e) {
-  const Value v = evaluate(*e.parts[0]);
+  Value v = evaluate(*e.parts[0]);
   if (e.text == "not") return !v.truth();
   if (v.is_undefined()) throw Fault{v.undefined().message};
   if (!v.is_number()) throw Fault{"bad operand type for unary " + e.text + ": '" + v.type_name() + "'"};

@@ -51,7 +51,7 @@ Value key_of(V v, const Value* attribute) {
   return attribute->is_int() ? item(v, *attribute) : path_of(v, attribute->to_string("attribute"));
 }
 
-Value fold_case(Value v, bool case_sensitive) { return !case_sensitive && v.is_string() ? Value(lower(v.string())) : v; }
+Value fold_case(const Value& v, bool case_sensitive) { return !case_sensitive && v.is_string() ? Value(lower(v.string())) : v; }
 
 Value filter_default(E, V v, A a) {
   const Value* otherwise = a.get(0, "default_value");

@@ -245,7 +245,7 @@ class Lexer {
       }
     if (std::string_view("+-/*%~[](){}<>=.:|,;").find(peek()) == std::string_view::npos)
       fail("unexpected character '" + std::string(1, peek()) + "'");
-    const std::string one(1, peek());
+    std::string one(1, peek());
     push(TokenKind::kOperator, at_ + 1);
     return one;
   }

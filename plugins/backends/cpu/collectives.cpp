@@ -52,10 +52,6 @@ Rendezvous rendezvous_of(const nemo_group& raw) {
           }};
 }
 
-void require(const char* fault, const Group& group) {
-  if (fault != nullptr) throw sdk::Error(NEMO_CODE_PEER_FAILED, "cpu backend: a collective over '" + group.name + "' failed: " + fault);
-}
-
 // A tensor cut along one dimension: [outer][count][inner bytes].
 struct Cut {
   int64_t outer = 1;
@@ -137,7 +133,7 @@ Prepared reduce_scatter(const Node& node, Group& group) {
         for (int i = 1; i < group.size; ++i) {
           const int to = (group.rank + i) % group.size, from = (group.rank - i + group.size) % group.size;
           char* received = l.workspace<char>(packed);
-          require(group.communicator->exchange(to, parts + static_cast<uint64_t>(to) * bytes, from, received, bytes), group);
+          require(group.communicator->exchange(to, parts + static_cast<uint64_t>(to) * bytes, bytes, from, received, bytes), group);
           with_type(dtype, [&](auto tag) {
             using T = decltype(tag);
             T* s = reinterpret_cast<T*>(sum);
@@ -188,19 +184,34 @@ Prepared receive(const Node& node, Group& group) {
   });
 }
 
+Prepared ring_shift(const Node& node, Group& group) {
+  const int to = (group.rank + 1) % group.size, from = (group.rank + group.size - 1) % group.size;
+  return make_kernel([&group, to, from, bytes = bytes_of(node.in(0))](const Launch& l) {
+    require(group.communicator->exchange(to, l.in(0), bytes, from, l.out(0), bytes), group);
+  });
+}
+
 using PrepareCollective = Prepared (*)(const Node&, Group&);
-constexpr std::array<std::pair<std::string_view, PrepareCollective>, 6> kCollectives{{{"all_reduce", all_reduce},
-                                                                                      {"all_gather", all_gather},
-                                                                                      {"reduce_scatter", reduce_scatter},
-                                                                                      {"all_to_all", all_to_all},
-                                                                                      {"send", send},
-                                                                                      {"recv", receive}}};
+constexpr std::array<std::pair<std::string_view, PrepareCollective>, 10> kCollectives{{{"all_reduce", all_reduce},
+                                                                                       {"all_gather", all_gather},
+                                                                                       {"reduce_scatter", reduce_scatter},
+                                                                                       {"all_to_all", all_to_all},
+                                                                                       {"send", send},
+                                                                                       {"recv", receive},
+                                                                                       {"ring_shift", ring_shift},
+                                                                                       {"moe_exchange_plan", moe_exchange_plan},
+                                                                                       {"moe_exchange", moe_exchange},
+                                                                                       {"moe_exchange_back", moe_exchange_back}}};
 
 nemo_error* join(nemo_backend* backend, const nemo_group* raw) {
   return sdk::guard([&] { backend->groups.join(*raw); });
 }
 
 }  // namespace
+
+void require(const char* fault, const Group& group) {
+  if (fault != nullptr) throw sdk::Error(NEMO_CODE_PEER_FAILED, "cpu backend: a collective over '" + group.name + "' failed: " + fault);
+}
 
 void Groups::join(const nemo_group& raw) {
   static const Connect connect = open_library();

@@ -31,6 +31,14 @@ class Groups {
 bool is_collective(std::string_view op);
 Prepared prepare_collective(std::string_view op, const Node& node, const Groups& groups);
 
+// Throws PEER_FAILED where a communicator's answer is a fault.
+void require(const char* fault, const Group& group);
+
+// exchange.cpp
+Prepared moe_exchange_plan(const Node& node, Group& group);
+Prepared moe_exchange(const Node& node, Group& group);
+Prepared moe_exchange_back(const Node& node, Group& group);
+
 const nemo_collectives_api& collectives_api();
 
 }  // namespace nemo::cpu

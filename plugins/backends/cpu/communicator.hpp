@@ -20,7 +20,8 @@ class Communicator {
   virtual const char* all_reduce(void* data, int64_t n, nemo_dtype dtype, Reduction op) = 0;             // in place
   virtual const char* all_gather(const void* mine, void* all, uint64_t bytes) = 0;                       // bytes of one rank
   virtual const char* all_to_all(const void* from, void* to, uint64_t bytes) = 0;                        // bytes per peer
-  virtual const char* exchange(int to, const void* sent, int from, void* received, uint64_t bytes) = 0;  // with two peers
+  // With two peers at once; where there are 0 bytes, nothing is sent or awaited.
+  virtual const char* exchange(int to, const void* sent, uint64_t sent_bytes, int from, void* received, uint64_t received_bytes) = 0;
   virtual const char* send(int to, const void* data, uint64_t bytes) = 0;
   virtual const char* receive(int from, void* data, uint64_t bytes) = 0;
 };

@@ -110,14 +110,15 @@ class GlooCommunicator final : public Communicator {
     });
   }
 
-  const char* exchange(int to, const void* sent, int from, void* received, uint64_t bytes) override {
+  const char* exchange(int to, const void* sent, uint64_t sent_bytes, int from, void* received, uint64_t received_bytes) override {
     return guarded([&] {
-      const auto out = context_->createUnboundBuffer(const_cast<void*>(sent), bytes);
-      const auto in = context_->createUnboundBuffer(received, bytes);
+      const auto out = context_->createUnboundBuffer(const_cast<void*>(sent), sent_bytes);
+      const auto in = context_->createUnboundBuffer(received, received_bytes);
       const uint64_t slot = kPeerSlots + next_tag();
-      in->recv(from, slot);
-      out->send(to, slot);
-      if (!in->waitRecv(context_->getTimeout()) || !out->waitSend(context_->getTimeout())) throw std::runtime_error("timed out");
+      if (received_bytes > 0) in->recv(from, slot);
+      if (sent_bytes > 0) out->send(to, slot);
+      if ((received_bytes > 0 && !in->waitRecv(context_->getTimeout())) || (sent_bytes > 0 && !out->waitSend(context_->getTimeout())))
+        throw std::runtime_error("timed out");
     });
   }
 

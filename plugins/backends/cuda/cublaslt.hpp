@@ -14,7 +14,7 @@
 namespace nemo::cuda {
 
 struct CublasLt {
-#define NEMO_MEMBER(name) decltype(&::name) name = nullptr;
+#define NEMO_MEMBER(name) decltype(&::name) name = nullptr;  // NOLINT(bugprone-macro-parentheses)
   NEMO_CUBLASLT_FUNCTIONS(NEMO_MEMBER)
 #undef NEMO_MEMBER
 

@@ -242,6 +242,7 @@ void Gemm::choose(GemmPlan& plan, const std::string& key, Autotune autotune) {
   if (autotune == Autotune::on) {
     const auto start = std::chrono::steady_clock::now();
     std::vector<cublasLtMatmulAlgo_t> algorithms;
+    algorithms.reserve(found.size());
     for (const auto& f : found) algorithms.push_back(f.algo);
     if (const auto measured = fastest(plan.product_, algorithms, run, kWorkspaceLimit, stream_)) {
       best = measured->index;

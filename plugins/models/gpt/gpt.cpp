@@ -84,7 +84,7 @@ class Gpt {
     const Value q = project(name + ".q", x, {heads, "heads"});
     const Value k = project(name + ".k", x, {heads, "kv_heads"});
     const Value v = project(name + ".v", x, {heads, "kv_heads"});
-    const Value o = g.attention({q, k, v, g.input("segments")}, {{"scale", 1 / std::sqrt(double(hidden / heads))}});
+    const Value o = g.attention({q, k, v, g.input("segments")}, {{"scale", 1 / std::sqrt(double(hidden) / double(heads))}});
     return g.linear({o, g.weight(name + ".o.weight", {embed(), {heads, "heads"}, head_dim()}, out), bias(name + ".o.bias", {embed()})},
                     {{"contract", 2}});
   }

@@ -21,7 +21,7 @@ const Schema schema{join({
 })};
 
 std::string pattern_of(const Config& c) {
-  const std::string pattern = c.string("hybrid_override_pattern");
+  std::string pattern = c.string("hybrid_override_pattern");
   if (pattern.find_first_not_of("M*-E") != std::string::npos)
     config_fault("hybrid_override_pattern", "hybrid_override_pattern has letters M, *, - and E only, not \"" + pattern + "\"");
   if (int64_t(pattern.size()) != c.integer("num_layers"))

@@ -27,7 +27,16 @@ const Schema schema{{
     boolean("account_for_loss_in_pipeline_split", "false", "so does the output layer with the loss"),
     list("pipeline_layers", NEMO_FIELD_INT, "[]", "layers of every stage in model order; empty: dealt out evenly").min(0),
     integer("context_parallel_size", "1", "ranks that share every sequence").min(1),
-    integer("expert_model_parallel_size", "1", "ranks that share the experts of a mixture").min(1),
+    choice("cp_comm_type", "\"all_gather\"",
+           {{"all_gather", "keys and values are gathered"},
+            {"p2p", "keys and values go around a ring"},
+            {"a2a", "each rank attends over whole sequences with a part of the heads (Ulysses)"}},
+           "how attention finds the keys of the other ranks"),
+    integer("expert_model_parallel_size", "1", "data ranks that share the experts of a mixture out").min(1),
+    number("moe_expert_rank_capacity_factor", "0",
+           "room of a rank for rows of its experts, in multiples of the rows that it deals itself; more rows end the run. 0: for all that "
+           "can come")
+        .min(0),
     boolean("use_distributed_optimizer", "true", "data ranks share state out, as data_parallel_sharding_strategy says"),
     choice("data_parallel_sharding_strategy", "\"optim\"",
            {{"no_shard", "nothing"},
@@ -39,11 +48,12 @@ const Schema schema{{
 }};
 
 struct Sizes {
-  int64_t tensor, pipeline, context, data;
+  int64_t tensor, pipeline, context, data, expert;  // data ranks are data x expert
 };
 
 Sizes sizes_of(const Config& c, const nemo_topology& topology) {
-  Sizes s{c.integer("tensor_model_parallel_size"), c.integer("pipeline_model_parallel_size"), c.integer("context_parallel_size"), 1};
+  Sizes s{c.integer("tensor_model_parallel_size"), c.integer("pipeline_model_parallel_size"), c.integer("context_parallel_size"), 1,
+          c.integer("expert_model_parallel_size")};
   const int64_t model = s.tensor * s.pipeline * s.context;
   if (topology.world_size % model != 0)
     config_fault("tensor_model_parallel_size", "tensor x pipeline x context = " + std::to_string(s.tensor) + " x " +
@@ -51,9 +61,11 @@ Sizes sizes_of(const Config& c, const nemo_topology& topology) {
                                                    std::to_string(model) + " ranks do not divide the run's " +
                                                    std::to_string(topology.world_size) + " (trainer.num_nodes x trainer.devices)");
   s.data = topology.world_size / model;
-  if (c.integer("expert_model_parallel_size") > 1)
-    config_fault("expert_model_parallel_size", "expert_model_parallel_size = " + std::to_string(c.integer("expert_model_parallel_size")) +
-                                                   ": experts cannot be split over ranks yet; set it to 1");
+  if (s.data % s.expert != 0)
+    config_fault("expert_model_parallel_size", "expert_model_parallel_size = " + std::to_string(s.expert) + " does not divide the " +
+                                                   std::to_string(s.data) + " data ranks (" + std::to_string(topology.world_size) +
+                                                   " ranks / tensor x pipeline x context = " + std::to_string(model) + ")");
+  s.data /= s.expert;
   if (s.pipeline == 1 && c.integer("virtual_pipeline_model_parallel_size") > 1)
     config_fault("virtual_pipeline_model_parallel_size", "virtual stages need pipeline_model_parallel_size of 2 or more");
   return s;
@@ -85,6 +97,8 @@ void share_out(const Config& c, const Sizes& s, const nemo_plan_api& api, nemo_p
   if (what == "optim_grads_params") check(api.shard_parameters(plan, ranks));
 }
 
+// Experts are shared out by ranks that read different data, as there: rows travel between them. State that experts do not have is shared
+// out over "dp" and "cp" alone, so that one flat range serves both.
 // Tensor ranks are neighbours, so that they share a node; pipeline ranks are farthest apart, since they exchange least.
 nemo_error* plan(nemo_host*, const nemo_config* config, const nemo_topology* topology, const nemo_plan_api* api, nemo_plan* plan) {
   return guard([&] {
@@ -92,12 +106,19 @@ nemo_error* plan(nemo_host*, const nemo_config* config, const nemo_topology* top
     const Sizes s = sizes_of(c, *topology);
     check(api->mesh_axis(plan, NEMO_STR("pp"), s.pipeline));
     check(api->mesh_axis(plan, NEMO_STR("dp"), s.data));
+    if (s.expert > 1) check(api->mesh_axis(plan, NEMO_STR("ep"), s.expert));
     check(api->mesh_axis(plan, NEMO_STR("cp"), s.context));
     check(api->mesh_axis(plan, NEMO_STR("tp"), s.tensor));
     const auto rule = [&](const char* axis, const char* mesh) { check(api->rule(plan, to_str(axis), to_str(mesh))); };
     rule("batch", "dp");
     for (const char* axis : {"heads", "kv_heads", "mlp", "vocab"}) rule(axis, "tp");
     rule("seq", "cp");
+    check(api->context(plan, to_str(c.string("cp_comm_type"))));
+    if (s.expert > 1) {
+      rule("batch", "ep");
+      rule("experts", "ep");
+      check(api->expert_capacity(plan, c.number("moe_expert_rank_capacity_factor")));
+    }
     if (c.boolean("sequence_parallel")) rule("seq", "tp");
     if (s.pipeline > 1) cut(c, *api, plan);
     share_out(c, s, *api, plan);

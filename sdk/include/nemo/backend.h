@@ -70,8 +70,8 @@ typedef struct nemo_backend_api {
   /* 256-byte aligned device memory. Required. [host-thread] owned(release) */
   nemo_error* (*allocate)(nemo_backend*, uint64_t bytes, nemo_str tag, void** out);
   void (*release)(nemo_backend*, void*);
-  /* Copies between host and device, ordered on the stream. copy_in has taken its bytes when it returns; the host memory of copy_out must stay
-   * valid until synchronize, and is filled then. Required. [step-thread] */
+  /* Copies between host and device, ordered on the stream. copy_in has taken its bytes when it returns; the host memory of copy_out must
+   * stay valid until synchronize, and is filled then. Required. [step-thread] */
   nemo_error* (*copy_in)(nemo_backend*, void* device, const void* host, uint64_t bytes, nemo_stream*);
   nemo_error* (*copy_out)(nemo_backend*, void* host, const void* device, uint64_t bytes, nemo_stream*);
   nemo_error* (*synchronize)(nemo_backend*, nemo_stream*);

@@ -70,15 +70,16 @@ typedef struct nemo_graph_api {
   uint32_t struct_size;
   uint32_t flags;
 
-  /* Size of a run-wide axis: "batch" (micro batch), "seq", "encoder_seq" (of the encoder beside a decoder; "seq" where nothing else is said). */
+  /* Size of a run-wide axis: "batch" (micro batch), "seq", "encoder_seq" (of the encoder beside a decoder; "seq" where nothing else is
+   * said). */
   nemo_error* (*axis_size)(nemo_graph*, nemo_str axis, int64_t* out);
   /* Vocabulary size of the run's tokenizer; 0 if it has none. */
   nemo_error* (*vocab_size)(nemo_graph*, int64_t* out);
 
   /* A field of the batch, dims [batch, seq]: "tokens", "labels" (already shifted; -100 = ignored), "positions" (i32). "segments" is
    * 0-valued (*out = 0) where the data has no packed documents. "rng" [2] i64 = (seed, number of the batch's first sample), for ops that
-   * draw random numbers. Of encoders: "token_types"; "lengths" [batch], tokens of each row before its padding; beside a decoder "encoder_tokens" [batch,
-   * encoder_seq] and "encoder_lengths" [batch]; "next_sentence_labels" [batch]. */
+   * draw random numbers. Of encoders: "token_types"; "lengths" [batch], tokens of each row before its padding; beside a decoder
+   * "encoder_tokens" [batch, encoder_seq] and "encoder_lengths" [batch]; "next_sentence_labels" [batch]. */
   nemo_error* (*input)(nemo_graph*, nemo_str name, nemo_value* out);
   nemo_error* (*parameter)(nemo_graph*, const nemo_parameter*, nemo_value* out);
   /* Applies an op of nemo/ops.def (or one that a plugin registered). Absent optional inputs are 0; `outputs` receives n_outputs ids in the

@@ -51,13 +51,20 @@ typedef struct nemo_plan_api {
   nemo_error* (*shard_optimizer)(nemo_plan*, nemo_str mesh_axis);
   /* The model is cut into stages along a mesh axis. Not called: every rank holds all blocks. */
   nemo_error* (*pipeline)(nemo_plan*, const nemo_pipeline* pipeline);
-  /* Gradients and optimizer state are split over the mesh axis, parameters are whole (ZeRO-2). In this and the two above several axes may be
-   * named, joined by ',' in the order of the mesh: "dp,cp". At most one of the three is called. */
+  /* Gradients and optimizer state are split over the mesh axis, parameters are whole (ZeRO-2). In this and the two above several axes may
+   * be named, joined by ',' in the order of the mesh: "dp,cp". At most one of the three is called. */
   nemo_error* (*shard_gradients)(nemo_plan*, nemo_str mesh_axis);
   /* Collectives over gradients and parameters move whole blocks, at least this many elements at a time. Not called: the host's choice. */
   nemo_error* (*bucket)(nemo_plan*, int64_t elements);
-  /* After shard_parameters: parameters gathered in the forward pass stay until the backward pass has used them; more memory, fewer gathers. */
+  /* After shard_parameters: parameters gathered in the forward pass stay until the backward pass has used them; more memory, fewer gathers.
+   */
   nemo_error* (*keep_gathered)(nemo_plan*);
+  /* How attention over sequences that a mesh axis splits (and nothing else) finds its keys: "all_gather" gathers them; "a2a" gives every rank
+   * whole sequences of a part of the heads (Jacobs et al. 2023); "p2p" passes them on around a ring (Liu et al. 2023). Not called: all_gather. */
+  nemo_error* (*context)(nemo_plan*, nemo_str method);
+  /* Where a mesh axis splits both "experts" and "batch", rows go to the ranks that hold their experts. A rank has room for `capacity` times
+   * the rows that it deals itself; more is an error. Not called, or 0: for as many as there can be. */
+  nemo_error* (*expert_capacity)(nemo_plan*, double capacity);
 } nemo_plan_api;
 
 typedef struct nemo_strategy_api {

@@ -44,7 +44,7 @@ Buckets buckets_of(const Node& node) {
 }  // namespace
 
 NEMO_CPU_KERNEL(head_concat) {
-  const Tensor x = node.in(0), shared = node.in(1), y = node.out(0);
+  const Tensor &x = node.in(0), &shared = node.in(1), &y = node.out(0);
   const int64_t b = node.size('b'), s = node.size('s'), h = node.size('h'), m = node.size('m'), d = node.size('d'), r = node.size('r');
   if (node.size('f') != d + r || m == 0 || h % m != 0) node.refuse("f must be d + r, and h a multiple of m");
   return with_type(node.compute(), [&](auto tag) {
@@ -64,7 +64,7 @@ NEMO_CPU_KERNEL(head_concat) {
 }
 
 NEMO_CPU_KERNEL(head_concat_grad) {
-  const Tensor dy = node.in(0), dx = node.out(0), dshared = node.out(1);
+  const Tensor &dy = node.in(0), &dx = node.out(0), &dshared = node.out(1);
   const int64_t b = node.size('b'), s = node.size('s'), h = node.size('h'), m = node.size('m'), d = node.size('d'), r = node.size('r');
   if (node.size('f') != d + r || m == 0 || h % m != 0) node.refuse("f must be d + r, and h a multiple of m");
   return with_type(node.compute(), [&](auto tag) {
@@ -95,7 +95,7 @@ NEMO_CPU_KERNEL(head_concat_grad) {
 }
 
 NEMO_CPU_KERNEL(take_token) {
-  const Tensor x = node.in(0), y = node.out(0);
+  const Tensor &x = node.in(0), &y = node.out(0);
   const int64_t b = node.size('b'), d = node.size('d'), index = node.integer("index");
   if (index < 0 || index >= node.size('s')) node.refuse("index is outside the sequence");
   return with_type(node.compute(), [&](auto tag) {
@@ -110,7 +110,7 @@ NEMO_CPU_KERNEL(take_token) {
 }
 
 NEMO_CPU_KERNEL(take_token_grad) {
-  const Tensor dy = node.in(0), dx = node.out(0);
+  const Tensor &dy = node.in(0), &dx = node.out(0);
   const int64_t b = node.size('b'), s = node.size('s'), d = node.size('d'), index = node.integer("index");
   if (index < 0 || index >= s) node.refuse("index is outside the sequence");
   return with_type(node.compute(), [&](auto tag) {

@@ -103,6 +103,7 @@ float amax_of(Pool& pool, nemo_dtype type, const void* x, const Aligned& layout)
 Prepared with_amax(const Node& node, Device& device, Prepare prepare, int count, int place) {
   Prepared made = prepare(node, device);
   std::vector<Aligned> layouts;
+  layouts.reserve(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) layouts.push_back(node.align({&node.out(static_cast<size_t>(i))}));
   std::shared_ptr<nemo_kernel> kernel = std::move(made.kernel);
   return make_kernel(

@@ -7,7 +7,8 @@ namespace nemo::cuda {
 
 namespace {
 
-// x is [samples][runs][length]; elements of a run follow one another in their sample, from (run + (second half ? shift : 0)) * step + start.
+// x is [samples][runs][length]; elements of a run follow one another in their sample, from (run + (second half ? shift : 0)) * step +
+// start.
 struct DropoutArgs {
   int64_t length, runs, n;    // of a run; runs of a sample; elements in all
   int64_t step, start, half;  // runs from `half` on belong to the second half

@@ -159,6 +159,8 @@ Prepared flat_update(const Node& node, const Device& device, const Types& t, con
     return make_kernel([=](const Launch& l) { launch_update<float, f16, float, float>(l, r, rule, mp); });
   if (is(NEMO_DTYPE_F32, NEMO_DTYPE_BF16, NEMO_DTYPE_BF16))
     return make_kernel([=](const Launch& l) { launch_update<float, bf16, float, bf16>(l, r, rule, mp); });
+  if (is(NEMO_DTYPE_BF16, NEMO_DTYPE_BF16, NEMO_DTYPE_F32))
+    return make_kernel([=](const Launch& l) { launch_update<bf16, bf16, float, float>(l, r, rule, mp); });
   if (is(NEMO_DTYPE_BF16, NEMO_DTYPE_BF16, NEMO_DTYPE_BF16))
     return make_kernel([=](const Launch& l) { launch_update<bf16, bf16, float, bf16>(l, r, rule, mp); });
   return make_kernel([=](const Launch& l) { launch_update<Any, Any, Any, Any>(l, r, rule, mp); });

@@ -14,6 +14,7 @@ struct RopeArgs {
   int64_t x[3], y[3], positions[2];  // strides: b, s, h; b, s
   int64_t seq, heads, all;           // all: tokens of the batch
   int pairs, d, tokens;              // tokens: of a block
+  int first;                         // of the turned elements of a head
   float scale, sign;
 };
 
@@ -70,7 +71,7 @@ struct Item {
   int slot, head, at;  // slot: of the block's tokens
 };
 
-// A block turns `tokens` tokens. The first pieces are fetched while their angles are computed.
+// A block turns `tokens` tokens; x and y begin at the first turned element. The first pieces are fetched while their angles are computed.
 template <class T, int N, bool kInterleaved>
 __global__ void __launch_bounds__(kThreads) rope_kernel(const T* x, const int32_t* positions, T* y, const __grid_constant__ RopeArgs p) {
   extern __shared__ float angles[];  // cosines, sines: [tokens pairs] each
@@ -132,7 +133,8 @@ __global__ void __launch_bounds__(kThreads) rope_kernel(const T* x, const int32_
     T* to = to_block + offset(p.y, it);
     const float *c = cosine + it.slot * p.pairs, *s = sine + it.slot * p.pairs;
     if (it.at >= turned) {
-      to[2 * p.pairs + it.at - turned] = from[2 * p.pairs + it.at - turned];
+      const int other = it.at - turned, e = other - p.first + (other < p.first ? 0 : 2 * p.pairs);  // in front of the turned or behind
+      to[e] = from[e];
     } else if constexpr (!kInterleaved) {
       if (!kPieces || i >= kAhead * kThreads) turn_halves<T, N>(from, to, it.at * N, p.pairs, c, s);
     } else if constexpr (N > 1) {
@@ -163,11 +165,13 @@ template <class T, bool kInterleaved>
 void launch_rope(const Launch& l, RopeArgs p, bool vector) {
   p.tokens = tokens_of(p, kLanes<T>);
   const unsigned grid = grid_of(p.all, p.tokens);
+  const T* x = l.in<T>(0) + p.first;
+  T* y = l.out<T>(0) + p.first;
   const size_t bytes = static_cast<size_t>(p.tokens * p.pairs) * 2 * sizeof(float);
   if (vector)
-    rope_kernel<T, kLanes<T>, kInterleaved><<<grid, kThreads, bytes, l.stream()>>>(l.in<T>(0), l.in<int32_t>(1), l.out<T>(0), p);
+    rope_kernel<T, kLanes<T>, kInterleaved><<<grid, kThreads, bytes, l.stream()>>>(x, l.in<int32_t>(1), y, p);
   else
-    rope_kernel<T, 1, kInterleaved><<<grid, kThreads, bytes, l.stream()>>>(l.in<T>(0), l.in<int32_t>(1), l.out<T>(0), p);
+    rope_kernel<T, 1, kInterleaved><<<grid, kThreads, bytes, l.stream()>>>(x, l.in<int32_t>(1), y, p);
 }
 
 }  // namespace
@@ -178,8 +182,9 @@ NEMO_CUDA_KERNEL(rope) {
   if (inv_freq.size() > kMaxPairs) node.refuse("more than 256 rotary pairs");
   p.pairs = static_cast<int>(inv_freq.size());
   p.d = static_cast<int>(node.size('d'));
-  if (node.integer("offset") != 0) node.refuse("rotary positions behind an offset have no kernel on this backend yet");
-  if (2 * p.pairs > p.d) node.refuse("2 * len(inv_freq) is larger than the head dimension");
+  const int64_t first = node.integer("offset");
+  if (first < 0 || first + 2 * p.pairs > p.d) node.refuse("offset + 2 * len(inv_freq) is larger than the head dimension");
+  p.first = static_cast<int>(first);
   for (size_t i = 0; i < inv_freq.size(); ++i) p.turns[i] = inv_freq[i] / 6.283185307179586476925;
   p.scale = static_cast<float>(node.number("scale"));
   p.sign = node.integer("inverse") != 0 ? -1.0f : 1.0f;
@@ -191,7 +196,7 @@ NEMO_CUDA_KERNEL(rope) {
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     return make_kernel([=](const Launch& l) {
-      const bool vector = vector_heads(p, l.in(0), l.out(0), kLanes<T>, interleaved);
+      const bool vector = vector_heads(p, l.in<T>(0) + p.first, l.out<T>(0) + p.first, kLanes<T>, interleaved);
       if (interleaved)
         launch_rope<T, true>(l, p, vector);
       else

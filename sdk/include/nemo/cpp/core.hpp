@@ -23,7 +23,7 @@ class Error : public std::runtime_error {
  public:
   Error(nemo_code code, const std::string& message) : std::runtime_error(message), code_(code) {}
   // Adds a fact; "path" names the setting at fault.
-  Error&& with(std::string key, std::string value) && {
+  Error&& with(std::string key, std::string value) && {  // NOLINT(misc-unused-parameters): clang-tidy 14 errs
     facts_.emplace_back(std::move(key), std::move(value));
     return std::move(*this);
   }
@@ -46,6 +46,7 @@ inline Host& host() {
 }
 
 inline void log(nemo_log_level level, std::string_view component, std::string_view message) {
+  // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): as in check()
   host().api->log(host().handle, level, to_str(component), to_str(message));
 }
 inline bool cancelled() { return host().api->cancelled(host().handle) != 0; }

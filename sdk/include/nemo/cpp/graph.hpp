@@ -108,6 +108,7 @@ class Graph {
    public:
     Scope(Graph& g, std::string_view name) : g_(g) { check(g_.api_->scope_push(g_.graph_, to_str(name))); }
     ~Scope() {
+      // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): set before any code of the plugin runs
       if (nemo_error* e = g_.api_->scope_pop(g_.graph_)) host().api->error_free(e);
     }
     Scope(const Scope&) = delete;

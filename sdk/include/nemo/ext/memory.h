@@ -13,8 +13,8 @@ extern "C" {
 typedef struct nemo_memory_api {
   uint32_t struct_size;
   uint32_t flags;
-  /* Bytes of the device that are taken: allocations, the context, libraries' code and buffers, recorded graphs, and what other processes hold.
-   * Required. [step-thread] */
+  /* Bytes of the device that are taken: allocations, the context, libraries' code and buffers, recorded graphs, and what other processes
+   * hold. Required. [step-thread] */
   nemo_error* (*used)(nemo_backend*, uint64_t* bytes);
   nemo_error* (*zero)(nemo_backend*, void* device, uint64_t bytes, nemo_stream*); /* Enqueues. Optional. [step-thread] */
 } nemo_memory_api;

@@ -1,5 +1,6 @@
-// db[n] = sum_a dy[a n] in two stages: blocks of 8 x 32 threads sum a strip of columns over a range of rows into partials, which are then
-// added in order. Reads dy once; bound by memory.
+// db[n] = sum_a dy[a n] in two stages: blocks of 8 x 32 threads sum a strip of columns over every parts-th band of 8 rows into partials,
+// which are then added in order. All blocks together walk from the last row to the first: what has just been written is still in the L2
+// cache. Reads dy once; bound by memory.
 #include "kernels/column_sums.cuh"
 
 namespace nemo::cuda {
@@ -9,13 +10,13 @@ namespace {
 constexpr int kRowsAtOnce = 8;
 
 template <class T, int N>
-__global__ void strip_kernel(const T* x, int64_t rows, int64_t cols, int64_t ld, int64_t rows_per_part, float* partial, int64_t pitch) {
+__global__ void strip_kernel(const T* x, int64_t rows, int64_t cols, int64_t ld, float* partial, int64_t pitch) {
   const int64_t col = (static_cast<int64_t>(blockIdx.x) * 32 + threadIdx.x) * N;
-  const int64_t begin = blockIdx.y * rows_per_part, end = min(begin + rows_per_part, rows);
+  const int64_t step = static_cast<int64_t>(gridDim.y) * kRowsAtOnce;
   float sum[N] = {};
   if (col < cols) {
 #pragma unroll 4
-    for (int64_t r = begin + threadIdx.y; r < end; r += kRowsAtOnce) {
+    for (int64_t r = rows - 1 - (static_cast<int64_t>(blockIdx.y) * kRowsAtOnce + threadIdx.y); r >= 0; r -= step) {
       float v[N];
       load<N>(x + r * ld + col, v);
 #pragma unroll
@@ -77,7 +78,6 @@ void finish_column_sums(const ColumnSums& sums, const Launch& l) {
 RowSums::RowSums(nemo_dtype t, const Matrix& m, int multiprocessors) : type(t), rows(m.rows), cols(m.cols), ld(m.ld) {
   const int64_t strips = ceil_div(cols, 32 * 16 / size_of(t)), blocks = 8 * multiprocessors;
   parts = std::clamp<int64_t>(blocks / strips, 1, std::max<int64_t>(1, rows / (4 * kRowsAtOnce)));
-  rows_per_part = ceil_div(rows, parts);
 }
 
 void RowSums::run(const void* data, nemo_dtype out_type, void* out, float* partial, const Launch& l) const {
@@ -89,9 +89,9 @@ void RowSums::run(const void* data, nemo_dtype out_type, void* out, float* parti
     const bool vector = cols % kLanes<T> == 0 && ld % kLanes<T> == 0 && aligned16(x);
     const auto grid = [&](int64_t width) { return dim3(grid_of(cols, width), static_cast<unsigned>(parts)); };
     if (vector)
-      strip_kernel<T, kLanes<T>><<<grid(32 * kLanes<T>), threads, 0, l.stream()>>>(x, rows, cols, ld, rows_per_part, partial, pitch);
+      strip_kernel<T, kLanes<T>><<<grid(32 * kLanes<T>), threads, 0, l.stream()>>>(x, rows, cols, ld, partial, pitch);
     else
-      strip_kernel<T, 1><<<grid(32), threads, 0, l.stream()>>>(x, rows, cols, ld, rows_per_part, partial, pitch);
+      strip_kernel<T, 1><<<grid(32), threads, 0, l.stream()>>>(x, rows, cols, ld, partial, pitch);
   });
   ColumnSums sums{parts, cols, {}, 0};
   sums.add(partial, out_type, out);

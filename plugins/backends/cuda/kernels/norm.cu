@@ -8,7 +8,7 @@ namespace nemo::cuda {
 namespace {
 
 struct NormArgs {
-  const void *x, *residual, *w, *b;
+  const void *x, *residual, *w, *b, *bias;  // bias: of the sum
   void *y, *sum;
   float *mean, *rstd;
   int64_t rows, cols, ldx, ldr, ldy, lds;
@@ -74,6 +74,12 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_kernel(const NormArg
       if (p.residual != nullptr) {
         float r[N];
         widen(raw_r[k], r);
+        if (p.bias != nullptr) {
+          float bias[N];
+          load<N>(static_cast<const T*>(p.bias) + at * N, bias);
+#pragma unroll
+          for (int i = 0; i < N; ++i) x[k][i] += bias[i];
+        }
 #pragma unroll
         for (int i = 0; i < N; ++i) x[k][i] = widen(narrow<T>(x[k][i] + r[i]));
         store<N>(static_cast<T*>(p.sum) + row * p.lds + at * N, x[k]);
@@ -190,10 +196,14 @@ __global__ void __launch_bounds__(kRingThreads, 1)
     for (int e = 0; e < N; ++e) weight[e] += p.shift;
   }
   if (active && p.b != nullptr) load<N>(static_cast<const T*>(p.b) + column, bias);
+  Raw<T, N> branch;
+#pragma unroll
+  for (int e = 0; e < N; ++e) branch.v[e] = narrow<T>(0);
+  if (kResidual && active && p.bias != nullptr) branch = load_raw<T, N>(p.bias, column);
   const float scale = 1.0f / static_cast<float>(p.cols);
   float top = 0;
   const int slot = static_cast<int>(threadIdx.x) / 32 - warp;  // of the group's first warp
-  for (int i = 0; ring.row_of(i) < p.rows; ++i) {
+  for (int i = 0; ring.row_of(i) >= 0; ++i) {
     const int64_t row = ring.row_of(i);
     ring.wait(i);
     float x[N] = {};
@@ -203,7 +213,7 @@ __global__ void __launch_bounds__(kRingThreads, 1)
         float r[N];
         widen(ring.template get<T>(i, 1), r);
 #pragma unroll
-        for (int e = 0; e < N; ++e) x[e] = widen(narrow<T>(x[e] + r[e]));
+        for (int e = 0; e < N; ++e) x[e] = widen(narrow<T>(x[e] + widen(branch.v[e]) + r[e]));
         store<N>(static_cast<T*>(p.sum) + row * p.lds + column, x);
       }
     }
@@ -278,22 +288,22 @@ void launch_norm(const NormArgs& p, unsigned grid, cudaStream_t stream) {
 
 // Where the tensors of a row stand; -1: the row has none.
 struct Places {
-  int residual, w, b;   // inputs
-  int sum, mean, rstd;  // outputs
+  int residual, w, b, bias;  // inputs
+  int sum, mean, rstd;       // outputs
 };
 
 template <Family kFamily, Residual kResidual>
 constexpr Places places() {
   constexpr bool layer = kFamily == Family::layer;
-  if (kResidual == Residual::no) return {-1, 1, layer ? 2 : -1, -1, layer ? 1 : -1, layer ? 2 : 1};
-  return {1, 2, layer ? 3 : -1, 1, layer ? 2 : -1, layer ? 3 : 2};
+  if (kResidual == Residual::no) return {-1, 1, layer ? 2 : -1, -1, -1, layer ? 1 : -1, layer ? 2 : 1};
+  return {1, 2, layer ? 3 : -1, layer ? 4 : -1, 1, layer ? 2 : -1, layer ? 3 : 2};
 }
 
 bool vector_rows(const NormArgs& p, int lanes) {
   if (p.cols % lanes != 0) return false;
   for (int64_t ld : {p.ldx, p.ldr, p.ldy, p.lds})
     if (ld % lanes != 0) return false;
-  for (const void* pointer : {p.x, p.residual, p.w, p.b, static_cast<const void*>(p.y), static_cast<const void*>(p.sum)})
+  for (const void* pointer : {p.x, p.residual, p.w, p.b, p.bias, static_cast<const void*>(p.y), static_cast<const void*>(p.sum)})
     if (!aligned16(pointer)) return false;
   return true;
 }
@@ -310,8 +320,9 @@ Prepared forward(const Node& node, const Device& device) {
   node.need_contiguous(node.out(at.rstd));
   if constexpr (at.mean >= 0) node.need_contiguous(node.out(at.mean));
   const bool has_w = node.in(at.w).present();
-  bool has_b = false;
+  bool has_b = false, has_bias = false;
   if constexpr (at.b >= 0) has_b = node.in(at.b).present();
+  if constexpr (at.bias >= 0) has_bias = node.in(at.bias).present();
   fixed.eps = static_cast<float>(node.number("eps"));
   fixed.shift = node.integer("zero_centered") != 0 ? 1.0f : 0.0f;
   fixed.layer = kFamily == Family::layer;
@@ -328,6 +339,7 @@ Prepared forward(const Node& node, const Device& device) {
       if constexpr (residual) p.residual = l.in(1), p.sum = l.out(1);
       if (has_w) p.w = l.in(at.w);
       if constexpr (at.b >= 0) p.b = has_b ? l.in(at.b) : nullptr;
+      if constexpr (at.bias >= 0) p.bias = has_bias ? l.in(at.bias) : nullptr;
       if constexpr (at.mean >= 0) p.mean = l.out<float>(at.mean);
       if constexpr (kTop == Top::yes) {
         p.top = l.out<float>(at.rstd + 1);

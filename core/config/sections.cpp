@@ -35,7 +35,9 @@ const nemo_schema* data() {
   static const Schema schema{{
       string("plugin", "", "the data plugin's id").required(),
       integer("seq_length", "2048", "tokens of one sequence").min(1).unit("tokens"),
-      integer("micro_batch_size", "1", "sequences that one device computes at a time").min(1).unit("sequences"),
+      integer("micro_batch_size", "1", "sequences that one device computes at a time; 0: its whole share of the global batch")
+          .min(0)
+          .unit("sequences"),
       integer("global_batch_size", "8", "sequences of one optimizer step, over all devices").min(1).unit("sequences"),
   }};
   return schema.get();

@@ -53,6 +53,13 @@ struct Plan {
     return ("," + std::string(axes) + ",").find("," + std::string(axis) + ",") != std::string::npos;
   }
 
+  // Ranks that divide the batch among them.
+  [[nodiscard]] int64_t batch_ranks() const {
+    int64_t n = 1;
+    for (const auto& [logical, axis] : rules)
+      if (logical == "batch") n *= axis_size(axis);
+    return n;
+  }
   // Size of a mesh axis; 1 if the mesh does not have it.
   [[nodiscard]] int64_t axis_size(std::string_view name) const {
     for (const MeshAxis& a : mesh)

@@ -33,13 +33,6 @@ std::string context_of(const passes::Plan& plan) {
   return "";
 }
 
-int64_t batch_ranks(const passes::Plan& plan) {
-  int64_t ranks = 1;
-  for (const auto& [logical, axis] : plan.rules)
-    if (logical == "batch") ranks *= plan.axis_size(axis);
-  return ranks;
-}
-
 class Planner {
  public:
   Planner(const Request& request, const Hardware& hardware) : request_(request), h_(hardware), context_(context_of(request.plan)) {}
@@ -70,7 +63,7 @@ class Planner {
     Report& r = report_;
     r.mesh = plan().mesh;
     for (const passes::MeshAxis& axis : r.mesh) r.world *= axis.size;
-    r.data_ranks = batch_ranks(plan());
+    r.data_ranks = plan().batch_ranks();
     const int64_t together = request_.facts.micro_batch_size * r.data_ranks;
     if (request_.global_batch_size % together != 0)
       throw Error(Code::kConfig,

@@ -9,7 +9,6 @@ using runtime::placed;
 
 Request make_request(const runtime::Setup& setup, const text::Tokenizer* tokenizer) {
   const config::Section &trainer = setup.section("trainer"), &data = setup.section("data");
-  const int64_t devices = trainer.get_int("devices"), nodes = trainer.get_int("num_nodes");
   Request request;
   request.facts = runtime::build_facts(setup, tokenizer);
   request.global_batch_size = data.get_int("global_batch_size");
@@ -20,8 +19,7 @@ Request make_request(const runtime::Setup& setup, const text::Tokenizer* tokeniz
     request.edit = [&setup, facts = request.facts](graph::Graph& g) {
       placed(setup.section("peft"), [&] { passes::edit(g, *setup.peft, &setup.section("peft"), facts); });
     };
-  request.plan = placed(setup.section("strategy"),
-                        [&] { return passes::make_plan(*setup.strategy, &setup.section("strategy"), devices * nodes, devices); });
+  request.plan = runtime::make_plan(setup, nullptr);
   request.precision =
       placed(setup.section("precision"), [&] { return passes::make_precision(*setup.precision, &setup.section("precision")); });
   const std::string& word = trainer.get_string("recompute");

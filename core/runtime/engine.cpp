@@ -36,16 +36,17 @@ graph::Graph forward_graph(const Setup& setup, const graph::BuildFacts& facts) {
 
 }  // namespace
 
-Engine::Engine(const Setup& setup, EngineOptions options) : options_(std::move(options)) {
+passes::Plan make_plan(const Setup& setup, const dist::World* world) {
   const config::Section& trainer = setup.section("trainer");
-  const int64_t devices = trainer.get_int("devices"), ranks = devices * trainer.get_int("num_nodes");
+  const int64_t devices = world == nullptr ? trainer.get_int("devices") : world->environment().local_size;
+  const int64_t ranks = world == nullptr ? devices * trainer.get_int("num_nodes") : world->size();
+  return placed(setup.section("strategy"), [&] { return passes::make_plan(*setup.strategy, &setup.section("strategy"), ranks, devices); });
+}
+
+Engine::Engine(const Setup& setup, EngineOptions options) : options_(std::move(options)) {
   const dist::World* world = options_.world;
   // One process that infers needs no layout, whatever the recipe trains with.
-  if (world != nullptr || options_.purposes.contains(passes::Purpose::kTrain))
-    plan_ = placed(setup.section("strategy"), [&] {
-      return passes::make_plan(*setup.strategy, &setup.section("strategy"), world == nullptr ? ranks : world->size(),
-                               world == nullptr ? devices : world->environment().local_size);
-    });
+  if (world != nullptr || options_.purposes.contains(passes::Purpose::kTrain)) plan_ = make_plan(setup, world);
   ranks_ = std::make_unique<Ranks>(plan_, options_.world);
   precision_ = placed(setup.section("precision"), [&] { return passes::make_precision(*setup.precision, &setup.section("precision")); });
   device_ = std::make_unique<Device>(*setup.backend, &setup.section("backend"), device_index(setup, world));

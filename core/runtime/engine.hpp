@@ -31,6 +31,10 @@ struct EngineOptions {
   std::function<void(std::string_view pass, const graph::Graph&)> observe{};
 };
 
+// What the recipe's strategy says for the ranks of `world`; null: for the recipe's nodes and devices. Throws nemo::Error(kConfig) at
+// strategy.plugin.
+[[nodiscard]] passes::Plan make_plan(const Setup& setup, const dist::World* world);
+
 class Engine {
  public:
   Engine(const Setup& setup, EngineOptions options);

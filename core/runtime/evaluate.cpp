@@ -79,7 +79,7 @@ double validate_checkpoint(const Setup& setup, const RunContext& context, const 
       std::filesystem::exists(checkpoint / "tokenizer") ? text::load_tokenizer(checkpoint / "tokenizer") : make_tokenizer(setup);
   EngineOptions options;
   options.purposes = {passes::Purpose::kEvaluate};
-  options.facts = build_facts(setup, tokenizer.get());
+  options.facts = build_facts(setup, tokenizer.get(), context.world);
   options.world = context.world;
   Engine engine(setup, options);
   engine.check_fits(setup);

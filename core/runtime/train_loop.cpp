@@ -45,7 +45,7 @@ EngineOptions engine_options(const Setup& setup, const RunContext& context, cons
   EngineOptions options;
   options.purposes = {Purpose::kTrain};
   if (setup.section("trainer").get_int("val_check_interval") > 0) options.purposes.insert(Purpose::kEvaluate);
-  options.facts = build_facts(setup, tokenizer);
+  options.facts = build_facts(setup, tokenizer, context.world);
   options.keep = optimizer_settings(setup.section("optim")).keep();
   options.observe = context.observe;
   options.world = context.world;
@@ -85,9 +85,20 @@ LrSchedule lr_schedule(const config::Section& optim, int64_t max_steps) {
   return s;
 }
 
-graph::BuildFacts build_facts(const Setup& setup, const text::Tokenizer* tokenizer) {
+// The share of one data-parallel rank.
+int64_t share_of(const Setup& setup, const dist::World* world, int64_t global) {
+  const int64_t ranks = make_plan(setup, world).batch_ranks();
+  if (global % ranks == 0) return global / ranks;
+  throw config::fault_at(
+      setup.section("data"), "global_batch_size",
+      std::to_string(global) + " sequences cannot be divided equally among " + std::to_string(ranks) + " data-parallel ranks");
+}
+
+graph::BuildFacts build_facts(const Setup& setup, const text::Tokenizer* tokenizer, const dist::World* world) {
   const config::Section& data = setup.section("data");
-  const int64_t micro = data.get_int("micro_batch_size"), global = data.get_int("global_batch_size");
+  const int64_t global = data.get_int("global_batch_size");
+  int64_t micro = data.get_int("micro_batch_size");
+  if (micro == 0) micro = share_of(setup, world, global);
   if (global % micro != 0)
     throw config::fault_at(data, "global_batch_size",
                            std::to_string(global) + " is no multiple of micro_batch_size = " + std::to_string(micro) +

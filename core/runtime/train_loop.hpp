@@ -35,8 +35,9 @@ enum class Outcome { kDone, kInterrupted };
 
 [[nodiscard]] OptimizerSettings optimizer_settings(const config::Section& optim);
 [[nodiscard]] LrSchedule lr_schedule(const config::Section& optim, int64_t max_steps);
-// Batch sizes and axes of one rank; throws nemo::Error(kConfig) where global_batch_size is not a multiple of micro_batch_size.
-[[nodiscard]] graph::BuildFacts build_facts(const Setup& setup, const text::Tokenizer* tokenizer);
+// Batch sizes and axes of one rank of `world` (null: of the recipe's devices); throws nemo::Error(kConfig) where global_batch_size is not a
+// multiple of micro_batch_size.
+[[nodiscard]] graph::BuildFacts build_facts(const Setup& setup, const text::Tokenizer* tokenizer, const dist::World* world = nullptr);
 
 class TrainLoop {
  public:

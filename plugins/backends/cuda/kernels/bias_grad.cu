@@ -11,6 +11,7 @@ constexpr int kRowsAtOnce = 8;
 
 template <class T, int N>
 __global__ void strip_kernel(const T* x, int64_t rows, int64_t cols, int64_t ld, float* partial, int64_t pitch) {
+  cudaTriggerProgrammaticLaunchCompletion();  // finish_kernel waits for the end all the same
   const int64_t col = (static_cast<int64_t>(blockIdx.x) * 32 + threadIdx.x) * N;
   const int64_t step = static_cast<int64_t>(gridDim.y) * kRowsAtOnce;
   float sum[N] = {};
@@ -40,6 +41,7 @@ constexpr int kFinishCols = 32;
 
 // A block sums 32 columns: 32 threads each over the parts, then the lanes of a warp.
 __global__ void __launch_bounds__(32 * kFinishCols) finish_kernel(const ColumnSums sums, int64_t pitch, bool add) {
+  cudaGridDependencySynchronize();
   const ColumnSums::One one = sums.one[blockIdx.y];
   const int64_t col = static_cast<int64_t>(blockIdx.x) * kFinishCols + threadIdx.x;
   float sum = 0;
@@ -72,7 +74,13 @@ __global__ void __launch_bounds__(32 * kFinishCols) finish_kernel(const ColumnSu
 void finish_column_sums(const ColumnSums& sums, const Launch& l) {
   if (sums.count == 0) return;
   const dim3 grid(grid_of(sums.cols, kFinishCols), sums.count);
-  finish_kernel<<<grid, dim3(kFinishCols, 32), 0, l.stream()>>>(sums, partial_pitch(sums.cols), l.write() == Write::accumulate);
+  // Its blocks come while the last ones of the kernel before still run, and wait for them.
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid, config.blockDim = dim3(kFinishCols, 32), config.stream = l.stream(), config.attrs = &early, config.numAttrs = 1;
+  check(cudaLaunchKernelEx(&config, finish_kernel, sums, partial_pitch(sums.cols), l.write() == Write::accumulate), "column sums");
 }
 
 RowSums::RowSums(nemo_dtype t, const Matrix& m, int multiprocessors) : type(t), rows(m.rows), cols(m.cols), ld(m.ld) {

@@ -174,6 +174,15 @@ __device__ __forceinline__ void warp_moments(const float (&x)[N], float& mean, f
   for (int o = 16; o > 0; o /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, o);
 }
 
+// 16 bytes that are not read again soon.
+template <class T>
+__device__ __forceinline__ void store_once(T* p, const float (&x)[kLanes<T>]) {
+  Raw<T, kLanes<T>> raw;
+#pragma unroll
+  for (int e = 0; e < kLanes<T>; ++e) raw.v[e] = narrow<T>(x[e]);
+  __stcs(reinterpret_cast<uint4*>(p), *reinterpret_cast<const uint4*>(&raw));
+}
+
 // The streaming form, for aligned rows of up to 1024 vectors. Statistics of the warps are combined over the group.
 template <class T, bool kLayer, bool kResidual>
 __global__ void __launch_bounds__(kRingThreads, 1)
@@ -182,7 +191,7 @@ __global__ void __launch_bounds__(kRingThreads, 1)
   extern __shared__ __align__(128) char memory[];
   __shared__ uint64_t full[kRingGroups * kRingStages];
   __shared__ float scratch[2][kRingThreads / 32][2];
-  const RowRing<kTensors> ring(shape, memory, full, p.rows);
+  const RowRing<kTensors, Again::no> ring(shape, memory, full, p.rows);
   if (ring.thread == 0)
     for (int i = 0; i < kRingStages; ++i) ring.order(i, shape);
   const int vectors = static_cast<int>(p.cols / N), column = ring.thread * N, warp = ring.thread / 32;
@@ -214,7 +223,7 @@ __global__ void __launch_bounds__(kRingThreads, 1)
         widen(ring.template get<T>(i, 1), r);
 #pragma unroll
         for (int e = 0; e < N; ++e) x[e] = widen(narrow<T>(x[e] + widen(branch.v[e]) + r[e]));
-        store<N>(static_cast<T*>(p.sum) + row * p.lds + column, x);
+        store_once(static_cast<T*>(p.sum) + row * p.lds + column, x);
       }
     }
     float mean = 0, squares = 0;

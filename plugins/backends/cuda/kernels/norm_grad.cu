@@ -81,18 +81,19 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const Gr
   if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
 }
 
-constexpr int kGradThreads = 768;  // the sums of dw and db need 80 registers
-constexpr int grad_threads(bool sum) { return sum ? 672 : kGradThreads; }
+// Threads of a block, by the registers that its column sums need.
+constexpr int grad_threads(bool layer, bool sum) { return sum ? 672 : layer ? 768 : 1024; }
 
-// The streaming form, for aligned rows of up to 768 vectors: one partial of dw and db per block.
+// The streaming form, for aligned rows of up to grad_threads vectors: one partial of dw and db per block.
 template <class T, bool kLayer, bool kResidual, bool kSum>
-__global__ void __launch_bounds__(grad_threads(kSum), 1)
+__global__ void __launch_bounds__(grad_threads(kLayer, kSum), 1)
     norm_grad_ring_kernel(const __grid_constant__ GradArgs p, const __grid_constant__ RingShape shape) {
   constexpr int N = kLanes<T>, kTensors = kResidual ? 3 : 2;
   extern __shared__ __align__(128) char memory[];
   __shared__ uint64_t full[kRingGroups * kRingStages];
   __shared__ float scratch[2][kRingThreads / 32][2];
-  const RowRing<kTensors> ring(shape, memory, full, p.rows);
+  cudaTriggerProgrammaticLaunchCompletion();  // finish_column_sums waits for the end all the same
+  const RowRing<kTensors, Again::yes> ring(shape, memory, full, p.rows);
   if (ring.thread == 0)
     for (int i = 0; i < kRingStages; ++i) ring.order(i, shape);
   const int column = ring.thread * N, warp = ring.thread / 32, slot = static_cast<int>(threadIdx.x) / 32 - warp;
@@ -183,7 +184,7 @@ __global__ void __launch_bounds__(grad_threads(kSum), 1)
 
 template <class T, bool kLayer, bool kResidual, bool kSum>
 RingShape prepare_ring(int64_t rows, int64_t cols, int multiprocessors) {
-  const RingShape s = ring_shape(rows, cols, sizeof(T), kResidual ? 3 : 2, multiprocessors, grad_threads(kSum));
+  const RingShape s = ring_shape(rows, cols, sizeof(T), kResidual ? 3 : 2, multiprocessors, grad_threads(kLayer, kSum));
   if (s.threads > 0)
     check(cudaFuncSetAttribute(norm_grad_ring_kernel<T, kLayer, kResidual, kSum>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                kRingShared * (kResidual ? 3 : 2)),

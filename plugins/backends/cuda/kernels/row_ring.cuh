@@ -46,7 +46,11 @@ inline RingShape ring_shape(int64_t rows, int64_t cols, int64_t width, int tenso
 
 __device__ __forceinline__ uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
 
-template <int kTensors>
+// Whether the rows are read again soon. No: their copies are the first to leave the L2 cache, so that results stay there. Measured on an
+// H100, 16384 x 1600: 4 us of 84 less in the norms, 3 us more in their gradients.
+enum class Again { no, yes };
+
+template <int kTensors, Again kAgain>
 class RowRing {
  public:
   // Every thread of the block makes one; `memory` and `full` are the block's.
@@ -74,12 +78,21 @@ class RowRing {
     const int stage = i % kRingStages;
     const uint32_t bar = shared_address(full_ + stage);
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(kTensors * bytes_) : "memory");
+    uint64_t policy = 0;
+    if constexpr (kAgain == Again::no) asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
 #pragma unroll
-    for (int k = 0; k < kTensors; ++k)
-      asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                       shared_address(memory_ + (static_cast<size_t>(stage) * kTensors + k) * bytes_)),
-                   "l"(shape.at[k] + row * shape.pitch[k]), "r"(bytes_), "r"(bar)
-                   : "memory");
+    for (int k = 0; k < kTensors; ++k) {
+      const uint32_t to = shared_address(memory_ + (static_cast<size_t>(stage) * kTensors + k) * bytes_);
+      const char* from = shape.at[k] + row * shape.pitch[k];
+      if constexpr (kAgain == Again::no)
+        asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(to),
+                     "l"(from), "r"(bytes_), "r"(bar), "l"(policy)
+                     : "memory");
+      else
+        asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "l"(from),
+                     "r"(bytes_), "r"(bar)
+                     : "memory");
+    }
   }
 
   __device__ void wait(int i) const {

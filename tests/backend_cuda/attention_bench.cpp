@@ -68,15 +68,12 @@ void run(const std::string& only) {
   }
   std::printf("%-14s %4s %6s %4s %4s %4s %5s %9s %9s %9s %9s %9s\n", "causal bf16", "b", "s", "h", "g", "d", "docs", "fwd us", "TFLOP/s",
               "bwd us", "TFLOP/s", "bwd MiB");
-  for (const auto& [name, settings] : {std::pair<std::string, Settings>{"cudnn", {}},
-                                       {"deterministic", {.deterministic = true}},
-                                       {"spread", {.spread_heads = true}},
-                                       {"own", {.cudnn = false}}}) {
+  for (const auto& [name, settings] :
+       {std::pair<std::string, Settings>{"cudnn", {}}, {"deterministic", {.deterministic = true}}, {"own", {.cudnn = false}}}) {
     if (!only.empty() && only != name) continue;
     const Backend backend("cuda", settings);
     for (const Size& z : kSizes) {
       if (z.documents > 1 && name != "own") continue;
-      if (name == "spread" && z.h == z.g) continue;
       const Times t = measure(backend, z);
       const double length = static_cast<double>(z.s) / static_cast<double>(z.documents);
       const double flops = 2.0 * static_cast<double>(z.b * z.h * z.s * z.d) * length;

@@ -121,15 +121,20 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     if (purpose == Purpose::kEvaluate && rule.scaling == Quantization::Scaling::kDelayed) rule.scaling = Quantization::Scaling::kCurrent;
     quantize(g, rule, options.supports);
   });
-  pass("schedule", [&] { schedule(g); });
+  pass("schedule", [&] {
+    if (!out.stages.cut()) make_room_for_collectives(g, options.plan.zero_stage() < 2);
+    schedule(g);
+  });
   pass("share", [&] {
     out.layout = layout(g, layout_options(options.plan));
     share(g, out.layout, options.plan);
   });
   pass("memory", [&] {
     if (out.stages.cut()) out.phases = find_phases(g, out.stages, options.plan.pipeline.schedule == "zb-h1");
+    if (!out.stages.cut()) out.streams = plan_streams(g);
     StateLayout own;
-    out.memory = plan_memory(g, out.layout, options.state != nullptr ? *options.state : own, out.stages.cut() ? &out.phases : nullptr);
+    out.memory = plan_memory(g, out.layout, options.state != nullptr ? *options.state : own, out.stages.cut() ? &out.phases : nullptr,
+                             out.stages.cut() ? nullptr : &out.streams);
   });
   return out;
 }

@@ -9,6 +9,7 @@
 #include "core/passes/differentiate.hpp"
 #include "core/passes/layout.hpp"
 #include "core/passes/memory.hpp"
+#include "core/passes/overlap.hpp"
 #include "core/passes/partition.hpp"
 #include "core/passes/plan.hpp"
 #include "core/passes/stage.hpp"
@@ -38,6 +39,7 @@ struct Compiled {
   graph::Graph graph;
   FlatLayout layout;
   MemoryPlan memory;
+  StreamPlan streams;     // of a program that is not cut into stages; else empty: one stream
   Stages stages;          // of a pipeline's rank; else not cut
   Phases phases;          // likewise; else empty
   SequencePart sequence;  // of batch fields

@@ -46,11 +46,12 @@ bool works_in_place(std::string_view op) {
 
 class Planner {
  public:
-  Planner(const Graph& graph, const FlatLayout& layout, StateLayout& state, const Phases* phases)
+  Planner(const Graph& graph, const FlatLayout& layout, StateLayout& state, const Phases* phases, const StreamPlan* streams)
       : graph_(graph),
         layout_(layout),
         state_(state),
         phases_(phases),
+        streams_(streams),
         uses_(analyse_uses(graph)),
         root_(graph.values.size()),
         shift_(graph.values.size(), 0) {
@@ -72,6 +73,7 @@ class Planner {
       if (graph_.ops[i].name() == "rope") try_turn_in_place(i);
     }
     measure_lifetimes();
+    measure_holds();
     if (phases_ != nullptr) find_slotted();
     allocate();
     finish();
@@ -214,6 +216,17 @@ class Planner {
       if (graph_.value(v).kind == ValueKind::kInput && phases_->value_chunk[v] >= 0) first_[v] = 0, last_[v] = end;
   }
 
+  // An op of stream 1 may still run while those of stream 0 behind it do, up to the one that waits for it.
+  void measure_holds() {
+    held_ = last_;
+    if (streams_ == nullptr) return;
+    for (size_t i = 0; i < graph_.ops.size(); ++i)
+      for (const auto* list : {&graph_.ops[i].inputs, &graph_.ops[i].outputs})
+        for (const ValueId v : *list)
+          if (v != 0) held_[root(v)] = std::max(held_[root(v)], streams_->joined[i]);
+  }
+  [[nodiscard]] bool beside(size_t op) const { return streams_ != nullptr && streams_->stream[op] == 1; }
+
   // The weight gradients of a phase of their own run when everything else of the micro-batch is done.
   [[nodiscard]] bool runs_last(size_t op) const { return phases_ != nullptr && phases_->phase[op] == StagePhase::kBackwardWeight; }
 
@@ -257,8 +270,10 @@ class Planner {
       if (slotted(v) != slotted(out) || last_[taken_over(v)] != static_cast<int32_t>(i) || bytes(v) != bytes(out) ||
           graph_.value(v).dtype != graph_.value(out).dtype)
         continue;
+      if (!beside(i) && held_[taken_over(v)] > static_cast<int32_t>(i)) continue;  // ops of stream 1 follow each other
       over_[out] = taken_over(v);
       last_[taken_over(v)] = last_[out];
+      held_[taken_over(v)] = std::max(held_[taken_over(v)], held_[out]);
       return;
     }
   }
@@ -274,7 +289,7 @@ class Planner {
 
     std::vector<std::vector<ValueId>> born(graph_.ops.size() + 1), dying(graph_.ops.size() + 1);
     for (ValueId v = 1; v < graph_.values.size(); ++v)
-      if (root_[v] == v && in_arena(v) && over_[v] == 0) born[first_[v]].push_back(v), dying[last_[v]].push_back(v);
+      if (root_[v] == v && in_arena(v) && over_[v] == 0) born[first_[v]].push_back(v), dying[held_[v]].push_back(v);
     Arena arena;
     std::vector<Arena> slots(chunks());
     const auto arena_of = [&](ValueId v) -> Arena& { return slotted(v) ? slots[static_cast<size_t>(phases_->value_chunk[v])] : arena; };
@@ -297,7 +312,7 @@ class Planner {
 
   void describe_peak(int32_t at) {
     for (ValueId v = 1; v < graph_.values.size(); ++v) {
-      if (root_[v] != v || !in_arena(v) || over_[v] != 0 || first_[v] > at || last_[v] < at) continue;
+      if (root_[v] != v || !in_arena(v) || over_[v] != 0 || first_[v] > at || held_[v] < at) continue;
       if (slotted(v)) continue;
       // A buffer that others are parts of has no producer: its first writer stands for it.
       const int32_t producer =
@@ -328,13 +343,15 @@ class Planner {
   const Graph& graph_;
   const FlatLayout& layout_;
   StateLayout& state_;
-  const Phases* phases_;  // null: one program
+  const Phases* phases_;       // null: one program
+  const StreamPlan* streams_;  // null: one stream
   const Uses uses_;
-  std::vector<ValueId> root_;   // the value whose memory this one is part of; itself if it has its own
-  std::vector<int64_t> shift_;  // bytes into that value
-  std::vector<ValueId> over_;   // the value whose buffer this one takes over in place; 0 = none
-  std::vector<int32_t> first_, last_;
-  std::vector<bool> slotted_;  // by root; empty without phases
+  std::vector<ValueId> root_;          // the value whose memory this one is part of; itself if it has its own
+  std::vector<int64_t> shift_;         // bytes into that value
+  std::vector<ValueId> over_;          // the value whose buffer this one takes over in place; 0 = none
+  std::vector<int32_t> first_, last_;  // by root: ops that touch it
+  std::vector<int32_t> held_;          // by root: the op up to which its memory is not free
+  std::vector<bool> slotted_;          // by root; empty without phases
   MemoryPlan plan_;
 };
 
@@ -355,8 +372,8 @@ const StateLayout::Entry& StateLayout::place(const std::string& name, int64_t by
   return found->second;
 }
 
-MemoryPlan plan_memory(const Graph& graph, const FlatLayout& layout, StateLayout& state, const Phases* phases) {
-  return Planner(graph, layout, state, phases).run();
+MemoryPlan plan_memory(const Graph& graph, const FlatLayout& layout, StateLayout& state, const Phases* phases, const StreamPlan* streams) {
+  return Planner(graph, layout, state, phases, streams).run();
 }
 
 }  // namespace nemo::passes

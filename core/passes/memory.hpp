@@ -9,6 +9,7 @@
 
 #include "core/graph/graph.hpp"
 #include "core/passes/layout.hpp"
+#include "core/passes/overlap.hpp"
 #include "core/passes/phases.hpp"
 
 namespace nemo::passes {
@@ -57,8 +58,10 @@ struct MemoryPlan {
 // With `phases` (of a pipeline's rank) the forward and backward programs of a micro-batch run at different times, with others between: what
 // one phase leaves for a later one, what comes from and goes to other stages, and batch fields lie in the micro-batch's slot (region kSlot,
 // offset from the slot's base); only what lives within one phase is in the arena.
+//
+// With `streams`, what an op of stream 1 touches stays its own until stream 0 waits for it.
 [[nodiscard]] MemoryPlan plan_memory(const graph::Graph& graph, const FlatLayout& layout, StateLayout& state,
-                                     const Phases* phases = nullptr);
+                                     const Phases* phases = nullptr, const StreamPlan* streams = nullptr);
 
 [[nodiscard]] std::vector<int64_t> contiguous_strides(const graph::Dims& dims);
 

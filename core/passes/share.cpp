@@ -121,6 +121,7 @@ class Sharer {
                   mine = flat(ValueKind::kGradient, unit, dtype, share, "grad:unit." + std::to_string(unit));
     insert(w.last + 1, "reduce_scatter", {whole}, {{"mesh", plan_.zero_axis()}, {"dim", int64_t{0}}}, sum, unit, "reduce");
     insert(w.last + 1, "accumulate_grad", {sum}, {{"accumulate", int64_t{0}}}, mine, unit, "reduce");
+    before_[w.last + 1].back().stream = 1;  // nothing else waits for the sum
   }
 
   // What no op writes counts in the norm all the same, so it must be zero.

@@ -91,9 +91,32 @@ Device::Device(const plugin::Component& backend, const nemo_config* settings, in
   capture_ = static_cast<const nemo_graph_capture_api*>(api_.get_extension(backend_, to_str(NEMO_EXT_GRAPH_CAPTURE)));
   timer_ = static_cast<const nemo_timer_api*>(api_.get_extension(backend_, to_str(NEMO_EXT_TIMER)));
   memory_ = static_cast<const nemo_memory_api*>(api_.get_extension(backend_, to_str(NEMO_EXT_MEMORY)));
+  streams_ = static_cast<const nemo_streams_api*>(api_.get_extension(backend_, to_str(NEMO_EXT_STREAMS)));
 }
 
-Device::~Device() { api_.close(backend_); }
+Device::~Device() {
+  if (second_ != nullptr) streams_->destroy_stream(backend_, second_);
+  api_.close(backend_);
+}
+
+nemo_stream* Device::second_stream() {
+  if (second_ == nullptr && streams_ != nullptr) plugin::check(streams_->create_stream(backend_, &second_));
+  return second_;
+}
+
+Event Device::make_event() {
+  nemo_event* made = nullptr;
+  if (streams_ != nullptr) plugin::check(streams_->create_event(backend_, &made));
+  return {made, EventDeleter{streams_}};
+}
+
+void Device::record(const Event& event, nemo_stream* stream) {
+  if (event) plugin::check(streams_->record(backend_, event.get(), stream));
+}
+
+void Device::wait(const Event& event, nemo_stream* stream) {
+  if (event) plugin::check(streams_->wait(backend_, event.get(), stream));
+}
 
 std::string Device::name() const { return {info_.name.ptr, info_.name.len}; }
 

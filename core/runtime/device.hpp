@@ -15,6 +15,7 @@
 #include "core/plugin/component.hpp"
 #include "nemo/ext/graph_capture.h"
 #include "nemo/ext/memory.h"
+#include "nemo/ext/streams.h"
 #include "nemo/ext/timer.h"
 
 namespace nemo::runtime {
@@ -67,6 +68,13 @@ struct Mark {
   std::chrono::steady_clock::time_point host{};
 };
 
+struct EventDeleter {
+  const nemo_streams_api* api;
+  void operator()(nemo_event* event) const { api->destroy_event(event); }
+};
+// A point of a stream that another one can wait for; NULL where the backend has one stream, which is in order by itself.
+using Event = std::unique_ptr<nemo_event, EventDeleter>;
+
 // Opens the device at construction and closes it at the end. One thread at a time. Copies are complete when the call returns.
 class Device {
  public:
@@ -91,6 +99,12 @@ class Device {
   void join(const dist::Group& group, dist::World& world);
   // From now on collectives of groups that were not joined are prepared as nothing, for plans that are not run.
   void plan_only() { plan_only_ = true; }
+
+  // The stream for communication, made on first use; NULL, the default stream, where the backend has no other.
+  [[nodiscard]] nemo_stream* second_stream();
+  [[nodiscard]] Event make_event();
+  void record(const Event& event, nemo_stream* stream);
+  void wait(const Event& event, nemo_stream* stream);
 
   [[nodiscard]] Mark make_mark();
   void record(Mark& mark);
@@ -127,6 +141,8 @@ class Device {
   const nemo_graph_capture_api* capture_ = nullptr;
   const nemo_timer_api* timer_ = nullptr;
   const nemo_memory_api* memory_ = nullptr;
+  const nemo_streams_api* streams_ = nullptr;
+  nemo_stream* second_ = nullptr;
   bool plan_only_ = false;
   nemo_device_info info_{};
 };

@@ -180,6 +180,7 @@ void Engine::allocate() {
                     kept_.data()};
   for (auto& [purpose, entry] : programs_) {
     if (entry.program) entry.program->bind(bases);
+    if (entry.program && purpose == passes::Purpose::kTrain && sync_) sync_->overlap_with(*entry.program);
     if (entry.pipeline) entry.pipeline->bind(bases, slots_.data());
   }
 }

@@ -1,6 +1,7 @@
 #include "core/runtime/gradient_sync.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace nemo::runtime {
 
@@ -19,6 +20,8 @@ GradientSync::GradientSync(Device& device, State& state, const Ranks& ranks) : d
   find_pieces();
   prepare_sums();
   if (ranks.zero_shards() > 1) prepare_shards();
+  forked_ = device.make_event();
+  joined_ = device.make_event();
   workspace_ = device.allocate(workspace_bytes_, "workspace of collectives");
 }
 
@@ -38,7 +41,7 @@ void GradientSync::find_pieces() {
   }
 }
 
-// Sums over the axes other than the one that shares state out: neighbouring segments in one call.
+// Sums over the axes other than the one that shares state out: neighbouring segments in one call, until they fill a bucket.
 void GradientSync::prepare_sums() {
   const auto& segments = state_.layout().segments;
   for (const std::string& axis : ranks_.axes()) {
@@ -50,7 +53,8 @@ void GradientSync::prepare_sums() {
       }
       const int64_t begin = segments[s].begin;
       int64_t end = segments[s].end;
-      for (++s; s < segments.size() && contains(segments[s].partial, axis); ++s) end = segments[s].end;
+      for (++s; s < segments.size() && contains(segments[s].partial, axis) && end - begin < ranks_.plan().bucket_elements; ++s)
+        end = segments[s].end;
       all_reduce_range(axis, begin, end);
     }
   }
@@ -73,9 +77,14 @@ void GradientSync::prepare_shards() {
     const Unit own = state_.own_part(unit);
     if (!state_.is_sharded(Role::kGradient))
       add(gradients_, "reduce_scatter", group, Role::kGradient, unit.begin, unit.end, own.begin, own.end);
-    if (!state_.is_sharded(Role::kParameter))
-      add(parameters_, "all_gather", group, Role::kParameter, own.begin, own.end, unit.begin, unit.end);
+    if (!state_.is_sharded(Role::kParameter)) add_gather(unit, own);
   }
+}
+
+void GradientSync::add_gather(const Unit& unit, const Unit& own) {
+  add(parameters_, "all_gather", ranks_.plan().zero_axis(), Role::kParameter, own.begin, own.end, unit.begin, unit.end);
+  for (size_t p = 0; p < pieces_.size(); ++p)
+    if (pieces_[p].begin < own.end) parameters_.back().behind = std::max(parameters_.back().behind, p);
 }
 
 // [begin, end) is read, [to, to_end) is written.
@@ -85,22 +94,50 @@ void GradientSync::add(std::vector<Launch>& list, std::string_view op, const std
   if (op != "all_reduce") attrs["dim"] = int64_t{0};
   const graph::DType dtype = state_.dtype(role);
   Launch l{device_.prepare(op, "end of step", {{dtype, {end - begin}, {}}}, {{dtype, {to_end - to}, {}}}, attrs),
-           state_.element(role, begin), state_.element(role, to)};
+           state_.element(role, begin), state_.element(role, to), (end - begin) * graph::size_of(dtype)};
   workspace_bytes_ = std::max(workspace_bytes_, l.prepared.workspace_bytes);
   list.push_back(std::move(l));
 }
 
-void GradientSync::launch(Launch& l) {
+void GradientSync::launch(Launch& l, nemo_stream* stream) {
   const void* const input = l.input;
   nemo_launch raw{};
   raw.struct_size = sizeof raw;
   raw.inputs = &input;
   raw.outputs = &l.output;
   raw.workspace = workspace_.data();
+  raw.stream = stream;
   device_.launch(l.prepared.kernel.get(), raw);
 }
 
+void GradientSync::overlap_with(Program& program) {
+  const passes::Compiled& compiled = program.compiled();
+  const graph::Graph& g = compiled.graph;
+  std::vector<size_t> ready(gradients_.size(), 0);
+  const auto overlaps = [](const Launch& l, const std::byte* at, int64_t bytes) {
+    const auto* begin = static_cast<const std::byte*>(l.input);
+    return at < begin + l.input_bytes && begin < at + bytes;
+  };
+  for (size_t i = 0; i < g.ops.size(); ++i)
+    for (const graph::ValueId v : g.ops[i].outputs) {
+      if (v == 0 || !writes_kept_gradient(g, v)) continue;
+      const int64_t bytes = graph::element_count(g.value(v).dims) * graph::size_of(g.value(v).dtype);
+      for (size_t k = 0; k < gradients_.size(); ++k)
+        if (overlaps(gradients_[k], program.address(v), bytes)) ready[k] = std::max(ready[k], i);
+    }
+  for (size_t k = 0; k < gradients_.size(); ++k)  // one range may be summed over several axes, one after the other
+    for (size_t before = 0; before < k; ++before)
+      if (overlaps(gradients_[k], static_cast<const std::byte*>(gradients_[before].input), gradients_[before].input_bytes))
+        ready[k] = std::max(ready[k], ready[before]);
+  std::vector<Beside> list;
+  for (size_t k = 0; k < gradients_.size(); ++k)
+    list.push_back({ready[k], [this, k](nemo_stream* stream) { launch(gradients_[k], stream); }});
+  std::stable_sort(list.begin(), list.end(), [](const Beside& a, const Beside& b) { return a.after_op < b.after_op; });
+  program.set_beside(std::move(list));
+}
+
 void GradientSync::reduce_gradients() {
+  if (std::exchange(reduced_, false)) return;
   for (Launch& l : gradients_) launch(l);
 }
 
@@ -113,8 +150,19 @@ void GradientSync::reduce_totals(std::byte* totals, int64_t count) {
   for (Launch& l : totals_) launch(l);
 }
 
+// In the order of the list, which is that of the pieces: a gather waits for the pieces of all units before its own too.
+void GradientSync::gather_behind(size_t piece) {
+  for (bool first = true; gathered_ < parameters_.size() && parameters_[gathered_].behind <= piece; first = false, ++gathered_) {
+    nemo_stream* const second = device_.second_stream();
+    if (first) device_.record(forked_, nullptr), device_.wait(forked_, second);
+    launch(parameters_[gathered_], second);
+  }
+}
+
 void GradientSync::gather_parameters() {
-  for (Launch& l : parameters_) launch(l);
+  if (gathered_ > 0) device_.record(joined_, device_.second_stream()), device_.wait(joined_, nullptr);
+  for (; gathered_ < parameters_.size(); ++gathered_) launch(parameters_[gathered_]);
+  gathered_ = 0;
 }
 
 }  // namespace nemo::runtime

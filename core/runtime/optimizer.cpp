@@ -125,7 +125,10 @@ void Optimizer::enqueue(const Step& step) {
   for (Launch& l : norm_) launch(l);
   sync_.reduce_totals(scalar(kSquares), kTotals);
   launch(clip_);
-  for (Launch& l : updates_) launch(l);
+  for (size_t piece = 0; piece < updates_.size(); ++piece) {
+    launch(updates_[piece]);
+    sync_.gather_behind(piece);
+  }
   sync_.gather_parameters();
 }
 

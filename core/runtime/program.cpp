@@ -53,12 +53,15 @@ Program::Program(Device& device, const passes::Compiled& compiled) : device_(dev
     for (const ValueId v : op.inputs) inputs.push_back(tensor_spec(compiled, op, v));
     for (const ValueId v : op.outputs) outputs.push_back(tensor_spec(compiled, op, v));
     PreparedKernel prepared = device.prepare(op.name(), op.scope, inputs, outputs, op.attrs);
-    workspace_bytes_ = std::max(workspace_bytes_, prepared.workspace_bytes);
+    const bool second = !compiled.streams.stream.empty() && compiled.streams.stream[i] == 1;
+    int64_t& workspace = second ? second_workspace_bytes_ : first_workspace_bytes_;
+    workspace = std::max(workspace, (prepared.workspace_bytes + 255) / 256 * 256);
     const auto is_gradient = [&](ValueId v) { return writes_kept_gradient(g, v); };
     steps_.push_back({std::move(prepared), i, pointers, op.once_per_step, std::any_of(op.outputs.begin(), op.outputs.end(), is_gradient)});
     pointers += op.inputs.size() + op.outputs.size();
   }
   pointers_.resize(pointers, nullptr);
+  actions_[static_cast<size_t>(Last::kNo)] = list_actions({});
   vocabulary_ = vocabulary_of(g);
 }
 
@@ -95,27 +98,94 @@ void Program::bind(const Bases& bases) {
     for (const ValueId v : op.inputs) *at++ = v == 0 ? nullptr : address(v);
     launch.outputs = at;
     for (const ValueId v : op.outputs) *at++ = v == 0 ? nullptr : address(v);
-    launch.workspace = bases.workspace;
+    const bool second = !compiled_.streams.stream.empty() && compiled_.streams.stream[step.op] == 1;
+    launch.workspace = second ? bases.workspace + first_workspace_bytes_ : bases.workspace;
     launches_.push_back(launch);
   }
 }
 
-void Program::launch_all(uint32_t flags) {
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    if (flags != 0 && steps_[i].once_per_step) continue;
-    launches_[i].flags = steps_[i].writes_gradients ? flags : 0;
-    device_.launch(steps_[i].prepared.kernel.get(), launches_[i]);
+// What stream `to` gets from here on waits for what `from` has so far.
+void Program::add_sync(std::vector<Action>& list, nemo_stream* from, nemo_stream* to) {
+  if (from == to) return;
+  events_.push_back(device_.make_event());
+  list.push_back({Action::Kind::kRecord, events_.size() - 1, from});
+  list.push_back({Action::Kind::kWait, events_.size() - 1, to});
+}
+
+// Ops without work are walked too: what they wait for holds for what follows.
+std::vector<Program::Action> Program::list_actions(const std::vector<Beside>& beside) {
+  const passes::StreamPlan& plan = compiled_.streams;
+  const bool overlaps = plan.overlaps();
+  nemo_stream* const second = overlaps || !beside.empty() ? device_.second_stream() : nullptr;
+  const size_t ops = compiled_.graph.ops.size();
+  std::vector<Action> list;
+  std::vector<size_t> recorded(ops + 1, SIZE_MAX);  // event behind an op of stream 1
+  if (overlaps)
+    for (size_t i = 0; i <= ops; ++i)
+      if ((i == ops || plan.stream[i] == 0) && plan.wait[i] > 0) recorded[static_cast<size_t>(plan.wait[i]) - 1] = 0;
+  size_t step = 0, extra = 0;
+  for (size_t i = 0; i < ops; ++i) {
+    const bool in_second = overlaps && plan.stream[i] == 1;
+    if (overlaps && plan.wait[i] != passes::StreamPlan::kNothing) {
+      if (in_second)
+        add_sync(list, nullptr, second);
+      else
+        list.push_back({Action::Kind::kWait, recorded[static_cast<size_t>(plan.wait[i]) - 1], nullptr});
+    }
+    if (step < steps_.size() && steps_[step].op == i) list.push_back({Action::Kind::kLaunch, step++, in_second ? second : nullptr});
+    if (in_second && recorded[i] != SIZE_MAX) {
+      events_.push_back(device_.make_event());
+      list.push_back({Action::Kind::kRecord, recorded[i] = events_.size() - 1, second});
+    }
+    for (bool first = true; extra < beside.size() && beside[extra].after_op <= i; first = false) {
+      if (first) add_sync(list, nullptr, second);
+      list.push_back({Action::Kind::kBeside, extra++, second});
+    }
+  }
+  if (!list.empty() && (overlaps || !beside.empty())) add_sync(list, second, nullptr);
+  return list;
+}
+
+void Program::set_beside(std::vector<Beside> list) {
+  beside_ = std::move(list);
+  actions_[static_cast<size_t>(Last::kYes)] = list_actions(beside_);
+}
+
+void Program::launch_step(size_t step, uint32_t flags) {
+  if (flags != 0 && steps_[step].once_per_step) return;
+  launches_[step].flags = steps_[step].writes_gradients ? flags : 0;
+  device_.launch(steps_[step].prepared.kernel.get(), launches_[step]);
+}
+
+void Program::launch_all(const std::vector<Action>& actions, uint32_t flags) {
+  for (const Action& a : actions) {
+    switch (a.kind) {
+      case Action::Kind::kLaunch:
+        launches_[a.index].stream = a.stream;
+        launch_step(a.index, flags);
+        break;
+      case Action::Kind::kBeside:
+        beside_[a.index].launch(a.stream);
+        break;
+      case Action::Kind::kRecord:
+        device_.record(events_[a.index], a.stream);
+        break;
+      case Action::Kind::kWait:
+        device_.wait(events_[a.index], a.stream);
+        break;
+    }
   }
 }
 
-void Program::run(Gradients gradients) {
+void Program::run(Gradients gradients, Last last) {
   const uint32_t flags = gradients == Gradients::kAccumulate ? NEMO_LAUNCH_ACCUMULATE : 0;
-  Recording& recording = recordings_[static_cast<size_t>(gradients)];
+  const std::vector<Action>& actions = actions_[static_cast<size_t>(last)];
+  Recording& recording = recordings_[static_cast<size_t>(gradients) * 2 + static_cast<size_t>(last)];
   if (!device_.can_capture() || !recording.warm) {
     recording.warm = true;
-    return launch_all(flags);
+    return launch_all(actions, flags);
   }
-  if (!recording.capture) recording.capture = device_.capture([&] { launch_all(flags); });
+  if (!recording.capture) recording.capture = device_.capture([&] { launch_all(actions, flags); });
   device_.replay(recording.capture);
 }
 
@@ -123,8 +193,8 @@ void Program::run_observed(Gradients gradients, const std::function<void(const g
   const uint32_t flags = gradients == Gradients::kAccumulate ? NEMO_LAUNCH_ACCUMULATE : 0;
   for (size_t i = 0; i < steps_.size(); ++i) {
     if (flags != 0 && steps_[i].once_per_step) continue;
-    launches_[i].flags = steps_[i].writes_gradients ? flags : 0;
-    each(compiled_.graph.ops[steps_[i].op], [&] { device_.launch(steps_[i].prepared.kernel.get(), launches_[i]); });
+    launches_[i].stream = nullptr;
+    each(compiled_.graph.ops[steps_[i].op], [&] { launch_step(i, flags); });
   }
 }
 

@@ -37,6 +37,13 @@ enum class Gradients { kOverwrite, kAccumulate };
 // Whether v is a gradient buffer that outlives the program.
 [[nodiscard]] bool writes_kept_gradient(const graph::Graph& graph, graph::ValueId v);
 
+// What the last micro-batch of a step launches besides, behind an op of the program and beside those that follow.
+struct Beside {
+  size_t after_op;  // index in the graph
+  std::function<void(nemo_stream*)> launch;
+};
+enum class Last { kNo, kYes };
+
 class Program {
  public:
   // Borrows `device` and `compiled`, which live longer. Throws with scope and op where the backend has no kernel.
@@ -44,12 +51,15 @@ class Program {
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
-  [[nodiscard]] int64_t workspace_bytes() const { return workspace_bytes_; }
+  [[nodiscard]] int64_t workspace_bytes() const { return first_workspace_bytes_ + second_workspace_bytes_; }
   [[nodiscard]] const passes::Compiled& compiled() const { return compiled_; }
   // Rows of the table that input "tokens" looks up: ids must be below. INT64_MAX where nothing looks them up.
   [[nodiscard]] int64_t vocabulary() const { return vocabulary_; }
   void bind(const Bases& bases);
-  void run(Gradients gradients = Gradients::kOverwrite);
+  // For Last::kYes, ordered by after_op; before its first run.
+  void set_beside(std::vector<Beside> list);
+  // What was launched in the second stream is done before what is launched behind the program.
+  void run(Gradients gradients = Gradients::kOverwrite, Last last = Last::kNo);
   // The same, eagerly; `each` gets every op with what launches it, and must call that once.
   void run_observed(Gradients gradients, const std::function<void(const graph::Op&, const std::function<void()>& launch)>& each);
 
@@ -71,17 +81,29 @@ class Program {
     bool warm = false;
     Device::Capture capture{nullptr, {nullptr}};
   };
-  void launch_all(uint32_t flags);
+  // One line of the launch list.
+  struct Action {
+    enum class Kind { kLaunch, kBeside, kRecord, kWait } kind;
+    size_t index;  // of the step, the addition or the event
+    nemo_stream* stream;
+  };
+  [[nodiscard]] std::vector<Action> list_actions(const std::vector<Beside>& beside);
+  void add_sync(std::vector<Action>& list, nemo_stream* from, nemo_stream* to);
+  void launch_step(size_t step, uint32_t flags);
+  void launch_all(const std::vector<Action>& actions, uint32_t flags);
 
   Device& device_;
   const passes::Compiled& compiled_;
   Bases bases_;
-  int64_t workspace_bytes_ = 0;
+  int64_t first_workspace_bytes_ = 0, second_workspace_bytes_ = 0;  // by stream; the second one's lies behind the first one's
   int64_t vocabulary_ = std::numeric_limits<int64_t>::max();
   std::vector<Step> steps_;
   std::vector<void*> pointers_;
   std::vector<nemo_launch> launches_;
-  std::array<Recording, 2> recordings_;
+  std::vector<Event> events_;
+  std::vector<Beside> beside_;
+  std::array<std::vector<Action>, 2> actions_;  // by Last
+  std::array<Recording, 4> recordings_;         // by Gradients and Last
 };
 
 }  // namespace nemo::runtime

@@ -262,9 +262,10 @@ int64_t TrainLoop::accumulate(StepTimes& times) {
     if (m == 0) times.data = watch.lap(), engine_->device().record(marks_[0]);  // later ones: while the device works
     const Gradients order = m == 0 ? Gradients::kOverwrite : Gradients::kAccumulate;
     note("computing a micro-batch");
-    program.run(order);
+    program.run(order, m + 1 == micro_batches_ ? Last::kYes : Last::kNo);
     optimizer_->add_loss(program.output("loss"), loss, order);
   }
+  engine_->sync().reduced();
   engine_->device().record(marks_[1]);
   return tokens;
 }

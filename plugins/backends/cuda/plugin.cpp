@@ -6,6 +6,7 @@
 #include "backend.hpp"
 #include "capture.hpp"
 #include "driver.hpp"
+#include "streams.hpp"
 #include "timer.hpp"
 
 namespace {
@@ -124,6 +125,7 @@ const void* get_extension(nemo_backend*, nemo_str id) {
   if (to_view(id) == NEMO_EXT_GRAPH_CAPTURE) return &nemo::cuda::graph_capture_api();
   if (to_view(id) == NEMO_EXT_TIMER) return &nemo::cuda::timer_api();
   if (to_view(id) == NEMO_EXT_MEMORY) return &nemo::cuda::memory_api();
+  if (to_view(id) == NEMO_EXT_STREAMS) return &nemo::cuda::streams_api();
   if (to_view(id) == NEMO_EXT_COLLECTIVES) return &nemo::cuda::collectives_api();
   return nullptr;
 }

@@ -1,13 +1,16 @@
-// host/generate.cpp - continues one prompt as it comes, or a file of prompts in batches.
+// host/generate.cpp - continues one prompt as it comes, or a file of prompts in batches, or a conversation.
 
 #include <fstream>
 #include <iostream>
 #include <utility>
 
+#include <unistd.h>
+
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.hpp"
 #include "core/runtime/generate.hpp"
+#include "host/chat.hpp"
 #include "host/options.hpp"
 #include "host/program.hpp"
 
@@ -25,7 +28,9 @@ po::options_description generate_options() {
       "prompt", po::value<std::string>(), "text to continue; it and what follows are printed as they come")(
       "prompts", po::value<std::string>(),
       R"(JSON lines {"prompt": ...}, or - for standard input; prints {"prompt", "text", "ending"} lines)")(
-      "batch", po::value<int64_t>()->default_value(8), "with --prompts: how many are continued at once")(
+      "chat", po::bool_switch(), "answer the lines of standard input as a conversation, through the checkpoint's chat template")(
+      "system", po::value<std::string>(), "with --chat: the system message")("batch", po::value<int64_t>()->default_value(8),
+                                                                             "with --prompts: how many are continued at once")(
       "max-tokens", po::value<int64_t>()->default_value(200), "tokens to generate")(
       "temperature", po::value<double>()->default_value(1.0), "0 = greedy")("top-k", po::value<int64_t>()->default_value(0),
                                                                             "draw from the k most likely tokens; 0 = all")(
@@ -95,18 +100,32 @@ void continue_file(TextGenerator& generator, const std::vector<std::string>& pro
   }
 }
 
+// Exactly one source of prompts, and options that belong to it.
+void check_source(const po::variables_map& values, const std::string& usage) {
+  const bool talk = values["chat"].as<bool>(), one = values.count("prompt") != 0, file = values.count("prompts") != 0;
+  std::string fault;
+  if (one && file)
+    fault = "--prompt and --prompts exclude each other";
+  else if (talk && (one || file))
+    fault = "--chat reads standard input; it excludes --prompt and --prompts";
+  else if (!talk && !one && !file)
+    fault = "--prompt is missing";
+  else if (values.count("system") && !talk)
+    fault = "--system belongs to --chat";
+  if (!fault.empty()) throw Error(Code::kConfig, fault + "\nusage: " + usage);
+}
+
 }  // namespace
 
 int generate(Program& program, const std::vector<std::string>& arguments) {
-  const std::string usage = "nemo-host generate --checkpoint DIR (--prompt TEXT | --prompts FILE) [options] [section.key=value ...]";
+  const std::string usage =
+      "nemo-host generate --checkpoint DIR (--prompt TEXT | --prompts FILE | --chat [--system TEXT]) [options] [section.key=value ...]";
   const Parsed parsed = parse(arguments, usage, generate_options());
   if (parsed.help) return kDone;
   if (!parsed.values.count("checkpoint")) throw Error(Code::kConfig, "--checkpoint is missing\nusage: " + usage);
-  const bool file = parsed.values.count("prompts") != 0;
-  if (file == (parsed.values.count("prompt") != 0))
-    throw Error(Code::kConfig,
-                std::string(file ? "--prompt and --prompts exclude each other" : "--prompt is missing") + "\nusage: " + usage);
+  check_source(parsed.values, usage);
   require_overrides(parsed.positional);
+  const bool file = parsed.values.count("prompts") != 0;
   const runtime::GenerateSettings settings = settings_of(parsed.values);
   const std::vector<std::string> prompts = file ? read_prompts(parsed.values["prompts"].as<std::string>()) : std::vector<std::string>{};
   const int64_t batch =
@@ -117,10 +136,15 @@ int generate(Program& program, const std::vector<std::string>& arguments) {
   const runtime::RunContext context = program.context();
   const runtime::Setup setup = runtime::make_setup(document, program.registry(document), context.warn);
   TextGenerator generator(setup, context, checkpoint, batch);
-  if (file)
+  if (file) {
     continue_file(generator, prompts, settings);
-  else
+  } else if (parsed.values["chat"].as<bool>()) {
+    std::optional<std::string> system;
+    if (parsed.values.count("system")) system = parsed.values["system"].as<std::string>();
+    chat(generator, checkpoint, settings, system, std::cin, std::cout, isatty(STDIN_FILENO) != 0);
+  } else {
     continue_one(generator, parsed.values["prompt"].as<std::string>(), settings);
+  }
   return interrupted() ? kInterrupted : kDone;
 }
 

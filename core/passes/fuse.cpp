@@ -2,6 +2,7 @@
 
 #include <map>
 #include <optional>
+#include <utility>
 
 namespace nemo::passes {
 
@@ -66,6 +67,17 @@ Op fused(const Op& like, std::string_view row, std::vector<ValueId> inputs, std:
   return op;
 }
 
+// Where a summand is a linear's result that only this add reads, the norm can add the linear's bias: the product then has no epilogue. The
+// linear's index; its rows must end with the dimension of the bias.
+std::optional<size_t> biased_branch(const Graph& graph, const Rewriter& rewriter, const Op& add, ValueId v) {
+  size_t n = 0;
+  const Op* linear = rewriter.producer(v, &n);
+  if (linear == nullptr || linear->name() != "linear" || linear->phase != add.phase || linear->inputs[2] == 0) return std::nullopt;
+  if (rewriter.readers(v).size() != 1 || rewriter.is_output(v) || !always_ready(graph, linear->inputs[2])) return std::nullopt;
+  if (graph.value(linear->inputs[2]).dims.size() != 1 || graph.value(linear->inputs[2]).dtype != graph.value(v).dtype) return std::nullopt;
+  return n;
+}
+
 void fuse_add_norm(Graph& graph, const Supports& supports) {
   Rewriter rewriter(graph);
   for (size_t n = 0; n < graph.ops.size(); ++n) {
@@ -79,10 +91,30 @@ void fuse_add_norm(Graph& graph, const Supports& supports) {
     if (!always_ready(graph, norm.inputs[1]) || (!rms && !always_ready(graph, norm.inputs[2]))) continue;
     std::vector<ValueId> inputs{add->inputs[0], add->inputs[1], norm.inputs[1]};
     std::vector<ValueId> outputs{norm.outputs[0], add->outputs[0], norm.outputs[1]};
-    if (!rms) inputs.push_back(norm.inputs[2]), outputs.push_back(norm.outputs[2]);
+    if (!rms) {
+      inputs.insert(inputs.end(), {norm.inputs[2], 0}), outputs.push_back(norm.outputs[2]);
+      for (const size_t side : {size_t{0}, size_t{1}}) {
+        const auto branch = biased_branch(graph, rewriter, *add, add->inputs[side]);
+        if (!branch) continue;
+        Op linear = graph.ops[*branch];
+        inputs[0] = add->inputs[side], inputs[1] = add->inputs[1 - side], inputs[4] = std::exchange(linear.inputs[2], 0);
+        rewriter.replace(*branch, {std::move(linear)}, {*branch});
+        break;
+      }
+    }
     Op op = fused(norm, row, std::move(inputs), std::move(outputs));
     rewriter.replace(a, {std::move(op)}, {a, n});
   }
+}
+
+// The first bias_grad of dy into a gradient buffer.
+std::optional<size_t> bias_gradient(const Graph& graph, const Rewriter& rewriter, ValueId dy) {
+  for (const int32_t r : rewriter.readers(dy)) {
+    const Op& bias = graph.ops[r];
+    if (bias.name() != "bias_grad" || rewriter.taken(static_cast<size_t>(r))) continue;
+    if (bias.int_attr("axes") == 1 && graph.value(bias.outputs[0]).kind == ValueKind::kGradient) return static_cast<size_t>(r);
+  }
+  return std::nullopt;
 }
 
 void fuse_norm_grad_add(Graph& graph, const Supports& supports) {
@@ -101,8 +133,14 @@ void fuse_norm_grad_add(Graph& graph, const Supports& supports) {
       std::vector<ValueId> inputs = grad->inputs, outputs = grad->outputs;
       inputs.push_back(add.inputs[1 - side]);
       outputs[0] = add.outputs[0];
+      std::vector<size_t> removed{a, g};
+      if (row == "layer_norm_grad_add") {
+        const auto bias = bias_gradient(graph, rewriter, outputs[0]);
+        outputs.push_back(bias ? graph.ops[*bias].outputs[0] : 0);
+        if (bias) removed.push_back(*bias);
+      }
       Op op = fused(*grad, row, std::move(inputs), std::move(outputs));
-      rewriter.replace(g, {std::move(op)}, {a, g});
+      rewriter.replace(g, {std::move(op)}, removed);
       break;
     }
   }

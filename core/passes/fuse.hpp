@@ -9,8 +9,8 @@
 namespace nemo::passes {
 
 // In this order:
-//   add + norm                                  -> add_rms_norm / add_layer_norm
-//   norm_grad + add of the residual gradient    -> *_norm_grad_add
+//   add + norm                                  -> add_rms_norm / add_layer_norm, which takes over the bias of a linear before the add
+//   norm_grad + add of the residual gradient    -> *_norm_grad_add; layer_norm_grad_add takes over one bias_grad of its result
 //   linear + cross_entropy (+ its gradients)    -> linear_cross_entropy (_train), where nothing else reads the logits
 // `supports` says whether the backend has a kernel for a row. Values keep their ids, so readers need no rewriting.
 void fuse(graph::Graph& graph, const std::function<bool(std::string_view op)>& supports);

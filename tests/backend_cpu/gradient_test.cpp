@@ -42,18 +42,21 @@ std::vector<Differentiable> linears() {
   return f;
 }
 
-Differentiable norm(bool layer, bool residual, int centered) {
+// biased: the sum takes a bias as well, whose gradient is a column sum of dx.
+Differentiable norm(bool layer, bool residual, int centered, bool biased = false) {
   const Shape a{4, 6}, r{4}, d{6};
   const Attrs forward{{"eps", 1e-5}, {"zero_centered", centered}}, backward{{"zero_centered", centered}};
   const std::string base = layer ? "layer_norm" : "rms_norm";
   auto run = [=](const Arrays& v) {  // y, sum (or x), statistics
     Arrays in = residual ? Arrays{v[0], v[1], v[2]} : Arrays{v[0], v[2]}, out{zeros(a)};
     if (layer) in.push_back(v[3]);
+    if (biased) in.push_back(v[4]);
     if (residual) out.push_back(zeros(a));
     for (int i = 0; i < (layer ? 2 : 1); ++i) out.push_back(zeros(r));
     return op(residual ? "add_" + base : base, in, out, forward);
   };
   Differentiable f{base + (residual ? "_add" : ""), {random(a, 1), random(a, 2), random(d, 3), random(d, 4)}, {}, {}};
+  if (biased) f.variables.push_back(random(d, 5));
   f.forward = [=](const Arrays& v) {
     const Arrays y = run(v);
     return residual ? Arrays{y[0], y[1]} : Arrays{y[0]};
@@ -66,8 +69,11 @@ Differentiable norm(bool layer, bool residual, int centered) {
     if (residual) in.push_back(douts[1]);
     Arrays out{zeros(a), zeros(d)};
     if (layer) out.push_back(zeros(d));
+    if (biased) out.push_back(zeros(d));
     const Arrays g = op(residual ? base + "_grad_add" : base + "_grad", in, out, backward);
-    return Arrays{g[0], residual ? g[0] : zeros(a), g[1], layer ? g[2] : zeros(d)};
+    Arrays all{g[0], residual ? g[0] : zeros(a), g[1], layer ? g[2] : zeros(d)};
+    if (biased) all.push_back(g[3]);
+    return all;
   };
   return f;
 }
@@ -205,6 +211,10 @@ TEST(Gradient, of_norms_matches_central_difference) {
         Differentiable f = norm(layer, residual, centered);
         expect_gradient(f);
       }
+  for (const int centered : {0, 1}) {
+    Differentiable f = norm(true, true, centered, true);
+    expect_gradient(f);
+  }
 }
 TEST(Gradient, of_activations_matches_central_difference) {
   for (const Differentiable& f : activations()) expect_gradient(f);

@@ -85,6 +85,7 @@ void add_norms(std::vector<OpCase>& c) {
   c.push_back({"layer_norm", "layer_norm", {x(a), x(d), x(d)}, {x(a), acc(r), acc(r)}, {{"zero_centered", 1}}, false, true});
   c.push_back({"add_rms_norm", "add_rms_norm", {x(a), x(a), x(d)}, {x(a), x(a), acc(r)}, {}, false, true});
   c.push_back({"add_layer_norm", "add_layer_norm", {x(a), x(a), x(d), x(d)}, {x(a), x(a), acc(r), acc(r)}, {}, false, true});
+  c.push_back({"add_layer_norm_bias", "add_layer_norm", {x(a), x(a), x(d), x(d), x(d)}, {x(a), x(a), acc(r), acc(r)}, {}, false, true});
   c.push_back({"rms_norm_grad", "rms_norm_grad", {x(a, 0.1), x(a), x(d), scale(r)}, {x(a), grad(d)}, {}, true, true});
   c.push_back({"rms_norm_grad_add",
                "rms_norm_grad_add",
@@ -99,6 +100,13 @@ void add_norms(std::vector<OpCase>& c) {
                "layer_norm_grad_add",
                {x(a, 0.1), x(a), x(d), acc(r, 0.1), scale(r), x(a)},
                {x(a), grad(d), grad(d)},
+               {},
+               true,
+               true});
+  c.push_back({"layer_norm_grad_add_bias",
+               "layer_norm_grad_add",
+               {x(a, 0.1), x(a), x(d), acc(r, 0.1), scale(r), x(a)},
+               {x(a), grad(d), grad(d), grad(d)},
                {},
                true,
                true});

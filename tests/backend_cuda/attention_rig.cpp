@@ -82,12 +82,7 @@ const nemo_backend_api& load(const std::string& plugin) {
 }
 
 nemo_config config_of(const Settings& s) {
-  return {{{"threads", 0},
-           {"autotune", s.autotune},
-           {"deterministic", s.deterministic},
-           {"determinism_limit", 1},
-           {"spread_heads", s.spread_heads},
-           {"cudnn", s.cudnn}}};
+  return {{{"threads", 0}, {"autotune", s.autotune}, {"deterministic", s.deterministic}, {"determinism_limit", 1}, {"cudnn", s.cudnn}}};
 }
 
 int64_t width(nemo_dtype d) { return d == NEMO_DTYPE_BF16 ? 2 : 4; }

@@ -22,7 +22,6 @@ enum class Layout { dense, fused, odd };
 struct Settings {
   bool deterministic = false;
   bool cudnn = true;
-  bool spread_heads = false;
   bool autotune = false;
 };
 

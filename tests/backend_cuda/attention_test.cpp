@@ -144,11 +144,6 @@ const Backend& deterministic() {
   return b;
 }
 
-const Backend& spread() {
-  static const Backend b("cuda", {.spread_heads = true});
-  return b;
-}
-
 class Attention : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Attention, equals_the_cpu_backend_with_cudnn) {
@@ -163,6 +158,7 @@ TEST_P(Attention, equals_the_cpu_backend_with_cudnn) {
   }
 }
 
+<<<<<<< HEAD
 TEST_P(Attention, equals_the_cpu_backend_with_kv_heads_spread_out) {
   SKIP_WITHOUT_GPU();
   const Case& c = GetParam();
@@ -170,6 +166,8 @@ TEST_P(Attention, equals_the_cpu_backend_with_kv_heads_spread_out) {
   expect_close(attention(spread(), c, BF16, c.layout), reference(c), BF16);
 }
 
+=======
+>>>>>>> gpu
 TEST_P(Attention, equals_the_cpu_backend_with_own_kernels) {
   SKIP_WITHOUT_GPU();
   const Case& c = GetParam();
@@ -178,6 +176,7 @@ TEST_P(Attention, equals_the_cpu_backend_with_own_kernels) {
   expect_close(attention(own(), c, F32, c.layout), want, F32);
 }
 
+<<<<<<< HEAD
 TEST(AttentionRoutes, a_measured_choice_says_both_times_and_keeps_the_result) {
   SKIP_WITHOUT_GPU();
   const Backend measured("cuda", {.autotune = true});
@@ -191,6 +190,8 @@ TEST(AttentionRoutes, a_measured_choice_says_both_times_and_keeps_the_result) {
   EXPECT_EQ(take_log(), "") << "one measurement per shape";
 }
 
+=======
+>>>>>>> gpu
 bool same_bits(const Arrays& a, const Arrays& b) {
   for (size_t i = 0; i < a.size(); ++i)
     if (a[i].content() != b[i].content()) return false;

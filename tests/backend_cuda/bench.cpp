@@ -1,6 +1,7 @@
 // Speeds of the CUDA kernels at shapes of real models: TFLOP/s of products, GB/s of the others (bytes that must move, each read and written
-// once), beside the bandwidth of a plain copy.
+// once), with the ratios to a plain copy of as many bytes and of 512 MiB, both measured in the same run.
 #include <cstdio>
+#include <map>
 
 #include "tests/backend_cuda/gpu.hpp"
 
@@ -24,10 +25,30 @@ Array some_ids(int64_t n, int64_t limit) {
   return a;
 }
 
+// Seconds of a kernel that copies (op scale), `bytes` read and written in all, measured once per size. What launch and tail take off a
+// short kernel they take off this one too.
+double copy_seconds(double bytes) {
+  static std::map<int64_t, double> known;
+  const auto elements = static_cast<int64_t>(bytes / 4) / 8 * 8;
+  const auto [at, fresh] = known.try_emplace(elements, 0);
+  if (fresh) {
+    const Array a = filled(BF16, {elements});
+    at->second = gpu()->time("scale", {a}, {a}, {{"alpha", 1.5}}, 0, 20);
+  }
+  return at->second;
+}
+
+constexpr double kLargeCopy = 4.0 * (1 << 28);  // bytes
+
 void row(const char* name, double seconds, double flops, double bytes) {
   std::printf("%-44s %9.1f us", name, seconds * 1e6);
   if (flops > 0) std::printf("  %7.1f TFLOP/s", flops / seconds * 1e-12);
-  if (bytes > 0) std::printf("  %7.0f GB/s", bytes / seconds * 1e-9);
+  if (bytes > 0) {
+    const double rate = bytes / seconds * 1e-9, same = bytes / copy_seconds(bytes) * 1e-9,
+                 large = kLargeCopy / copy_seconds(kLargeCopy) * 1e-9;
+    std::printf("  %7.0f GB/s   copy of as many bytes %7.0f  %5.3f   large copy %7.0f  %5.3f", rate, same, rate / same, large,
+                rate / large);
+  }
   std::printf("\n");
   std::fflush(stdout);
 }
@@ -60,11 +81,13 @@ void norms(int64_t rows, int64_t d) {
   bandwidth("  add_layer_norm", "add_layer_norm", {a, a, w, w}, {a, a, r, r});
   bandwidth("  rms_norm_grad_add", "rms_norm_grad_add", {a, a, w, r, a}, {a, g});
   bandwidth("  layer_norm_grad_add", "layer_norm_grad_add", {a, a, w, r, r, a}, {a, g, g});
+  bandwidth("  add_layer_norm with bias", "add_layer_norm", {a, a, w, w, w}, {a, a, r, r});
+  bandwidth("  layer_norm_grad_add with bias", "layer_norm_grad_add", {a, a, w, r, r, a}, {a, g, g, g});
+  bandwidth("  bias_grad", "bias_grad", {a}, {g});
 }
 
 void all_norms() {
   norms(65536, 768);
-  norms(16384, 1600);
   norms(32768, 2048);
   norms(8192, 4096);
 }
@@ -90,6 +113,26 @@ void fused_mlp(const char* name, int64_t a, int64_t d, int64_t f) {
   row("  bias_grad of up", seconds("bias_grad", {h}, {b}, {}, NEMO_LAUNCH_ACCUMULATE), 0, 0);
   row("  linear_dgrad_activation with bias_grad", seconds("linear_dgrad_activation", {x, down, h}, {h, b}, gelu, NEMO_LAUNCH_ACCUMULATE),
       flops, 0);
+}
+
+// A product of the attention's or MLP's last linear, whose bias may go with the norm behind it.
+void branch(const char* name, int64_t a, int64_t n, int64_t k) {
+  const Array x = filled(BF16, {a, k}), w = filled(BF16, {n, k}, 0.03), bias = filled(BF16, {n}), y = filled(BF16, {a, n});
+  const double flops = 2.0 * static_cast<double>(a) * static_cast<double>(n) * static_cast<double>(k);
+  const std::string s = name;
+  row((s + " with bias").c_str(), seconds("linear", {x, w, bias}, {y}), flops, 0);
+  row((s + " without").c_str(), seconds("linear", {x, w, Array()}, {y}), flops, 0);
+}
+
+// What of GPT-2 1558M is bound by memory, and the products whose biases go elsewhere.
+void gpt2_1558m() {
+  norms(16384, 1600);
+  branch("1558M o 16384x1600x1600", 16384, 1600, 1600);
+  branch("1558M down 16384x1600x6400", 16384, 1600, 6400);
+  for (const int64_t n : {1600, 4800, 6400}) {
+    const Array dy = filled(BF16, {16384, n});
+    bandwidth(("bias_grad 16384x" + std::to_string(n)).c_str(), "bias_grad", {dy}, {Array(F32, {n})});
+  }
 }
 
 void all_fused() {
@@ -133,6 +176,7 @@ void run() {
   product("1B gate+up 16384x16384x2048", 16384, 16384, 2048);
   product("8B qkv 8192x6144x4096", 8192, 6144, 4096);
   all_norms();
+  gpt2_1558m();
   all_fused();
   const Array f = filled(BF16, {16384, 8192});
   bandwidth("glu 16384x8192", "glu", {f, f}, {f});
@@ -166,7 +210,11 @@ void run() {
 }  // namespace
 }  // namespace nemo::backend_cuda
 
+<<<<<<< HEAD
 // usage: bench_cuda_kernels [norms|fused|memory|losses]
+=======
+// usage: bench_cuda_kernels [norms|fused|memory|1558M]
+>>>>>>> gpu
 int main(int argc, char** argv) {
   std::string reason;
   if (nemo::backend_cuda::device_count(&reason) == 0) {
@@ -177,6 +225,10 @@ int main(int argc, char** argv) {
   part == "norms"    ? nemo::backend_cuda::all_norms()
   : part == "fused"  ? nemo::backend_cuda::all_fused()
   : part == "memory" ? nemo::backend_cuda::memory_bound()
+<<<<<<< HEAD
   : part == "losses" ? nemo::backend_cuda::last_linears()
+=======
+  : part == "1558M"  ? nemo::backend_cuda::gpt2_1558m()
+>>>>>>> gpu
                      : nemo::backend_cuda::run();
 }

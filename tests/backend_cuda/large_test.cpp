@@ -40,6 +40,14 @@ void add_fused_and_norms(std::vector<OpCase>& c) {
     c.push_back({"rms_norm_grad_" + s, "rms_norm_grad_add", {x(a, 0.1), x(a), x(w), acc(r), x(a)}, {x(a), grad(w)}, {}, true, true});
     c.push_back(
         {"layer_norm_grad_" + s, "layer_norm_grad", {x(a, 0.1), x(a), x(w), acc(r), acc(r)}, {x(a), grad(w), grad(w)}, {}, true, true});
+    c.push_back({"layer_norm_bias_" + s, "add_layer_norm", {x(a), x(a), x(w), x(w), x(w)}, {x(a), x(a), acc(r), acc(r)}, {}, false, true});
+    c.push_back({"layer_norm_grad_bias_" + s,
+                 "layer_norm_grad_add",
+                 {x(a, 0.1), x(a), x(w), acc(r), acc(r), x(a)},
+                 {x(a), grad(w), grad(w), grad(w)},
+                 {},
+                 true,
+                 true});
   }
 }
 

@@ -29,6 +29,10 @@ def sized(**changes):
 
 GPT2 = dict(vocab_size=133, n_embd=40, n_layer=3, n_head=5, n_positions=50, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=1,
             eos_token_id=2)
+# transformers 4.46 computes other logits where a sequence has several chunks (they depend on chunk_size, which they must not) and repeats groups
+# in another order than Mamba-2's own kernels: one chunk and one group here.
+MAMBA2 = dict(vocab_size=150, hidden_size=48, num_hidden_layers=3, num_heads=6, head_dim=16, expand=2, state_size=12, n_groups=1, conv_kernel=4,
+              chunk_size=32, tie_word_embeddings=False, rms_norm=True, pad_token_id=0, bos_token_id=1, eos_token_id=2)
 CASES = {
     "gpt2": [(tf.GPT2Config, GPT2), (tf.GPT2Config, dict(GPT2, n_inner=72, activation_function="gelu", layer_norm_epsilon=1e-4)),
              (tf.GPT2Config, dict(GPT2, tie_word_embeddings=False, activation_function="relu"))],
@@ -48,6 +52,12 @@ CASES = {
     "phi3": [(tf.Phi3Config, sized(sliding_window=None)), (tf.Phi3Config, sized(sliding_window=7, tie_word_embeddings=True))],
     "starcoder2": [(tf.Starcoder2Config, sized(sliding_window=6)),
                    (tf.Starcoder2Config, sized(sliding_window=None, use_bias=False, tie_word_embeddings=False))],
+    "mixtral": [(tf.MixtralConfig, sized(num_local_experts=5, num_experts_per_tok=2, sliding_window=None)),
+                (tf.MixtralConfig, sized(num_local_experts=3, num_experts_per_tok=1, sliding_window=6))],
+    "qwen2_moe": [(tf.Qwen2MoeConfig, sized(num_experts=6, num_experts_per_tok=3, moe_intermediate_size=28, shared_expert_intermediate_size=52)),
+                  (tf.Qwen2MoeConfig, sized(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=36, shared_expert_intermediate_size=20,
+                                            norm_topk_prob=True))],
+    "mamba2": [(tf.Mamba2Config, MAMBA2), (tf.Mamba2Config, dict(MAMBA2, head_dim=24, num_heads=4, state_size=20))],
     "glm": [(tf.GlmConfig, sized(head_dim=8, attention_bias=True)),
             (tf.GlmConfig, sized(head_dim=16, num_attention_heads=3, num_key_value_heads=1, attention_bias=False, tie_word_embeddings=True))],
     "chatglm": [(tf.GlmConfig, sized(head_dim=8, attention_bias=True))],
@@ -194,7 +204,7 @@ def main():
         for case in CASES[family]:
             with tempfile.TemporaryDirectory() as work:
                 problem = check(host, family, case, work)
-            changed = {k: v for k, v in case[1].items() if COMMON.get(k, GPT2.get(k)) != v}
+            changed = {k: v for k, v in case[1].items() if COMMON.get(k, GPT2.get(k, MAMBA2.get(k))) != v}
             print(f"{'MISSED' if problem else 'ok':8}{family:12}{changed}", flush=True)
             if problem:
                 missed += 1

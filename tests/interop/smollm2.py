@@ -69,6 +69,31 @@ def golden(model, tokenizer, folder):
     return loss, [tokenizer.decode(row) for row in out]
 
 
+def evaluated(host, folder, model, tokenizer, work):
+    """The perplexity of a text by `nemo-host evaluate`, and by transformers over the same windows."""
+    window, path = 256, f"{work}/text.txt"
+    with open(os.path.join(os.path.dirname(__file__), "../../host/data/tinyshakespeare.txt")) as f:
+        text = f.read()[:6000]
+    with open(path, "w") as f:
+        f.write(text)
+    subprocess.run([host, "import", "--from", folder, "--to", f"{work}/checkpoint"], check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run([host, "evaluate", "--checkpoint", f"{work}/checkpoint", "--text", path, "--stride", str(window), f"data.seq_length={window}"],
+                          check=True, stdout=subprocess.PIPE, text=True)
+    words = done.stdout.split()
+    ours, counted = float(words[words.index("perplexity") + 1]), int(words[words.index("tokens") - 1])
+    ids = tokenizer(text, return_tensors="pt").input_ids[0]
+    nats, targets, scored = 0.0, 0, 1
+    while scored < len(ids):  # every token behind the first counts once; the last window is moved back to be full
+        end = min(len(ids), scored + window)
+        part = ids[max(0, end - window - 1):end]
+        logits = logits_of(model, part[None, :-1])[0][-(end - scored):]
+        nats += torch.nn.functional.cross_entropy(logits, part[-(end - scored):], reduction="sum").item()
+        targets, scored = targets + end - scored, end
+    theirs = math.exp(nats / targets)
+    print(f"evaluate: perplexity {ours:.5f} of {counted} tokens; transformers {theirs:.5f} of {targets}")
+    return counted == targets and abs(ours / theirs - 1) < 1e-3
+
+
 def main():
     host = sys.argv[1]
     with tempfile.TemporaryDirectory() as work:
@@ -87,6 +112,7 @@ def main():
         print(f"perplexity {math.exp(ours):.5f} for {math.exp(loss):.5f}")
         good = all(" ok " in rows[check] for check in ("greedy tokens", "export, tensors", "export, config.json"))
         good = good and abs(math.exp(ours - loss) - 1) < 1e-3
+        good = evaluated(host, folder, model, tokenizer, work) and good
     print("SmolLM2 agrees" if good else "SmolLM2 DIFFERS")
     return not good
 

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "core/passes/differentiate.hpp"
 #include "core/passes/type.hpp"
 #include "tests/passes/draft.hpp"
@@ -50,6 +52,36 @@ Draft mlp() {
   const ValueId act = d.builder.op("activation", {up}, {{"kind", std::string("gelu_tanh")}})[0];
   d.finish(d.biased(act, "down", {8, "embed", {}}), d.table());
   return d;
+}
+
+// Two branches with biases that join the residual stream; after the second the norm's gradient meets the stream's.
+Draft biased_branches() {
+  Draft d;
+  const ValueId x = d.embedded();
+  const ValueId sum = d.op("add", {x, d.biased(x, "o", {8, "embed", {}})});
+  const auto normed = [&](ValueId v, const std::string& name) { return d.op("layer_norm", {v, d.vector(name), d.vector(name + ".bias")}); };
+  const ValueId next = d.op("add", {d.biased(normed(sum, "first"), "down", {8, "embed", {}}), sum});
+  d.finish(d.op("add", {next, normed(next, "second")}), d.table());
+  return d;
+}
+
+TEST(Fuse, the_bias_of_a_branch_goes_with_the_norm_behind_it_and_so_does_its_gradient) {
+  expect_golden("fuse_branch_bias", trained(biased_branches()), everything);
+}
+
+TEST(Fuse, a_branch_keeps_its_bias_where_its_result_has_another_reader) {
+  Draft d;
+  const ValueId x = d.embedded();
+  const ValueId branch = d.biased(x, "o", {8, "embed", {}});
+  d.builder.output("branch", branch);
+  const ValueId sum = d.op("add", {x, branch});
+  d.finish(d.op("layer_norm", {sum, d.vector("norm"), d.vector("norm.bias")}), d.table());
+  everything(d.graph);
+  graph::verify(d.graph, "fuse");
+  ASSERT_EQ(count_ops(d.graph, "add_layer_norm"), 1);
+  const auto fused =
+      std::find_if(d.graph.ops.begin(), d.graph.ops.end(), [](const graph::Op& op) { return op.name() == "add_layer_norm"; });
+  EXPECT_EQ(fused->inputs[4], 0u);
 }
 
 TEST(Fuse, linear_and_activation_forward) { expect_golden("fuse_linear_activation", mlp().graph, everything); }

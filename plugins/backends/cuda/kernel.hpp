@@ -35,7 +35,6 @@ struct Device {
   uint64_t memory_bytes = 0;        // all of the device's
   bool deterministic = false;       // setting: every kernel gives the same bits in every run
   bool autotune = false;            // setting: measure where there is a choice
-  bool spread_heads = false;        // setting: grouped attention's backward always with kv heads spread out
   double determinism_limit = 1;     // setting: unless this costs more than this share of a step; 1: always
   bool use_cudnn = true;            // setting: attention through cuDNN where it takes the shape
   std::shared_ptr<void> attention;  // what the attention kernels share between nodes (library and handle); they set it in prepare

@@ -27,9 +27,6 @@ const nemo::sdk::Schema& schema() {
           "without; 1: deterministic at any cost")
           .min(0)
           .max(1),
-      nemo::sdk::boolean(
-          "spread_heads", "false",
-          "attention's backward always copies kv heads to their query heads; false: where a measurement says that it is faster"),
       nemo::sdk::boolean("cudnn", "true", "attention through cuDNN where it takes the shape; false: own kernels"),
   }};
   return s;
@@ -56,7 +53,6 @@ nemo_error* open(nemo_host*, const nemo_config* config, int64_t device, nemo_bac
     *out = new nemo_backend(m.ordinals[static_cast<size_t>(device)], autotune ? nemo::cuda::Autotune::on : nemo::cuda::Autotune::off);
     (*out)->device.deterministic = deterministic;
     (*out)->device.autotune = autotune;
-    (*out)->device.spread_heads = settings.boolean("spread_heads");
     (*out)->device.determinism_limit = settings.number("determinism_limit");
     (*out)->device.use_cudnn = use_cudnn;
   });

@@ -14,15 +14,15 @@ enum class Residual { no, yes };
 
 // Where the tensors of a row stand; -1: the row has none.
 struct Places {
-  int x, residual, w, b;   // inputs
-  int y, sum, mean, rstd;  // outputs
+  int x, residual, w, b, bias;  // inputs
+  int y, sum, mean, rstd;       // outputs
 };
 
 template <Family kFamily, Residual kResidual>
 constexpr Places forward_places() {
   constexpr bool layer = kFamily == Family::layer;
-  if (kResidual == Residual::no) return {0, -1, 1, layer ? 2 : -1, 0, -1, layer ? 1 : -1, layer ? 2 : 1};
-  return {0, 1, 2, layer ? 3 : -1, 0, 1, layer ? 2 : -1, layer ? 3 : 2};
+  if (kResidual == Residual::no) return {0, -1, 1, layer ? 2 : -1, -1, 0, -1, layer ? 1 : -1, layer ? 2 : 1};
+  return {0, 1, 2, layer ? 3 : -1, layer ? 4 : -1, 0, 1, layer ? 2 : -1, layer ? 3 : 2};
 }
 
 // x - mean and 1 / sqrt(variance + eps) of a row (mean 0 for rms).
@@ -58,6 +58,18 @@ void normalise(const T* x, const T* w, const T* b, int64_t d, C shift, C mean, C
   }
 }
 
+// sum = x + residual (+ bias)
+template <class T>
+void add_rows(const T* x, const T* residual, const T* bias, int64_t d, T* sum) {
+  if (bias != nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < d; ++i) sum[i] = narrow<T>(widen(x[i]) + widen(bias[i]) + widen(residual[i]));
+  } else {
+#pragma omp simd
+    for (int64_t i = 0; i < d; ++i) sum[i] = narrow<T>(widen(x[i]) + widen(residual[i]));
+  }
+}
+
 const Tensor& optional_in(const Node& node, int i) {
   static const Tensor absent;
   return i >= 0 ? node.in(i) : absent;
@@ -73,7 +85,8 @@ Prepared forward(const Node& node, Device& device) {
   const int64_t lds = kResidual == Residual::yes ? node.matrix(node.out(1), split).ld : 0;
   node.need_contiguous(node.out(at.rstd));
   if (at.mean >= 0) node.need_contiguous(node.out(at.mean));
-  const bool has_w = optional_in(node, at.w).present(), has_b = optional_in(node, at.b).present();
+  const bool has_w = optional_in(node, at.w).present(), has_b = optional_in(node, at.b).present(),
+             has_bias = optional_in(node, at.bias).present();
   const double eps = node.number("eps");
   const bool centered = node.integer("zero_centered") != 0;
   return with_type(node.compute(), [&](auto tag) {
@@ -82,14 +95,14 @@ Prepared forward(const Node& node, Device& device) {
     return make_kernel([=, &pool = device.pool](const Launch& l) {
       const T* w = has_w ? l.in<T>(at.w) : nullptr;
       const T* b = has_b ? l.in<T>(at.b) : nullptr;
+      const T* bias = has_bias ? l.in<T>(at.bias) : nullptr;
       pool.split(rows, row_grain(d), [&](int64_t begin, int64_t end, int) {
         for (int64_t r = begin; r < end; ++r) {
           const T* x = l.in<T>(at.x) + r * ldx;
           if constexpr (kResidual == Residual::yes) {
             const T* res = l.in<T>(at.residual) + r * ldr;
             T* sum = l.out<T>(at.sum) + r * lds;
-#pragma omp simd
-            for (int64_t i = 0; i < d; ++i) sum[i] = narrow<T>(widen(x[i]) + widen(res[i]));
+            add_rows(x, res, bias, d, sum);
             x = sum;
           }
           C mean = 0, rstd = 0;
@@ -109,9 +122,9 @@ struct GradRow {
 };
 
 // dx = rstd (g - mean(g) - xhat mean(g xhat)) + dresidual with g = dy w and xhat = (x - mean) rstd; rms has no mean(g). dw += dy xhat, db
-// += dy.
+// += dy. dbias += dx, before that is rounded.
 template <Family kFamily, class T, class C>
-void grad_row(const GradRow& p, const T* dy, const T* x, const T* w, const T* dres, C mean, C rstd, T* dx, C* dw, C* db) {
+void grad_row(const GradRow& p, const T* dy, const T* x, const T* w, const T* dres, C mean, C rstd, T* dx, C* dw, C* db, C* dbias) {
   const int64_t d = p.d;
   const C shift = p.centered ? C(1) : C(0);
   auto weight = [&](int64_t i) { return w != nullptr ? widen(w[i]) + shift : C(1); };
@@ -131,7 +144,14 @@ void grad_row(const GradRow& p, const T* dy, const T* x, const T* w, const T* dr
 #pragma omp simd
     for (int64_t i = 0; i < d; ++i) db[i] += widen(dy[i]);
   }
-  if (dres != nullptr) {
+  if (dbias != nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < d; ++i) {
+      const C v = rstd * (widen(dy[i]) * weight(i) - a - (widen(x[i]) - mean) * rstd * b) + widen(dres[i]);
+      dbias[i] += v;
+      dx[i] = narrow<T>(v);
+    }
+  } else if (dres != nullptr) {
 #pragma omp simd
     for (int64_t i = 0; i < d; ++i)
       dx[i] = narrow<T>(rstd * (widen(dy[i]) * weight(i) - a - (widen(x[i]) - mean) * rstd * b) + widen(dres[i]));
@@ -153,7 +173,9 @@ Prepared backward(const Node& node, Device& device) {
   node.need_contiguous(node.in(layer ? at_mean : at_rstd));
   const GradRow shape{d, node.in(2).present(), node.integer("zero_centered") != 0};
   const bool has_dw = node.out(1).present(), has_db = layer && node.out(layer ? 2 : 1).present();
-  const nemo_dtype dw_type = node.out(1).dtype, db_type = node.out(layer ? 2 : 1).dtype;
+  constexpr int at_dbias = layer && kResidual == Residual::yes ? 3 : -1;
+  const nemo_dtype dw_type = node.out(1).dtype, db_type = node.out(layer ? 2 : 1).dtype,
+                   dbias_type = at_dbias > 0 ? node.out(at_dbias > 0 ? at_dbias : 0).dtype : 0;
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     using C = compute_t<T>;
@@ -163,21 +185,25 @@ Prepared backward(const Node& node, Device& device) {
         [=, &pool = device.pool](const Launch& l) {
           C* dw = has_dw ? l.workspace<C>() : nullptr;
           C* db = has_db ? l.workspace<C>(bytes) : nullptr;
+          C* dbias = dbias_type != 0 ? l.workspace<C>(2 * bytes) : nullptr;
           pool.split(rows, row_grain(d), [&](int64_t begin, int64_t end, int part) {
             C* dw_part = has_dw ? sums.partial(dw, part) : nullptr;
             C* db_part = has_db ? sums.partial(db, part) : nullptr;
+            C* dbias_part = dbias != nullptr ? sums.partial(dbias, part) : nullptr;
             if (has_dw) std::fill(dw_part, dw_part + d, C(0));
             if (has_db) std::fill(db_part, db_part + d, C(0));
+            if (dbias != nullptr) std::fill(dbias_part, dbias_part + d, C(0));
             for (int64_t r = begin; r < end; ++r)
               grad_row<kFamily>(shape, l.in<T>(0) + r * ldy, l.in<T>(1) + r * ldx, shape.has_w ? l.in<T>(2) : nullptr,
                                 kResidual == Residual::yes ? l.in<T>(at_res) + r * ldr : nullptr,
                                 layer ? l.in<C>(layer ? at_mean : at_rstd)[r] : C(0), l.in<C>(at_rstd)[r], l.out<T>(0) + r * ldo, dw_part,
-                                db_part);
+                                db_part, dbias_part);
           });
           if (has_dw) sums.finish(pool, dw, dw_type, l.out(1), l.write());
           if (has_db) sums.finish(pool, db, db_type, l.out(layer ? 2 : 1), l.write());
+          if (dbias != nullptr) sums.finish(pool, dbias, dbias_type, l.out(at_dbias), l.write());
         },
-        2 * bytes);
+        3 * bytes);
   });
 }
 

@@ -18,7 +18,7 @@ namespace {
 struct Shared {
   std::shared_ptr<Cudnn> cudnn;                                   // nullptr: own kernels only
   std::map<std::string, std::shared_ptr<const CudnnPlan>> plans;  // nullptr: cuDNN refused the shape
-  std::map<std::string, bool> spreads, fixed;                     // measured choices
+  std::map<std::string, bool> fixed;                              // measured choices
 };
 
 Shared& shared(Device& device) {
@@ -57,31 +57,19 @@ std::shared_ptr<const CudnnPlan> find_plan(Device& device, const Problem& p, con
   return at->second;
 }
 
-BackwardRoute route_of(Device& device, const AttentionBackward& asked, const AttentionBackward& solved, DqOrder order) {
-  return {asked, solved,
-          find_plan(device, solved, order == DqOrder::fixed ? "backward, fixed" : "backward",
-                    [&](const std::shared_ptr<Cudnn>& c) { return build_backward(c, solved, order); }),
+BackwardRoute route_of(Device& device, const AttentionBackward& p, DqOrder order) {
+  return {p,
+          find_plan(device, p, order == DqOrder::fixed ? "backward, fixed" : "backward",
+                    [&](const std::shared_ptr<Cudnn>& c) { return build_backward(c, p, order); }),
           order};
-}
-
-// Of the routes that sum in an order, the faster one by measurement.
-BackwardRoute best_route(Device& device, const AttentionBackward& p, DqOrder order) {
-  BackwardRoute native = route_of(device, p, p, order);
-  if (p.spec.g == p.spec.h) return native;
-  if (!native && !device.spread_heads) return native;
-  BackwardRoute spread = route_of(device, p, BackwardRoute::spread(p), order);
-  if (!spread || device.spread_heads) return spread ? spread : native;
-  const auto [at, fresh] = shared(device).spreads.try_emplace(key(p, order == DqOrder::fixed ? "fixed" : "any"), false);
-  if (fresh && device.autotune) at->second = spreading_pays(device, p, native, spread);
-  return at->second ? spread : native;
 }
 
 // Without a plan the own kernels run, whose order is fixed.
 BackwardRoute backward_route(Device& device, const AttentionBackward& p) {
-  if (!device.deterministic) return best_route(device, p, DqOrder::any);
-  BackwardRoute fixed = best_route(device, p, DqOrder::fixed);
+  if (!device.deterministic) return route_of(device, p, DqOrder::any);
+  BackwardRoute fixed = route_of(device, p, DqOrder::fixed);
   if (device.determinism_limit >= 1) return fixed;
-  BackwardRoute any = best_route(device, p, DqOrder::any);
+  BackwardRoute any = route_of(device, p, DqOrder::any);
   if (!any || !fixed) return any ? any : fixed;
   const auto [at, fresh] = shared(device).fixed.try_emplace(key(p, "order"), false);
   if (fresh) at->second = fixed_order_pays(device, p, any, fixed);
@@ -147,7 +135,7 @@ class ForwardKernel final : public nemo_kernel {
 class BackwardKernel final : public nemo_kernel {
  public:
   BackwardKernel(const AttentionBackward& p, BackwardRoute route) : p_(p), route_(std::move(route)) {
-    if (route_) binding_ = std::make_unique<CudnnBinding>(route_.plan());
+    if (route_) binding_ = std::make_unique<CudnnBinding>(route_.plan);
   }
   uint64_t workspace() const {
     const uint64_t own = own_backward_workspace(p_);

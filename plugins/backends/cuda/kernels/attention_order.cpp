@@ -15,7 +15,6 @@ constexpr double kProductRate = 7e14, kBandwidth = 2.8e12;  // flops and bytes p
 constexpr double kForwardShare = 0.4;                       // attention's forward over its backward
 constexpr uint64_t kMemoryShare = 10;                       // the workspace may take a tenth of the device
 constexpr int kLaunches = 4;
-constexpr int kRounds = 2;  // of both routes in turn, so that a change of the clock meets both
 
 // Device memory for a measurement; throws OUT_OF_MEMORY.
 class Scratch {
@@ -41,7 +40,7 @@ class Tensors {
   }
   // Milliseconds per launch, the first not counted.
   double time(const BackwardRoute& route) {
-    CudnnBinding binding(route.plan());
+    CudnnBinding binding(route.plan);
     const Scratch workspace(route.workspace());
     char* at = static_cast<char*>(workspace.data());
     cudaEvent_t begin = nullptr, end = nullptr;
@@ -92,26 +91,6 @@ std::optional<double> time_route(const Device& device, const AttentionBackward& 
     if (e.code() != NEMO_CODE_OUT_OF_MEMORY) throw;
     return std::nullopt;
   }
-}
-
-bool spreading_pays(const Device& device, const AttentionBackward& p, const BackwardRoute& native, const BackwardRoute& spread) {
-  const std::string what = shape_of(p.spec) + (native.order() == DqOrder::fixed ? ", fixed order: " : ", any order: ");
-  double direct = 1e30, copied = 1e30;
-  for (int round = 0; round < kRounds; ++round) {
-    const std::optional<double> a = time_route(device, p, native), b = time_route(device, p, spread);
-    if (!a || !b) {
-      const auto mebibytes = std::to_string(spread.workspace() >> 20);
-      sdk::log(NEMO_LOG_INFO, "backend:cuda",
-               what + "native; no memory to time it against kv heads spread (" + mebibytes + " MiB workspace)");
-      return false;
-    }
-    direct = std::min(direct, *a), copied = std::min(copied, *b);
-  }
-  const bool pays = copied < direct;
-  char words[96];
-  std::snprintf(words, sizeof words, "native %.3f ms, kv heads spread %.3f ms: %s", direct, copied, pays ? "spread" : "native");
-  sdk::log(NEMO_LOG_INFO, "backend:cuda", what + words);
-  return pays;
 }
 
 bool fixed_order_pays(const Device& device, const AttentionBackward& p, const BackwardRoute& any, const BackwardRoute& fixed) {

@@ -1,17 +1,27 @@
-// By which route attention's backward goes, and whether it keeps a fixed order of summation: measured.
+// Whether attention's backward keeps a fixed order of summation: measured.
 #pragma once
 
 #include <optional>
 
-#include "attention_grouped.hpp"
+#include "attention_cudnn.hpp"
 
 namespace nemo::cuda {
 
+// One way through cuDNN's backward.
+struct BackwardRoute {
+  AttentionBackward problem{};
+  std::shared_ptr<const CudnnPlan> plan;  // nullptr: no such route
+  DqOrder order = DqOrder::fixed;
+
+  explicit operator bool() const { return plan != nullptr; }
+  uint64_t workspace() const { return backward_workspace(*plan, problem, order); }
+  void run(CudnnBinding& binding, const BackwardPointers& x, cudaStream_t stream, void* workspace) const {
+    run_backward(binding, problem, order, x, stream, workspace);
+  }
+};
+
 // Milliseconds of one launch on random data; nothing where there is no memory to try.
 std::optional<double> time_route(const Device& device, const AttentionBackward& p, const BackwardRoute& route);
-
-// Whether copying kv heads to their query heads is faster; says both times and what it chose. Not where there is no memory to try.
-bool spreading_pays(const Device& device, const AttentionBackward& p, const BackwardRoute& native, const BackwardRoute& spread);
 
 // Whether the fixed order costs at most device.determinism_limit of a step (and a tenth of the device's memory); says what it chose and the
 // cost. A step is taken as decoder blocks of this attention's width: 72 (h d)^2 flops a token for their products at 700 TFLOP/s, 100 h d

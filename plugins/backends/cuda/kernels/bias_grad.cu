@@ -1,5 +1,6 @@
-// db[n] = sum_a dy[a n] in two stages: blocks of 8 x 32 threads sum a strip of columns over a range of rows into partials, which are then
-// added in order. Reads dy once; bound by memory.
+// db[n] = sum_a dy[a n] in two stages: blocks of 8 x 32 threads sum a strip of columns over every parts-th band of 8 rows into partials,
+// which are then added in order. All blocks together walk from the last row to the first: what has just been written is still in the L2
+// cache. Reads dy once; bound by memory.
 #include "kernels/column_sums.cuh"
 
 namespace nemo::cuda {
@@ -9,13 +10,14 @@ namespace {
 constexpr int kRowsAtOnce = 8;
 
 template <class T, int N>
-__global__ void strip_kernel(const T* x, int64_t rows, int64_t cols, int64_t ld, int64_t rows_per_part, float* partial, int64_t pitch) {
+__global__ void strip_kernel(const T* x, int64_t rows, int64_t cols, int64_t ld, float* partial, int64_t pitch) {
+  cudaTriggerProgrammaticLaunchCompletion();  // finish_kernel waits for the end all the same
   const int64_t col = (static_cast<int64_t>(blockIdx.x) * 32 + threadIdx.x) * N;
-  const int64_t begin = blockIdx.y * rows_per_part, end = min(begin + rows_per_part, rows);
+  const int64_t step = static_cast<int64_t>(gridDim.y) * kRowsAtOnce;
   float sum[N] = {};
   if (col < cols) {
 #pragma unroll 4
-    for (int64_t r = begin + threadIdx.y; r < end; r += kRowsAtOnce) {
+    for (int64_t r = rows - 1 - (static_cast<int64_t>(blockIdx.y) * kRowsAtOnce + threadIdx.y); r >= 0; r -= step) {
       float v[N];
       load<N>(x + r * ld + col, v);
 #pragma unroll
@@ -39,6 +41,7 @@ constexpr int kFinishCols = 32;
 
 // A block sums 32 columns: 32 threads each over the parts, then the lanes of a warp.
 __global__ void __launch_bounds__(32 * kFinishCols) finish_kernel(const ColumnSums sums, int64_t pitch, bool add) {
+  cudaGridDependencySynchronize();
   const ColumnSums::One one = sums.one[blockIdx.y];
   const int64_t col = static_cast<int64_t>(blockIdx.x) * kFinishCols + threadIdx.x;
   float sum = 0;
@@ -71,13 +74,18 @@ __global__ void __launch_bounds__(32 * kFinishCols) finish_kernel(const ColumnSu
 void finish_column_sums(const ColumnSums& sums, const Launch& l) {
   if (sums.count == 0) return;
   const dim3 grid(grid_of(sums.cols, kFinishCols), sums.count);
-  finish_kernel<<<grid, dim3(kFinishCols, 32), 0, l.stream()>>>(sums, partial_pitch(sums.cols), l.write() == Write::accumulate);
+  // Its blocks come while the last ones of the kernel before still run, and wait for them.
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid, config.blockDim = dim3(kFinishCols, 32), config.stream = l.stream(), config.attrs = &early, config.numAttrs = 1;
+  check(cudaLaunchKernelEx(&config, finish_kernel, sums, partial_pitch(sums.cols), l.write() == Write::accumulate), "column sums");
 }
 
 RowSums::RowSums(nemo_dtype t, const Matrix& m, int multiprocessors) : type(t), rows(m.rows), cols(m.cols), ld(m.ld) {
   const int64_t strips = ceil_div(cols, 32 * 16 / size_of(t)), blocks = 8 * multiprocessors;
   parts = std::clamp<int64_t>(blocks / strips, 1, std::max<int64_t>(1, rows / (4 * kRowsAtOnce)));
-  rows_per_part = ceil_div(rows, parts);
 }
 
 void RowSums::run(const void* data, nemo_dtype out_type, void* out, float* partial, const Launch& l) const {
@@ -89,9 +97,9 @@ void RowSums::run(const void* data, nemo_dtype out_type, void* out, float* parti
     const bool vector = cols % kLanes<T> == 0 && ld % kLanes<T> == 0 && aligned16(x);
     const auto grid = [&](int64_t width) { return dim3(grid_of(cols, width), static_cast<unsigned>(parts)); };
     if (vector)
-      strip_kernel<T, kLanes<T>><<<grid(32 * kLanes<T>), threads, 0, l.stream()>>>(x, rows, cols, ld, rows_per_part, partial, pitch);
+      strip_kernel<T, kLanes<T>><<<grid(32 * kLanes<T>), threads, 0, l.stream()>>>(x, rows, cols, ld, partial, pitch);
     else
-      strip_kernel<T, 1><<<grid(32), threads, 0, l.stream()>>>(x, rows, cols, ld, rows_per_part, partial, pitch);
+      strip_kernel<T, 1><<<grid(32), threads, 0, l.stream()>>>(x, rows, cols, ld, partial, pitch);
   });
   ColumnSums sums{parts, cols, {}, 0};
   sums.add(partial, out_type, out);

@@ -8,7 +8,7 @@ namespace nemo::cuda {
 // Elements from one part to the next.
 constexpr int64_t partial_pitch(int64_t cols) { return (cols + 63) / 64 * 64; }
 
-// Up to two sums of the same shape, finished by one kernel.
+// Up to three sums of the same shape, finished by one kernel.
 struct ColumnSums {
   struct One {
     const float* partial;
@@ -16,7 +16,7 @@ struct ColumnSums {
     nemo_dtype dtype;
   };
   int64_t parts, cols;
-  One one[2];
+  One one[3];
   unsigned count;
 
   void add(const float* partial, nemo_dtype dtype, void* out) { one[count++] = {partial, out, dtype}; }
@@ -27,7 +27,7 @@ void finish_column_sums(const ColumnSums& sums, const Launch& l);
 // Sums over the rows of a matrix in two stages, in a fixed order.
 struct RowSums {
   nemo_dtype type;
-  int64_t rows, cols, ld, parts, rows_per_part;
+  int64_t rows, cols, ld, parts;
 
   RowSums(nemo_dtype type, const Matrix& m, int multiprocessors);
   uint64_t workspace() const { return align_up(static_cast<uint64_t>(parts * partial_pitch(cols)) * sizeof(float)); }

@@ -8,7 +8,7 @@ namespace nemo::cuda {
 namespace {
 
 struct NormArgs {
-  const void *x, *residual, *w, *b;
+  const void *x, *residual, *w, *b, *bias;  // bias: of the sum
   void *y, *sum;
   float *mean, *rstd;
   int64_t rows, cols, ldx, ldr, ldy, lds;
@@ -74,6 +74,12 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_kernel(const NormArg
       if (p.residual != nullptr) {
         float r[N];
         widen(raw_r[k], r);
+        if (p.bias != nullptr) {
+          float bias[N];
+          load<N>(static_cast<const T*>(p.bias) + at * N, bias);
+#pragma unroll
+          for (int i = 0; i < N; ++i) x[k][i] += bias[i];
+        }
 #pragma unroll
         for (int i = 0; i < N; ++i) x[k][i] = widen(narrow<T>(x[k][i] + r[i]));
         store<N>(static_cast<T*>(p.sum) + row * p.lds + at * N, x[k]);
@@ -168,6 +174,15 @@ __device__ __forceinline__ void warp_moments(const float (&x)[N], float& mean, f
   for (int o = 16; o > 0; o /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, o);
 }
 
+// 16 bytes that are not read again soon.
+template <class T>
+__device__ __forceinline__ void store_once(T* p, const float (&x)[kLanes<T>]) {
+  Raw<T, kLanes<T>> raw;
+#pragma unroll
+  for (int e = 0; e < kLanes<T>; ++e) raw.v[e] = narrow<T>(x[e]);
+  __stcs(reinterpret_cast<uint4*>(p), *reinterpret_cast<const uint4*>(&raw));
+}
+
 // The streaming form, for aligned rows of up to 1024 vectors. Statistics of the warps are combined over the group.
 template <class T, bool kLayer, bool kResidual>
 __global__ void __launch_bounds__(kRingThreads, 1)
@@ -176,7 +191,7 @@ __global__ void __launch_bounds__(kRingThreads, 1)
   extern __shared__ __align__(128) char memory[];
   __shared__ uint64_t full[kRingGroups * kRingStages];
   __shared__ float scratch[2][kRingThreads / 32][2];
-  const RowRing<kTensors> ring(shape, memory, full, p.rows);
+  const RowRing<kTensors, Again::no> ring(shape, memory, full, p.rows);
   if (ring.thread == 0)
     for (int i = 0; i < kRingStages; ++i) ring.order(i, shape);
   const int vectors = static_cast<int>(p.cols / N), column = ring.thread * N, warp = ring.thread / 32;
@@ -190,10 +205,14 @@ __global__ void __launch_bounds__(kRingThreads, 1)
     for (int e = 0; e < N; ++e) weight[e] += p.shift;
   }
   if (active && p.b != nullptr) load<N>(static_cast<const T*>(p.b) + column, bias);
+  Raw<T, N> branch;
+#pragma unroll
+  for (int e = 0; e < N; ++e) branch.v[e] = narrow<T>(0);
+  if (kResidual && active && p.bias != nullptr) branch = load_raw<T, N>(p.bias, column);
   const float scale = 1.0f / static_cast<float>(p.cols);
   float top = 0;
   const int slot = static_cast<int>(threadIdx.x) / 32 - warp;  // of the group's first warp
-  for (int i = 0; ring.row_of(i) < p.rows; ++i) {
+  for (int i = 0; ring.row_of(i) >= 0; ++i) {
     const int64_t row = ring.row_of(i);
     ring.wait(i);
     float x[N] = {};
@@ -203,8 +222,8 @@ __global__ void __launch_bounds__(kRingThreads, 1)
         float r[N];
         widen(ring.template get<T>(i, 1), r);
 #pragma unroll
-        for (int e = 0; e < N; ++e) x[e] = widen(narrow<T>(x[e] + r[e]));
-        store<N>(static_cast<T*>(p.sum) + row * p.lds + column, x);
+        for (int e = 0; e < N; ++e) x[e] = widen(narrow<T>(x[e] + widen(branch.v[e]) + r[e]));
+        store_once(static_cast<T*>(p.sum) + row * p.lds + column, x);
       }
     }
     float mean = 0, squares = 0;
@@ -278,22 +297,22 @@ void launch_norm(const NormArgs& p, unsigned grid, cudaStream_t stream) {
 
 // Where the tensors of a row stand; -1: the row has none.
 struct Places {
-  int residual, w, b;   // inputs
-  int sum, mean, rstd;  // outputs
+  int residual, w, b, bias;  // inputs
+  int sum, mean, rstd;       // outputs
 };
 
 template <Family kFamily, Residual kResidual>
 constexpr Places places() {
   constexpr bool layer = kFamily == Family::layer;
-  if (kResidual == Residual::no) return {-1, 1, layer ? 2 : -1, -1, layer ? 1 : -1, layer ? 2 : 1};
-  return {1, 2, layer ? 3 : -1, 1, layer ? 2 : -1, layer ? 3 : 2};
+  if (kResidual == Residual::no) return {-1, 1, layer ? 2 : -1, -1, -1, layer ? 1 : -1, layer ? 2 : 1};
+  return {1, 2, layer ? 3 : -1, layer ? 4 : -1, 1, layer ? 2 : -1, layer ? 3 : 2};
 }
 
 bool vector_rows(const NormArgs& p, int lanes) {
   if (p.cols % lanes != 0) return false;
   for (int64_t ld : {p.ldx, p.ldr, p.ldy, p.lds})
     if (ld % lanes != 0) return false;
-  for (const void* pointer : {p.x, p.residual, p.w, p.b, static_cast<const void*>(p.y), static_cast<const void*>(p.sum)})
+  for (const void* pointer : {p.x, p.residual, p.w, p.b, p.bias, static_cast<const void*>(p.y), static_cast<const void*>(p.sum)})
     if (!aligned16(pointer)) return false;
   return true;
 }
@@ -310,8 +329,9 @@ Prepared forward(const Node& node, const Device& device) {
   node.need_contiguous(node.out(at.rstd));
   if constexpr (at.mean >= 0) node.need_contiguous(node.out(at.mean));
   const bool has_w = node.in(at.w).present();
-  bool has_b = false;
+  bool has_b = false, has_bias = false;
   if constexpr (at.b >= 0) has_b = node.in(at.b).present();
+  if constexpr (at.bias >= 0) has_bias = node.in(at.bias).present();
   fixed.eps = static_cast<float>(node.number("eps"));
   fixed.shift = node.integer("zero_centered") != 0 ? 1.0f : 0.0f;
   fixed.layer = kFamily == Family::layer;
@@ -328,6 +348,7 @@ Prepared forward(const Node& node, const Device& device) {
       if constexpr (residual) p.residual = l.in(1), p.sum = l.out(1);
       if (has_w) p.w = l.in(at.w);
       if constexpr (at.b >= 0) p.b = has_b ? l.in(at.b) : nullptr;
+      if constexpr (at.bias >= 0) p.bias = has_bias ? l.in(at.bias) : nullptr;
       if constexpr (at.mean >= 0) p.mean = l.out<float>(at.mean);
       if constexpr (kTop == Top::yes) {
         p.top = l.out<float>(at.rstd + 1);

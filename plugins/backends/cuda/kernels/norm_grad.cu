@@ -1,6 +1,6 @@
 // Gradients of the norms: dx = rstd (g - mean(g) - xhat mean(g xhat)) + dresidual with g = dy w and xhat = (x - mean) rstd; rms has no
-// mean(g). dw = sum dy xhat and db = sum dy: each block sums its rows in registers, then the blocks' partials are added in order. Bytes per
-// element (bf16): 6, with residual 8; bound by memory.
+// mean(g). dw = sum dy xhat, db = sum dy and dbias = sum dx: each block sums its rows in registers, then the blocks' partials are added in
+// order. Bytes per element (bf16): 6, with residual 8; bound by memory.
 #include "kernels/column_sums.cuh"
 #include "kernels/norm.cuh"
 #include "kernels/row_ring.cuh"
@@ -13,7 +13,7 @@ struct GradArgs {
   const void *dy, *x, *w, *residual;
   const float *mean, *rstd;
   void* dx;
-  float *dw, *db;  // partials [gridDim.x pitch], or nullptr
+  float *dw, *db, *dbias;  // partials [gridDim.x pitch], or nullptr
   int64_t rows, cols, pitch, ldy, ldx, ldr, ldo;
   float shift;
   bool layer;
@@ -21,12 +21,13 @@ struct GradArgs {
 };
 
 // Registers are few, so that many blocks hide the latency: fetching rows ahead was measured to be slower.
-template <class T, int N, int kItems>
+// kSum: dbias is wanted.
+template <class T, int N, int kItems, bool kSum>
 __global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const GradArgs p) {
   __shared__ float scratch[2][64];
   const int vectors = static_cast<int>(p.cols / N), threads = static_cast<int>(blockDim.x), first = static_cast<int>(threadIdx.x);
   const float scale = 1.0f / static_cast<float>(p.cols);
-  float dw[kItems][N] = {}, db[kItems][N] = {};
+  float dw[kItems][N] = {}, db[kItems][N] = {}, dbias[kItems][N] = {};
   int turn = 0;
   float top = 0;
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
@@ -63,6 +64,7 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const Gr
       for (int i = 0; i < N; ++i) {
         const float v = rstd * (g[k][i] - a - xhat[k][i] * b);
         g[k][i] = p.residual != nullptr ? v + r[i] : v;
+        if (kSum) dbias[k][i] += g[k][i];
         if (p.top != nullptr) top = fmaxf(top, fabsf(g[k][i]));
       }
       store<N>(static_cast<T*>(p.dx) + row * p.ldo + at * N, g[k]);
@@ -74,43 +76,46 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const Gr
     if (at >= vectors) continue;
     if (p.dw != nullptr) store<N>(p.dw + blockIdx.x * p.pitch + at * N, dw[k]);
     if (p.db != nullptr) store<N>(p.db + blockIdx.x * p.pitch + at * N, db[k]);
+    if (kSum) store<N>(p.dbias + blockIdx.x * p.pitch + at * N, dbias[k]);
   }
   if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
 }
 
-constexpr int kGradThreads = 768;  // the sums of dw and db need 80 registers
+// Threads of a block, by the registers that its column sums need: more of them, of 64 registers, were measured to be slower (16384 x 1600
+// with and without dbias: 92 and 90 us against 88 and 84).
+constexpr int grad_threads(bool sum) { return sum ? 672 : 768; }
 
-// The streaming form, for aligned rows of up to 768 vectors: one partial of dw and db per block.
-template <class T, bool kLayer, bool kResidual>
-__global__ void __launch_bounds__(kGradThreads, 1)
+// The streaming form, for aligned rows of up to grad_threads vectors: one partial of dw and db per block.
+template <class T, bool kLayer, bool kResidual, bool kSum>
+__global__ void __launch_bounds__(grad_threads(kSum), 1)
     norm_grad_ring_kernel(const __grid_constant__ GradArgs p, const __grid_constant__ RingShape shape) {
   constexpr int N = kLanes<T>, kTensors = kResidual ? 3 : 2;
   extern __shared__ __align__(128) char memory[];
   __shared__ uint64_t full[kRingGroups * kRingStages];
   __shared__ float scratch[2][kRingThreads / 32][2];
-  const RowRing<kTensors> ring(shape, memory, full, p.rows);
+  cudaTriggerProgrammaticLaunchCompletion();  // finish_column_sums waits for the end all the same
+  const RowRing<kTensors, Again::yes> ring(shape, memory, full, p.rows);
   if (ring.thread == 0)
     for (int i = 0; i < kRingStages; ++i) ring.order(i, shape);
   const int column = ring.thread * N, warp = ring.thread / 32, slot = static_cast<int>(threadIdx.x) / 32 - warp;
   const bool active = column < p.cols;
-  float weight[N];
+  // As it lies in memory: widened at each use, registers are few.
+  Raw<T, N> raw_weight;
 #pragma unroll
-  for (int e = 0; e < N; ++e) weight[e] = 1;
-  if (active && p.w != nullptr) {
-    load<N>(static_cast<const T*>(p.w) + column, weight);
-#pragma unroll
-    for (int e = 0; e < N; ++e) weight[e] += p.shift;
-  }
+  for (int e = 0; e < N; ++e) raw_weight.v[e] = narrow<T>(1);
+  if (active && p.w != nullptr) raw_weight = load_raw<T, N>(p.w, column);
+  const float center = p.w != nullptr ? p.shift : 0.0f;
+  const auto weight = [&](int e) { return widen(raw_weight.v[e]) + center; };
   const float scale = 1.0f / static_cast<float>(p.cols);
-  float dw[N] = {}, db[N] = {};
+  float dw[N] = {}, db[N] = {}, dbias[N] = {};
   float next_mean = 0, next_rstd = 0, top = 0;
   const auto fetch = [&](int64_t row) {
-    if (row >= p.rows) return;
+    if (row < 0) return;
     next_rstd = p.rstd[row];
     if constexpr (kLayer) next_mean = p.mean[row];
   };
   fetch(ring.row_of(0));
-  for (int i = 0; ring.row_of(i) < p.rows; ++i) {
+  for (int i = 0; ring.row_of(i) >= 0; ++i) {
     const int64_t row = ring.row_of(i);
     const float rstd = next_rstd, shift = -next_mean * rstd;  // xhat = x rstd + shift
     fetch(ring.row_of(i + 1));
@@ -122,7 +127,7 @@ __global__ void __launch_bounds__(kGradThreads, 1)
       if constexpr (kResidual) raw_residual = ring.template get<T>(i, 2);
 #pragma unroll
       for (int e = 0; e < N; ++e) {
-        const float xhat = fmaf(widen(raw_x.v[e]), rstd, shift), dy = widen(raw_dy.v[e]), g = dy * weight[e];
+        const float xhat = fmaf(widen(raw_x.v[e]), rstd, shift), dy = widen(raw_dy.v[e]), g = dy * weight(e);
         dw[e] = fmaf(dy, xhat, dw[e]);
         if constexpr (kLayer) db[e] += dy, sums[0] += g;
         sums[1] = fmaf(g, xhat, sums[1]);
@@ -143,14 +148,16 @@ __global__ void __launch_bounds__(kGradThreads, 1)
       b += __shfl_xor_sync(0xffffffffu, b, o);
     }
     if (!active) continue;
+    if constexpr (sizeof(T) == 2) forget(raw_x), forget(raw_dy), forget(raw_weight);
     // dx = rstd (g - a - xhat b) = rstd g + x c1 + c0
     a *= scale * rstd, b *= scale * rstd;
     const float c1 = -rstd * b, c0 = -a - shift * b;
     float dx[N];
 #pragma unroll
     for (int e = 0; e < N; ++e) {
-      dx[e] = fmaf(widen(raw_dy.v[e]) * weight[e], rstd, fmaf(widen(raw_x.v[e]), c1, c0));
+      dx[e] = fmaf(widen(raw_dy.v[e]) * weight(e), rstd, fmaf(widen(raw_x.v[e]), c1, c0));
       if constexpr (kResidual) dx[e] += widen(raw_residual.v[e]);
+      if constexpr (kSum) dbias[e] += dx[e];
     }
     if (p.top != nullptr)
 #pragma unroll
@@ -173,40 +180,41 @@ __global__ void __launch_bounds__(kGradThreads, 1)
   };
   if (p.dw != nullptr) finish(dw, p.dw);
   if (kLayer && p.db != nullptr) finish(db, p.db);
+  if constexpr (kSum) finish(dbias, p.dbias);
 }
 
-template <class T, bool kLayer, bool kResidual>
+template <class T, bool kLayer, bool kResidual, bool kSum>
 RingShape prepare_ring(int64_t rows, int64_t cols, int multiprocessors) {
-  const RingShape s = ring_shape(rows, cols, sizeof(T), kResidual ? 3 : 2, multiprocessors, kGradThreads);
+  const RingShape s = ring_shape(rows, cols, sizeof(T), kResidual ? 3 : 2, multiprocessors, grad_threads(kSum));
   if (s.threads > 0)
-    check(cudaFuncSetAttribute(norm_grad_ring_kernel<T, kLayer, kResidual>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+    check(cudaFuncSetAttribute(norm_grad_ring_kernel<T, kLayer, kResidual, kSum>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                kRingShared * (kResidual ? 3 : 2)),
           "shared memory of a kernel");
   return s;
 }
 
-template <class T, bool kLayer, bool kResidual>
+template <class T, bool kLayer, bool kResidual, bool kSum>
 void launch_ring(const GradArgs& p, RingShape s, cudaStream_t stream) {
   s.from(0, p.x, p.ldx, sizeof(T));
   s.from(1, p.dy, p.ldy, sizeof(T));
   if (kResidual) s.from(2, p.residual, p.ldr, sizeof(T));
-  norm_grad_ring_kernel<T, kLayer, kResidual><<<s.grid, static_cast<unsigned>(s.threads * s.groups), s.shared_bytes, stream>>>(p, s);
+  norm_grad_ring_kernel<T, kLayer, kResidual, kSum><<<s.grid, static_cast<unsigned>(s.threads * s.groups), s.shared_bytes, stream>>>(p, s);
 }
 
-template <class T, int N>
+template <class T, int N, bool kSum>
 unsigned grid_for(int64_t rows, int64_t cols, int multiprocessors) {
   const RowShape shape = row_shape(cols, N);
   unsigned grid = 1;
   with_items(shape.items,
-             [&](auto items) { grid = resident_grid(norm_grad_kernel<T, N, decltype(items)::value>, shape, rows, multiprocessors); });
+             [&](auto items) { grid = resident_grid(norm_grad_kernel<T, N, decltype(items)::value, kSum>, shape, rows, multiprocessors); });
   return grid;
 }
 
-template <class T, int N>
+template <class T, int N, bool kSum>
 void launch_grad(const GradArgs& p, unsigned grid, cudaStream_t stream) {
   const RowShape shape = row_shape(p.cols, N);
   with_items(shape.items, [&](auto items) {
-    norm_grad_kernel<T, N, decltype(items)::value><<<grid, static_cast<unsigned>(shape.threads), 0, stream>>>(p);
+    norm_grad_kernel<T, N, decltype(items)::value, kSum><<<grid, static_cast<unsigned>(shape.threads), 0, stream>>>(p);
   });
 }
 
@@ -219,7 +227,7 @@ bool vector_rows(const GradArgs& p, int lanes) {
   return true;
 }
 
-template <Family kFamily, Residual kResidual, Top kTop = Top::no>
+template <Family kFamily, Residual kResidual, Top kTop = Top::no, bool kSum = false>
 Prepared backward(const Node& node, const Device& device) {
   constexpr bool layer = kFamily == Family::layer;
   constexpr int at_mean = layer ? 3 : -1, at_rstd = layer ? 4 : 3, at_res = at_rstd + 1;
@@ -233,16 +241,16 @@ Prepared backward(const Node& node, const Device& device) {
   fixed.layer = layer;
   const bool has_w = node.in(2).present();
   const nemo_dtype dw_type = node.out(1).dtype;
-  nemo_dtype db_type = 0;
-  if constexpr (layer) db_type = node.out(2).dtype;
+  const nemo_dtype db_type = layer ? node.out(layer ? 2 : 1).dtype : 0, dbias_type = kSum ? node.out(kSum ? 3 : 0).dtype : 0;
+  if constexpr (kSum) node.need_contiguous(node.out(3));
   for (const Tensor* t : {&node.in(at_rstd), &node.out(1)}) node.need_contiguous(*t);
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     check_row(node, fixed.cols, kLanes<T>);
-    const unsigned wide = fixed.cols % kLanes<T> == 0 ? grid_for<T, kLanes<T>>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
-    const unsigned single = fixed.cols <= kMaxVectors ? grid_for<T, 1>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
+    const unsigned wide = fixed.cols % kLanes<T> == 0 ? grid_for<T, kLanes<T>, kSum>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
+    const unsigned single = fixed.cols <= kMaxVectors ? grid_for<T, 1, kSum>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
     constexpr bool residual = kResidual == Residual::yes;
-    const RingShape ring = wide != 0 ? prepare_ring<T, layer, residual>(fixed.rows, fixed.cols, device.multiprocessors) : RingShape{};
+    const RingShape ring = wide != 0 ? prepare_ring<T, layer, residual, kSum>(fixed.rows, fixed.cols, device.multiprocessors) : RingShape{};
     const uint64_t bytes =
         align_up(static_cast<uint64_t>(std::max({wide, single, ring.grid})) * static_cast<uint64_t>(fixed.pitch) * sizeof(float));
     return make_kernel(
@@ -257,23 +265,25 @@ Prepared backward(const Node& node, const Device& device) {
           }
           p.dw = dw_type != 0 ? l.workspace<float>() : nullptr;
           p.db = db_type != 0 ? l.workspace<float>(bytes) : nullptr;
+          if constexpr (kSum) p.dbias = l.workspace<float>(2 * bytes);
           const bool vector = wide != 0 && vector_rows(p, kLanes<T>);
           const bool streams = vector && ring.threads > 0;
           const unsigned grid = streams ? ring.grid : vector ? wide : single;
           if (grid == 0) throw sdk::Error(NEMO_CODE_UNSUPPORTED, "cuda backend: norm gradient: rows of this size must be 16-byte aligned");
           if (streams)
-            launch_ring<T, layer, residual>(p, ring, l.stream());
+            launch_ring<T, layer, residual, kSum>(p, ring, l.stream());
           else if (vector)
-            launch_grad<T, kLanes<T>>(p, grid, l.stream());
+            launch_grad<T, kLanes<T>, kSum>(p, grid, l.stream());
           else
-            launch_grad<T, 1>(p, grid, l.stream());
+            launch_grad<T, 1, kSum>(p, grid, l.stream());
           ColumnSums sums{grid, p.cols, {}, 0};
           if (dw_type != 0) sums.add(p.dw, dw_type, l.out(1));
           if constexpr (layer)
             if (db_type != 0) sums.add(p.db, db_type, l.out(2));
+          if constexpr (kSum) sums.add(p.dbias, dbias_type, l.out(3));
           finish_column_sums(sums, l);
         },
-        2 * bytes);
+        (kSum ? 3 : 2) * bytes);
   });
 }
 
@@ -283,6 +293,9 @@ NEMO_CUDA_KERNEL(rms_norm_grad) { return backward<Family::rms, Residual::no>(nod
 NEMO_CUDA_KERNEL(layer_norm_grad) { return backward<Family::layer, Residual::no>(node, device); }
 NEMO_CUDA_KERNEL(rms_norm_grad_add) { return backward<Family::rms, Residual::yes>(node, device); }
 NEMO_CUDA_KERNEL(rms_norm_grad_add_amax) { return backward<Family::rms, Residual::yes, Top::yes>(node, device); }
-NEMO_CUDA_KERNEL(layer_norm_grad_add) { return backward<Family::layer, Residual::yes>(node, device); }
+NEMO_CUDA_KERNEL(layer_norm_grad_add) {
+  if (node.out(3).present()) return backward<Family::layer, Residual::yes, Top::no, true>(node, device);
+  return backward<Family::layer, Residual::yes>(node, device);
+}
 
 }  // namespace nemo::cuda

@@ -1,6 +1,7 @@
 // Rows streamed through shared memory by the bulk copy engine. A block is `groups` groups of `threads` threads; each group walks over its
-// own rows and keeps `kRingStages` of them, of every tensor, under way: what is in flight does not depend on registers. One thread of the
-// group orders the copies; an mbarrier per stage counts the bytes that have come.
+// own rows, from the last to the first (what a product before has just written is still in the L2 cache, and what a product behind reads
+// first is left there), and keeps `kRingStages` of them, of every tensor, under way: what is in flight does not depend on registers. One
+// thread of the group orders the copies; an mbarrier per stage counts the bytes that have come.
 #pragma once
 
 #include "kernels/device.cuh"
@@ -45,15 +46,19 @@ inline RingShape ring_shape(int64_t rows, int64_t cols, int64_t width, int tenso
 
 __device__ __forceinline__ uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
 
-template <int kTensors>
+// Whether the rows are read again soon. No: their copies are the first to leave the L2 cache, so that results stay there. Measured on an
+// H100, 16384 x 1600: 4 us of 84 less in the norms, 3 us more in their gradients.
+enum class Again { no, yes };
+
+template <int kTensors, Again kAgain>
 class RowRing {
  public:
   // Every thread of the block makes one; `memory` and `full` are the block's.
   __device__ RowRing(const RingShape& shape, char* memory, uint64_t* full, int64_t rows)
-      : rows_(rows), stride_(static_cast<int64_t>(gridDim.x) * shape.groups), bytes_(shape.row_bytes) {
+      : stride_(static_cast<int64_t>(gridDim.x) * shape.groups), bytes_(shape.row_bytes) {
     group = static_cast<int>(threadIdx.x) / shape.threads;
     thread = static_cast<int>(threadIdx.x) % shape.threads;
-    first = static_cast<int64_t>(blockIdx.x) * shape.groups + group;
+    first = rows - 1 - (static_cast<int64_t>(blockIdx.x) * shape.groups + group);
     memory_ = memory + static_cast<size_t>(group) * kRingStages * kTensors * bytes_;
     full_ = full + group * kRingStages;
     threads_ = shape.threads;
@@ -69,16 +74,25 @@ class RowRing {
   // Orders the rows of turn `i`, if there are any. By thread 0 of the group.
   __device__ __forceinline__ void order(int i, const RingShape& shape) const {
     const int64_t row = row_of(i);
-    if (row >= rows_) return;
+    if (row < 0) return;
     const int stage = i % kRingStages;
     const uint32_t bar = shared_address(full_ + stage);
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(kTensors * bytes_) : "memory");
+    uint64_t policy = 0;
+    if constexpr (kAgain == Again::no) asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
 #pragma unroll
-    for (int k = 0; k < kTensors; ++k)
-      asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                       shared_address(memory_ + (static_cast<size_t>(stage) * kTensors + k) * bytes_)),
-                   "l"(shape.at[k] + row * shape.pitch[k]), "r"(bytes_), "r"(bar)
-                   : "memory");
+    for (int k = 0; k < kTensors; ++k) {
+      const uint32_t to = shared_address(memory_ + (static_cast<size_t>(stage) * kTensors + k) * bytes_);
+      const char* from = shape.at[k] + row * shape.pitch[k];
+      if constexpr (kAgain == Again::no)
+        asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(to),
+                     "l"(from), "r"(bytes_), "r"(bar), "l"(policy)
+                     : "memory");
+      else
+        asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "l"(from),
+                     "r"(bytes_), "r"(bar)
+                     : "memory");
+    }
   }
 
   __device__ void wait(int i) const {
@@ -113,7 +127,8 @@ class RowRing {
       asm volatile("bar.sync %0, %1;" ::"r"(group + 1), "r"(threads_) : "memory");
   }
 
-  __device__ int64_t row_of(int i) const { return first + i * stride_; }
+  // Negative behind the last turn.
+  __device__ int64_t row_of(int i) const { return first - i * stride_; }
   __device__ int warps() const { return threads_ / 32; }
   // Values that the warps left in shared memory are combined by butterflies over fold() lanes, of which this lane takes that of warp
   // peer().
@@ -124,7 +139,7 @@ class RowRing {
   int64_t first;
 
  private:
-  int64_t rows_, stride_;
+  int64_t stride_;
   uint32_t bytes_;
   int threads_, fold_ = 1;
   char* memory_;

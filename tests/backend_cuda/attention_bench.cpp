@@ -71,10 +71,8 @@ void run(const std::string& only, bool split) {
   }
   std::printf("%-14s %4s %6s %6s %4s %4s %4s %5s %9s %9s %9s %9s %9s\n", "causal bf16", "b", "s", "t", "h", "g", "d", "docs", "fwd us",
               "TFLOP/s", "bwd us", "TFLOP/s", "bwd MiB");
-  for (const auto& [name, settings] : {std::pair<std::string, Settings>{"cudnn", {}},
-                                       {"deterministic", {.deterministic = true}},
-                                       {"spread", {.spread_heads = true}},
-                                       {"own", {.cudnn = false}}}) {
+  for (const auto& [name, settings] :
+       {std::pair<std::string, Settings>{"cudnn", {}}, {"deterministic", {.deterministic = true}}, {"own", {.cudnn = false}}}) {
     if (!only.empty() && only != name) continue;
     const Backend backend("cuda", settings);
     for (const Size& z : kSizes) {

@@ -158,16 +158,6 @@ TEST_P(Attention, equals_the_cpu_backend_with_cudnn) {
   }
 }
 
-<<<<<<< HEAD
-TEST_P(Attention, equals_the_cpu_backend_with_kv_heads_spread_out) {
-  SKIP_WITHOUT_GPU();
-  const Case& c = GetParam();
-  if (c.h == c.g || !c.by_cudnn) GTEST_SKIP() << "nothing to spread";
-  expect_close(attention(spread(), c, BF16, c.layout), reference(c), BF16);
-}
-
-=======
->>>>>>> gpu
 TEST_P(Attention, equals_the_cpu_backend_with_own_kernels) {
   SKIP_WITHOUT_GPU();
   const Case& c = GetParam();
@@ -176,22 +166,6 @@ TEST_P(Attention, equals_the_cpu_backend_with_own_kernels) {
   expect_close(attention(own(), c, F32, c.layout), want, F32);
 }
 
-<<<<<<< HEAD
-TEST(AttentionRoutes, a_measured_choice_says_both_times_and_keeps_the_result) {
-  SKIP_WITHOUT_GPU();
-  const Backend measured("cuda", {.autotune = true});
-  const Case c{"grouped", 2, 512, 512, 8, 2, 64, 64};
-  take_log();
-  const Arrays got = attention(measured, c, BF16, c.layout);
-  const std::string log = take_log();
-  EXPECT_THAT(log, ::testing::ContainsRegex("h 8, g 2, d 64.*any order: native [0-9.]+ ms, kv heads spread [0-9.]+ ms: (native|spread)"));
-  expect_close(got, reference(c), BF16);
-  attention(measured, c, BF16, c.layout);
-  EXPECT_EQ(take_log(), "") << "one measurement per shape";
-}
-
-=======
->>>>>>> gpu
 bool same_bits(const Arrays& a, const Arrays& b) {
   for (size_t i = 0; i < a.size(); ++i)
     if (a[i].content() != b[i].content()) return false;

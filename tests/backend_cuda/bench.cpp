@@ -210,11 +210,7 @@ void run() {
 }  // namespace
 }  // namespace nemo::backend_cuda
 
-<<<<<<< HEAD
-// usage: bench_cuda_kernels [norms|fused|memory|losses]
-=======
-// usage: bench_cuda_kernels [norms|fused|memory|1558M]
->>>>>>> gpu
+// usage: bench_cuda_kernels [norms|fused|memory|losses|1558M]
 int main(int argc, char** argv) {
   std::string reason;
   if (nemo::backend_cuda::device_count(&reason) == 0) {
@@ -225,10 +221,7 @@ int main(int argc, char** argv) {
   part == "norms"    ? nemo::backend_cuda::all_norms()
   : part == "fused"  ? nemo::backend_cuda::all_fused()
   : part == "memory" ? nemo::backend_cuda::memory_bound()
-<<<<<<< HEAD
   : part == "losses" ? nemo::backend_cuda::last_linears()
-=======
   : part == "1558M"  ? nemo::backend_cuda::gpt2_1558m()
->>>>>>> gpu
                      : nemo::backend_cuda::run();
 }

@@ -12,6 +12,9 @@ namespace {
 constexpr size_t kHeldBack = 2;   // weight gradients at a time
 constexpr int32_t kUnjoined = 2;  // runs of blocks that an op of stream 1 may be left alone for
 
+// What moves up: a ring's shifts stay where they are, as each holds a block of keys, and so do exchanges of experts.
+bool may_move(const Op& op) { return op.name() == "all_gather" || op.name() == "reduce_scatter" || op.name() == "all_reduce"; }
+
 // The op's only results are gradient buffers, and it is one of the products that can wait.
 bool can_wait(const Graph& graph, const Op& op) {
   if (op.phase != Phase::kBackward || op.once_per_step || op.name().find("linear_wgrad") == std::string_view::npos) return false;
@@ -36,7 +39,7 @@ void hoist(Graph& graph) {
   std::vector<bool> moved(graph.ops.size(), false);
   for (size_t i = 0; i < graph.ops.size(); ++i) {
     const Op& op = graph.ops[i];
-    if (!communicates(op) || op.once_per_step) continue;
+    if (!may_move(op) || op.once_per_step) continue;
     int32_t last = -1;
     bool free = true;
     for (const ValueId v : op.inputs) {
@@ -144,6 +147,7 @@ class StreamPlanner {
   // The next op of stream 0 does not wait for it.
   [[nodiscard]] bool goes_beside(int32_t i) const {
     if (op(i).stream != 1) return false;
+    if (communicates(op(i)) && !may_move(op(i)) && op(i).name() != "ring_shift") return false;
     if (!communicates(op(i))) return i > 0 && plan_.stream[at(i - 1)] == 1;
     for (size_t next = at(i) + 1; next < graph_.ops.size(); ++next) {
       const Op& other = graph_.ops[next];

@@ -91,6 +91,8 @@ const Case kCases[] = {
     {"causal_128_grouped_fused", 2, 384, 384, 8, 2, 128, 128, 1, 0, 0, 0, Layout::fused},
     {"full_64_cross", 1, 192, 320, 4, 2, 64, 64, 0},
     {"causal_128_chunk", 1, 128, 384, 4, 1, 128, 128},
+    {"causal_64_many_keys_before", 2, 1024, 2560, 4, 1, 64, 64},
+    {"causal_128_few_keys_before", 1, 1024, 1088, 2, 2, 128, 128},
     {"causal_64_ragged_length", 2, 200, 200, 4, 2, 64, 64},
     {"window_64", 1, 512, 512, 4, 4, 64, 64, 1, 100},
     {"window_128_grouped", 1, 512, 512, 4, 2, 128, 128, 1, 128, 0, 0, Layout::fused},

@@ -9,6 +9,7 @@
 #include "attention_cudnn.hpp"
 #include "attention_order.hpp"
 #include "attention_own.hpp"
+#include "attention_split.hpp"
 
 namespace nemo::cuda {
 
@@ -156,6 +157,37 @@ class BackwardKernel final : public nemo_kernel {
   std::unique_ptr<CudnnBinding> binding_;
 };
 
+// In two parts (attention_split.hpp), where cuDNN takes both.
+class SplitBackwardKernel final : public nemo_kernel {
+ public:
+  SplitBackwardKernel(const AttentionBackward& p, BackwardRoute before, BackwardRoute square)
+      : p_(p), before_(std::move(before)), square_(std::move(square)), before_binding_(before_.plan), square_binding_(square_.plan) {}
+  uint64_t workspace() const {
+    return std::max(own_backward_workspace(p_), square_dq_bytes(p_.spec) + std::max(before_.workspace(), square_.workspace()));
+  }
+  void run(const Launch& l) const override {
+    const BackwardPointers x{l.in(0), l.in(1), l.in(2), l.in(3), l.in(4), l.in<float>(5), nullptr, l.out(0), l.out(1), l.out(2)};
+    char* const workspace = l.workspace<char>();
+    const BackwardPointers y = square_pointers(p_, x, workspace);
+    if (!aligned({x.dout, x.q, x.k, x.v, x.o, x.dq, x.dk, x.dv, y.k, y.v, y.dk, y.dv})) return own_backward(p_, x, l.stream(), workspace);
+    char* const rest = workspace + square_dq_bytes(p_.spec);
+    before_.run(before_binding_, x, l.stream(), rest);
+    square_.run(square_binding_, y, l.stream(), rest);
+    add_square_dq(p_, x.dq, y.dq, l.stream());
+  }
+
+ private:
+  AttentionBackward p_;
+  BackwardRoute before_, square_;
+  mutable CudnnBinding before_binding_, square_binding_;
+};
+
+template <class Kernel>
+Prepared prepared(std::unique_ptr<Kernel> kernel) {
+  const uint64_t workspace = kernel->workspace();
+  return {std::move(kernel), workspace};
+}
+
 }  // namespace
 
 NEMO_CUDA_KERNEL(attention) {
@@ -173,9 +205,12 @@ NEMO_CUDA_KERNEL(attention_grad) {
   node.need_contiguous(node.in(5));
   p.dout = heads(node.in(0)), p.q = heads(node.in(1)), p.k = heads(node.in(2)), p.v = heads(node.in(3)), p.o = heads(node.in(4));
   p.dq = heads(node.out(0)), p.dk = heads(node.out(1)), p.dv = heads(node.out(2));
-  auto kernel = std::make_unique<BackwardKernel>(p, backward_route(device, p));
-  const uint64_t workspace = kernel->workspace();
-  return {std::move(kernel), workspace};
+  if (splits(p.spec)) {
+    const BackwardParts parts = parts_of(p);
+    BackwardRoute before = backward_route(device, parts.before), square = backward_route(device, parts.square);
+    if (before && square) return prepared(std::make_unique<SplitBackwardKernel>(p, std::move(before), std::move(square)));
+  }
+  return prepared(std::make_unique<BackwardKernel>(p, backward_route(device, p)));
 }
 
 }  // namespace nemo::cuda

@@ -96,7 +96,10 @@ Compiled compiled(const Graph& model, const Plan& plan, Recompute recompute) {
 std::map<std::string, Plan> plans() {
   Plan gradients = testing::data_parallel(2), context{{{"cp", 2}}, {{"seq", "cp"}}, "", ""};
   gradients.shard_gradients = "dp";
-  return {{"tp", testing::tensor_parallel(2)},
+  Plan ring = context;
+  ring.context = "p2p";
+  return {{"ring", ring},
+          {"tp", testing::tensor_parallel(2)},
           {"tp+sp", testing::sequence_parallel(2)},
           {"fsdp", testing::fully_sharded(2)},
           {"fsdp x tp+sp", testing::fully_sharded_sequence_parallel(2, 2)},

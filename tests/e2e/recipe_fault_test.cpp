@@ -121,10 +121,9 @@ TEST_F(RecipeFault, a_model_that_is_too_large_is_refused_before_memory_is_taken)
 }
 
 TEST_F(RecipeFault, faults_of_all_sections_are_told_together) {
-  EXPECT_THAT(
-      with(
-          "[model]\nhiden_size = 3\n[optim]\nlr = \"fast\"\n[data]\nmicro_batch_size = 0\n[trainer]\nmax_steps = -5\n[log]\nloggers = 3\n"),
-      fails_with(kUsage, "model.hiden_size", "optim.lr", "data.micro_batch_size", "trainer.max_steps", "log.loggers"));
+  EXPECT_THAT(with("[model]\nhiden_size = 3\n[optim]\nlr = \"fast\"\n[data]\nmicro_batch_size = -1\n[trainer]\nmax_steps = "
+                   "-5\n[log]\nloggers = 3\n"),
+              fails_with(kUsage, "model.hiden_size", "optim.lr", "data.micro_batch_size", "trainer.max_steps", "log.loggers"));
 }
 
 TEST_F(RecipeFault, a_batch_that_is_too_large_is_refused_with_settings_that_fit) {

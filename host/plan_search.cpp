@@ -91,7 +91,12 @@ int search(Program& program, const std::string& recipe, const std::vector<std::s
       ++refused, last = e.what();
     }
   }
-  if (refused == all.size()) throw Error(Code::kConfig, "none of " + std::to_string(refused) + " layouts can work; the last one: " + last);
+  if (refused == all.size())
+    throw Error(Code::kConfig,
+                "none of " + std::to_string(refused) +
+                    " layouts can work. --search varies the parallel sizes of strategy.plugin, which must have such settings "
+                    "(`nemo-host plugins inspect ID` shows them). The last one: " +
+                    last);
   std::stable_sort(found.begin(), found.end(),
                    [](const Found& a, const Found& b) { return a.report.step_seconds() < b.report.step_seconds(); });
   if (!json) {

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
-#include <set>
 
 #include "tests/distributed/runner.hpp"
 
@@ -55,14 +54,6 @@ std::vector<Layout> layouts() {
   };
 }
 
-// Runs take long where many ranks share few cores. What is a layout's own is in the graph passes and the runtime, not in a model, so the
-// second model runs those that meet what it alone has: dropout, biases, learned positions, a tied table.
-bool runs(const std::string& model, const std::string& layout) {
-  static const std::set<std::string> both{"ddp4",   "zero1x4 buckets", "zero2x2", "fsdp4 recompute", "hybrid dp2 fsdp2", "tp2",
-                                          "tp4+sp", "tp2+sp fsdp2",    "cp2",     "cp2 a2a",         "cp2 p2p",          "tp2+sp cp2 dp2"};
-  return model == "llama" || both.contains(layout);
-}
-
 class Equality : public testing::TestWithParam<const char*> {};
 
 TEST_P(Equality, every_layout_trains_like_one_rank) {
@@ -74,7 +65,6 @@ TEST_P(Equality, every_layout_trains_like_one_rank) {
   std::printf("%-22s %-20s %14s %14s\n", model.c_str(), "layout", "loss", "grad norm");
   int n = 0;
   for (const Layout& layout : layouts()) {
-    if (!runs(model, layout.name)) continue;
     Overrides overrides = layout.overrides;
     overrides.push_back("trainer.devices=" + std::to_string(layout.ranks));
     const Difference d = difference(one, train(folder, model, "run" + std::to_string(n++), overrides));

@@ -175,5 +175,10 @@ TEST_F(CommandLine, all_loggers_write_into_the_run_folder) {
   EXPECT_THAT(read(run_folder("run") / "metrics.csv"), AllOf(HasSubstr("step"), HasSubstr("val_loss")));
 }
 
+TEST_F(CommandLine, a_search_over_a_strategy_without_sizes_says_what_it_varies) {
+  EXPECT_THAT(nemo({"plan", "--recipe", "quickstart", "--search", "trainer.devices=2"}),
+              fails_with(kUsage, "layouts can work", "strategy.plugin, which must have such settings"));
+}
+
 }  // namespace
 }  // namespace nemo::e2e

@@ -62,6 +62,7 @@ Program::Program(Device& device, const passes::Compiled& compiled) : device_(dev
   }
   pointers_.resize(pointers, nullptr);
   actions_[static_cast<size_t>(Last::kNo)] = list_actions({});
+  set_beside({});  // the last micro-batch is as the others until something is to run beside it
   vocabulary_ = vocabulary_of(g);
 }
 

@@ -91,7 +91,7 @@ class Counter {
     const auto size = [](const Dims& dims, size_t i) { return static_cast<double>(dims[i].size); };
     work_.attention_flops = 2.0 * size(qd, 0) * size(qd, 2) * visible(size(qd, 1), size(kd, 1)) * (size(qd, 3) + size(vd, 3));
     if (backward) work_.attention_flops *= kBackwardOverForward;
-    work_.head_dim = qd[3].size, work_.keys = kd[1].size, work_.backward = backward;
+    work_.head_dim = qd[3].size, work_.queries = qd[1].size, work_.keys = kd[1].size, work_.backward = backward;
     work_.bytes = all_bytes();
     // dq is summed in f32, with the row sums of do * o beside it.
     if (backward) work_.workspace = static_cast<int64_t>(count(in(1)) * 4 + count(in(5)) * 4 * 2);

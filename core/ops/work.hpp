@@ -24,7 +24,7 @@ struct Work {
   // Attention: floating-point operations of visible pairs, 4 b h d a pair forward and 2.5 times that backward; rates go by head size and
   // keys.
   double attention_flops = 0;
-  int64_t head_dim = 0, keys = 0;
+  int64_t head_dim = 0, queries = 0, keys = 0;
   bool backward = false;
   // Collectives over a mesh axis: bytes of the whole (gathered, or to be scattered or reduced) tensor.
   std::string mesh;

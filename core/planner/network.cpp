@@ -57,12 +57,14 @@ double message_volume(const Group& g, Message message, double bytes) {
 double message_time(const Hardware& h, const Group& g, Message message, double bytes) {
   if (g.size <= 1 || bytes <= 0) return 0;
   const auto local = static_cast<double>(g.per_node), nodes = static_cast<double>(g.nodes());
+  const auto n = static_cast<double>(g.size);
   const double passes = message == Message::kAllReduce ? 2 : 1;
   const double inner = local > 1 ? seconds(h.inside, bytes * (local - 1) / local) : 0;
   // Every device of a node carries its share of what leaves the node.
   const double outer = nodes > 1 ? seconds(h.between, bytes * (nodes - 1) / nodes / local) : 0;
   const double latency = (nodes > 1 ? h.between.latency : h.inside.latency) * hops(g);
-  return passes * (std::max(inner, outer) + latency);
+  // An all-reduce leaves its part in place once; the others bring it to or from another buffer.
+  return passes * (std::max(inner, outer) + latency) + bytes / n / h.copy_rate;
 }
 
 double transfer_time(const Hardware& h, const Group& g, double bytes) {

@@ -59,7 +59,8 @@ double attention_rate(const Hardware& h, int64_t head_dim, int64_t queries, int6
   const double waste = above == h.attention.begin() ? static_cast<double>(head_dim) / static_cast<double>(above->first) : 1.0;
   if (above == h.attention.end()) --above;
   const auto& rates = backward ? above->second.backward : above->second.forward;
-  return interpolate(h.attention_keys, rates, static_cast<double>(keys)) * waste * (backward ? behind(h, queries, keys) : 1);
+  return interpolate(h.attention_keys, rates, static_cast<double>(keys)) * waste * h.attention_sustained *
+         (backward ? behind(h, queries, keys) : 1);
 }
 
 double compute_time(const Hardware& h, const ops::Work& work) {

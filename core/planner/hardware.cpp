@@ -61,6 +61,7 @@ const nemo_schema* attention_schema() {
       list("d64_backward", NEMO_FIELD_FLOAT, "", "likewise").required(),
       list("d128_forward", NEMO_FIELD_FLOAT, "", "likewise").required(),
       list("d128_backward", NEMO_FIELD_FLOAT, "", "likewise").required(),
+      number("sustained", "1", "rate within a step over that of the short benchmarks behind these tables").min(0.1).max(1),
       list("behind_backward", NEMO_FIELD_FLOAT, "[1]",
            "of the backward, where keys are 1, 2, ... times the queries, over that where they are as many"),
   }};
@@ -174,6 +175,7 @@ Hardware load_hardware(const std::string& name, std::span<const std::filesystem:
     const std::string prefix = "d" + std::to_string(d) + "_";
     h.attention[d] = {rates(attention, prefix + "forward"), rates(attention, prefix + "backward")};
   }
+  h.attention_sustained = attention.get_float("sustained");
   h.behind_backward = attention.get_floats("behind_backward");
   read_network(h, all.section("network"));
   h.streams = overlap.get_bool("streams"), h.overlap_fixed = overlap.get_float("cost_us") * kMicro,

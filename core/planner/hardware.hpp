@@ -45,6 +45,7 @@ struct Hardware {
   };
   std::vector<double> attention_keys;
   std::map<int64_t, AttentionRates> attention;  // by head size
+  double attention_sustained = 1;               // within a step, over these rates of short benchmarks
   // Causal attention of queries that stand behind many keys: its backward's rate over that of as many keys as queries, by keys / queries
   // from 1 on. Empty: 1.
   std::vector<double> behind_backward;

@@ -353,6 +353,17 @@ class Planner {
     }
   }
 
+  // What a stage sent is needed no more when its gradient comes back, unless the backward region reads it.
+  void give_to_gradient(ValueId sent, ValueId gradient) {
+    if (gradient == 0 || root_[sent] != sent || graph_.value(sent).kind != ValueKind::kResult || bytes(sent) != bytes(gradient)) return;
+    if (root_[gradient] != gradient || over_[sent] != 0) return;
+    for (size_t i = 0; i < graph_.ops.size(); ++i)
+      if (phases_->phase[i] != StagePhase::kForward)
+        for (const ValueId v : graph_.ops[i].inputs)
+          if (v != 0 && taken_over(root(v)) == sent) return;
+    over_[gradient] = sent;
+  }
+
   [[nodiscard]] ValueId taken_over(ValueId v) const { return over_[v] == 0 ? v : over_[v]; }
 
   void allocate() {
@@ -361,6 +372,9 @@ class Planner {
     for (size_t v = 1; v < root_.size(); ++v)
       if (root_[v] != v) has_views[root_[v]] = true;
     for (size_t i = 0; i < graph_.ops.size(); ++i) reuse_dying_input(i, has_views);
+    if (phases_ != nullptr)
+      for (const auto& [name, v] : graph_.outputs)
+        if (name.starts_with("send.")) give_to_gradient(v, graph_.find_input("grad." + name));
 
     std::vector<std::vector<ValueId>> born(graph_.ops.size() + 1), dying(graph_.ops.size() + 1);
     for (ValueId v = 1; v < graph_.values.size(); ++v)

@@ -300,9 +300,10 @@ class Planner {
       return runtime::state_bytes(role, request_.keep, program.layout, request_.precision, share);
     };
     int64_t held = 0, groups = 0;
-    if (piped())  // a slot serves all chunks
-      held = pipeline::slot_count(lists_[static_cast<size_t>(rank)]) *
-             *std::max_element(program.memory.slot_bytes.begin(), program.memory.slot_bytes.end());
+    if (piped()) {
+      const auto slots = pipeline::fit_slots(lists_[static_cast<size_t>(rank)], program.memory.slot_bytes);
+      held = std::accumulate(slots.begin(), slots.end(), int64_t{0});
+    }
     for (const passes::MeshAxis& axis : plan().mesh) groups += axis.size > 1;
     runtime::MemoryReport out;
     out.rows = {{"parameters", state(runtime::Role::kParameter)},

@@ -27,9 +27,11 @@ PipelineProgram::PipelineProgram(Device& device, const passes::Compiled& compile
       ranks_(compiled.stages.ranks),
       chunks_(static_cast<size_t>(compiled.stages.chunks())),
       vocabulary_(vocabulary_of(compiled.graph)) {
-  pending_.resize(static_cast<size_t>(pipeline::slot_count(actions_)));
-  for (const int64_t bytes : compiled.memory.slot_bytes) slot_bytes_ = std::max(slot_bytes_, bytes);
-  slots_bytes_ = slot_bytes_ * static_cast<int64_t>(pending_.size());
+  for (const int64_t bytes : pipeline::fit_slots(actions_, compiled.memory.slot_bytes)) {
+    slot_at_.push_back(slots_bytes_);
+    slots_bytes_ += bytes;
+  }
+  pending_.resize(slot_at_.size());
   const graph::Graph& g = compiled.graph;
   for (ValueId v = 1; v < g.values.size(); ++v)
     if (const auto& value = g.value(v); value.kind == graph::ValueKind::kInput && compiled.phases.value_chunk[v] >= 0)
@@ -125,7 +127,7 @@ std::byte* PipelineProgram::address(ValueId value, int32_t slot) const {
     case Region::kState:
       return bases_.state + p.offset;
     case Region::kSlot:
-      return slots_ + slot * slot_bytes_ + p.offset;
+      return slots_ + slot_at_[static_cast<size_t>(slot)] + p.offset;
     case Region::kNone:
       break;
   }
@@ -233,6 +235,7 @@ void PipelineProgram::act(const pipeline::Action& action, const Calls& calls) {
       break;
     case pipeline::Phase::kBackward:
     case pipeline::Phase::kBackwardInput:
+      senders_[kForward]->wait(pending_[static_cast<size_t>(action.slot)][kForward]);  // its gradient takes the memory of what was sent
       receive(chunk.receive_backward, action.slot);
       launch(phase(StagePhase::kBackward), action.slot);
       send(chunk.send_backward, action.slot, kBackward);

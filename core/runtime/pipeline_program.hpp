@@ -100,7 +100,7 @@ class PipelineProgram {
   std::string forward_group_, backward_group_;
   int64_t rank_, ranks_;
   std::vector<Chunk> chunks_;
-  int64_t slot_bytes_ = 0;                      // the most that a chunk needs
+  std::vector<int64_t> slot_at_;                // where each slot begins
   std::vector<std::array<Ticket, 2>> pending_;  // by slot: sends out of it, forward and backward
   std::vector<Shared> shared_;
   Buffer scratch_;  // of sum_shared

@@ -26,6 +26,8 @@ class Counter {
       last_linear_and_loss();
     else if (name == "linear" || name.starts_with("linear_"))
       linear(name);
+    else if (name.starts_with("grouped_linear"))
+      grouped(name);
     else if (name == "attention" || name == "attention_grad")
       attention(name == "attention_grad");
     else if (name == "embedding" || name == "embedding_grad")
@@ -76,6 +78,33 @@ class Counter {
     else
       work_.products.push_back({rows, n, k, dtype});
     work_.bytes = all_bytes();
+  }
+
+  // Rows of all experts of this rank, of which each has as many; of the room that expert parallelism plans, what comes if all ranks get as
+  // much as they deal.
+  void grouped(std::string_view name) {
+    const bool input_gradient = name == "grouped_linear_dgrad", weight_gradient = name == "grouped_linear_wgrad";
+    const Value& weight = weight_gradient ? out(0) : in(2);
+    const auto experts = static_cast<double>(weight.dims[0].size);
+    double k = 1;
+    for (int64_t d = 0; d < op_.int_attr("contract"); ++d)
+      k *= static_cast<double>(weight.dims[weight.dims.size() - 1 - static_cast<size_t>(d)].size);
+    const double n = count(weight) / experts / k, rows = rows_that_come(op_.inputs[1]) / experts;
+    const graph::DType dtype = in(0).dtype;
+    if (weight_gradient)
+      work_.products.push_back({n, k, rows, dtype, 1, experts});
+    else if (input_gradient)
+      work_.products.push_back({rows, k, n, dtype, 1, experts});
+    else
+      work_.products.push_back({rows, n, k, dtype, 1, experts});
+    work_.bytes = all_bytes();
+  }
+
+  // `ids` has a row for each that there is room for.
+  [[nodiscard]] double rows_that_come(ValueId ids) const {
+    for (const Op& op : graph_.ops)
+      if (op.name() == "moe_exchange_plan" && op.outputs[0] == ids) return count(graph_.value(op.inputs[0]));
+    return count(graph_.value(ids));
   }
 
   // Pairs of query and key that the mask leaves; queries are aligned to the end of the keys.
@@ -129,6 +158,10 @@ class Counter {
   void collective(std::string_view name) {
     if (name == "copy_to") return;
     work_.mesh = op_.string_attr("mesh");
+    if (name == "moe_exchange" || name == "moe_exchange_back" || name == "moe_exchange_plan") {
+      work_.message_bytes = name == "moe_exchange" ? bytes(in(0)) : bytes(out(name == "moe_exchange_back" ? 0 : 1));
+      return;
+    }
     work_.message_bytes = std::max(bytes(in(0)), op_.outputs[0] == 0 ? 0 : bytes(out(0)));
   }
 

@@ -12,11 +12,11 @@ namespace {
 
 // Tiles are dealt to the multiprocessors in waves; a product with few tiles splits k, and adds its parts up in f32.
 double tiled_time(const Hardware& h, const ops::Product& p, const Hardware::Tile& tile, double rate, double split) {
-  const double tiles = std::ceil(p.m / tile.m) * std::ceil(p.n / tile.n);
+  const double tiles = std::ceil(p.m / tile.m) * std::ceil(p.n / tile.n) * p.groups;
   const double waves = std::ceil(tiles * split / h.multiprocessors);
   const double depth = std::ceil(p.k / split);
   const double one = 2 * tile.m * tile.n * depth / (rate / h.multiprocessors * tile.efficiency) + h.tile_overhead;
-  const double parts = split > 1 ? p.m * p.n * 4 * (split + 1) / h.memory_rate : 0;
+  const double parts = split > 1 ? p.m * p.n * p.groups * 4 * (split + 1) / h.memory_rate : 0;
   return waves * one + parts;
 }
 

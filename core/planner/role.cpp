@@ -84,7 +84,7 @@ class Loader {
     if (work.attention_flops > 0) load.attention += seconds;
     for (const ops::Product& p : work.products) {
       load.products += product_time(h_, p);
-      load.ideal_products += 2 * p.m * p.n * p.k * p.count / h_.product_rate.at(p.dtype);
+      load.ideal_products += 2 * p.m * p.n * p.k * p.count * p.groups / h_.product_rate.at(p.dtype);
     }
   }
 

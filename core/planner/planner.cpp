@@ -210,6 +210,7 @@ class Planner {
     double real = 0, ideal = 0;
     for (const auto& phases : at(slowest_).load.chunks)
       for (const PhaseLoad& load : phases) real += load.products, ideal += load.ideal_products;
+    for (const Compiled& role : compiled_) report_.expert_room = std::max(report_.expert_room, role.load.room);
     report_.product_share = real > 0 ? ideal / real : 1;
   }
 

@@ -58,6 +58,10 @@ class Loader {
   void count(size_t i) {
     const Op& op = compiled_.graph.ops[i];
     const ops::Work work = ops::work_of(compiled_.graph, op);
+    if (op.name() == "moe_exchange") {
+      const auto rows = [&](graph::ValueId v) { return static_cast<double>(graph::element_count(compiled_.graph.value(v).dims)); };
+      load_.room = std::max(load_.room, rows(op.outputs[0]) / rows(op.inputs[0]));
+    }
     load_.workspace = std::max(load_.workspace, work.workspace + h_.gemm_workspace);
     if (work.is_collective()) {
       const Group& g = group(work.mesh);

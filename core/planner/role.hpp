@@ -32,6 +32,7 @@ struct RoleLoad {
   std::map<std::string, AxisLoad> exchange;      // sums of gradients, once a step; exposed is what the last micro-batch takes longer
   std::vector<double> sent_bytes;                // by chunk: what it hands to the next stage
   int64_t workspace = 0;
+  double room = 1;  // for rows of experts, over those that balanced routers send; the largest of all layers
   double once = 0;  // seconds of what runs once a step
 };
 

@@ -147,6 +147,26 @@ TEST(Planner, bad_choices_are_named) {
   EXPECT_THAT(odd.warnings, Contains(AllOf(HasSubstr("50257"), HasSubstr("make_vocab_size_divisible_by=128"))));
 }
 
+TEST(Planner, experts_are_counted_by_the_rows_that_come) {
+  const std::string mixture = "model.plugin=mixtral strategy.plugin=megatron trainer.devices=8 model.num_layers=4 ";
+  const Report one = planned("llama3_8b", mixture + "strategy.expert_model_parallel_size=1"),
+               wide = planned("llama3_8b", mixture + "strategy.expert_model_parallel_size=8"),
+               tight = planned("llama3_8b", mixture + "strategy.expert_model_parallel_size=8 strategy.moe_expert_rank_capacity_factor=1");
+  EXPECT_DOUBLE_EQ(one.expert_room, 1);
+  EXPECT_DOUBLE_EQ(wide.expert_room, 8);
+  EXPECT_DOUBLE_EQ(tight.expert_room, 1);
+  EXPECT_THAT(wide.warnings, Contains(AllOf(HasSubstr("room for 8 times"), HasSubstr("moe_expert_rank_capacity_factor"))));
+  EXPECT_LT(memory(tight, "activations"), memory(wide, "activations"));
+  // A rank sends 7 of 8 rows of 2 choices, there and back, forward and backward, in every layer and micro-batch; sums of gradients besides.
+  const double rows = 8192.0 * 2 * 4096 * 2, each = rows * 7 / 8;
+  EXPECT_NEAR(traffic(tight, "ep").bytes, each * 4 * 4 * static_cast<double>(tight.micro_batches), each);
+  // Every product of the experts is of as many rows; as one launch they take what one product of all rows takes.
+  const planner::Hardware& h = hardware();
+  const double whole = planner::product_time(h, {16384, 14336, 4096, graph::DType::kBF16}),
+               groups = planner::product_time(h, {2048, 14336, 4096, graph::DType::kBF16, 1, 8});
+  EXPECT_NEAR(groups, whole, 1e-9);
+}
+
 TEST(Planner, narrow_gradients_over_many_micro_batches_are_named) {
   const std::string narrow = "precision.grad_dtype=bf16 data.micro_batch_size=1 data.global_batch_size=";
   const auto lost = Contains(HasSubstr("summed in 16 bits over 9 micro-batches"));

@@ -53,12 +53,15 @@ std::vector<Sum> gradient_sums(const passes::Compiled& compiled, const Plan& pla
       const int64_t begin = compiled.memory.placements[v].offset / graph::size_of(g.value(v).dtype);
       const int64_t end = begin + graph::element_count(g.value(v).dims);
       for (Range& r : ranges)
-        if (begin < r.end && r.begin < end) r.sum.ready = std::max(r.sum.ready, i);
+        if (begin < r.end && r.begin < end) r.sum.ready = std::max(r.sum.ready, i), r.sum.writers.push_back(i);
     }
   for (size_t k = 0; k < ranges.size(); ++k)
     for (size_t before = 0; before < k; ++before)
-      if (ranges[before].begin < ranges[k].end && ranges[k].begin < ranges[before].end)
-        ranges[k].sum.ready = std::max(ranges[k].sum.ready, ranges[before].sum.ready);
+      if (ranges[before].begin < ranges[k].end && ranges[k].begin < ranges[before].end) {
+        Sum &sum = ranges[k].sum, &earlier = ranges[before].sum;
+        sum.ready = std::max(sum.ready, earlier.ready);
+        sum.writers.insert(sum.writers.end(), earlier.writers.begin(), earlier.writers.end());
+      }
   std::vector<Sum> out;
   for (Range& r : ranges) out.push_back(std::move(r.sum));
   std::stable_sort(out.begin(), out.end(), [](const Sum& a, const Sum& b) { return a.ready < b.ready; });

@@ -14,8 +14,9 @@ namespace nemo::planner {
 struct Sum {
   std::string axes;
   Message message = Message::kAllReduce;
-  double bytes = 0;  // of the whole range
-  size_t ready = 0;  // index of the last op that writes into the range
+  double bytes = 0;               // of the whole range
+  size_t ready = 0;               // index of the last op that writes into the range
+  std::vector<size_t> writers{};  // all of them, and those of earlier sums over the same elements
 };
 
 // Sums of gradients, in the order in which they are launched: by `ready`, then by place.

@@ -118,9 +118,17 @@ class Planner {
       if (known != compiled_.end()) continue;
       if (piped()) options.coordinates[plan().pipeline.mesh] = rank;
       Compiled one{std::make_unique<passes::Compiled>(passes::compile(forward_, passes::Purpose::kTrain, options)), {}, kind};
-      one.load = load_of(*one.program, plan(), request_.precision.gradient, h_);
+      one.load = load_of(*one.program, plan(), request_.precision.gradient, h_, actions_of(rank));
       compiled_.push_back(std::move(one));
     }
+  }
+
+  // Of a step, or of as many micro-batches as show its end.
+  [[nodiscard]] pipeline::Actions actions_of(int64_t rank) const {
+    if (!piped()) return {};
+    const Shape shape{static_cast<int32_t>(report_.pipeline_ranks), static_cast<int32_t>(report_.virtual_stages),
+                      static_cast<int32_t>(std::min(report_.micro_batches, 4 * report_.pipeline_ranks))};
+    return pipeline::schedule(pipeline::parse_kind(plan().pipeline.schedule), shape, static_cast<int32_t>(rank));
   }
 
   [[nodiscard]] const Compiled& at(int64_t rank) const { return compiled_[role_of_[static_cast<size_t>(rank)]]; }

@@ -1,7 +1,6 @@
 #include "core/planner/role.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include "core/ops/work.hpp"
 #include "core/planner/streams.hpp"
@@ -14,8 +13,9 @@ using passes::StagePhase;
 
 class Loader {
  public:
-  Loader(const passes::Compiled& compiled, const passes::Plan& plan, graph::DType gradient, const Hardware& hardware)
-      : compiled_(compiled), plan_(plan), h_(hardware), sums_(gradient_sums(compiled, plan, gradient)) {
+  Loader(const passes::Compiled& compiled, const passes::Plan& plan, graph::DType gradient, const Hardware& hardware,
+         const pipeline::Actions& actions)
+      : compiled_(compiled), plan_(plan), h_(hardware), actions_(actions), sums_(gradient_sums(compiled, plan, gradient)) {
     const auto chunks = static_cast<size_t>(compiled.stages.chunks());
     load_.chunks.resize(chunks);
     load_.sent_bytes.resize(chunks, 0);
@@ -29,7 +29,11 @@ class Loader {
     axes_.resize(ops.size());
     for (size_t i = 0; i < ops.size(); ++i)
       if (!compiled_.memory.is_view[i]) count(i);
-    for (const auto& list : programs()) walk(list, nullptr);
+    lists_ = programs();
+    for (const auto& list : lists_) {
+      TwoStreams time({h_.overlap_fixed, h_.overlap_share});
+      walk(time, list, nullptr, true);
+    }
     exchange();
     for (const passes::StageLink& link : compiled_.stages.sends) {
       const graph::Value& v = compiled_.graph.value(link.value);
@@ -101,18 +105,17 @@ class Loader {
     return out;
   }
 
-  // Runs one launch list in time. Without `sums` what it loses is charged to phases and axes; with them they run beside it behind the ops
-  // that make them complete. Returns seconds.
-  double walk(const std::vector<size_t>& list, const std::vector<Sum>* sums) {
-    TwoStreams time({h_.overlap_fixed, h_.overlap_share});
-    std::vector<size_t> issued(compiled_.graph.ops.size() + 1, 0);  // of stream 1, in front of an op
+  // Runs one launch list in time. `sums` start beside it behind the ops that make them complete. `charged`: what it loses is charged to
+  // phases and axes, and nothing is left running.
+  void walk(TwoStreams& time, const std::vector<size_t>& list, const std::vector<Sum>* sums, bool charged) {
+    issued_.resize(compiled_.graph.ops.size());  // in stream 1 in front of an op
     size_t sum = 0;
     for (const size_t i : list) {
-      issued[i] = time.collectives();
+      issued_[i] = time.collectives();
       if (in_second(i)) {
         time.beside(seconds_[i], axes_[i]);
       } else {
-        if (!streams_.wait.empty() && streams_.wait[i] > 0) time.wait(behind(issued, list, streams_.wait[i]));
+        if (!streams_.wait.empty() && streams_.wait[i] > 0) time.wait(behind(list, streams_.wait[i]));
         if (axes_[i].empty())
           time.compute(seconds_[i]);
         else
@@ -120,18 +123,55 @@ class Loader {
       }
       for (; sums != nullptr && sum < sums->size() && (*sums)[sum].ready <= i; ++sum)
         time.beside(seconds_of((*sums)[sum]), (*sums)[sum].axes);
-      if (sums == nullptr) charge(time, phase(i));
+      if (charged) charge(time, phase(i));
+    }
+    if (!charged || list.empty()) return;
+    time.wait_for_all();
+    charge(time, phase(list.back()));
+  }
+
+  // Seconds of the last micro-batch with and without the sums beside it.
+  double last_micro_batch(const std::vector<Sum>* sums) {
+    TwoStreams time({h_.overlap_fixed, h_.overlap_share});
+    walk(time, lists_.front(), sums, false);
+    time.wait_for_all();
+    return time.now();
+  }
+
+  [[nodiscard]] size_t list_of(const pipeline::Action& a) const {
+    const StagePhase phase = a.phase == pipeline::Phase::kForward          ? StagePhase::kForward
+                             : a.phase == pipeline::Phase::kBackwardWeight ? StagePhase::kBackwardWeight
+                                                                           : StagePhase::kBackward;
+    return static_cast<size_t>(a.chunk) * 3 + static_cast<size_t>(phase);
+  }
+
+  // The same of a pipeline's rank: of the actions behind the first one that completes a range. Idle time in between is not counted.
+  double last_actions(const std::vector<Sum>* sums) {
+    std::vector<size_t> last(lists_.size(), 0);
+    for (size_t position = 0; position < actions_.size(); ++position) last[list_of(actions_[position])] = position;
+    std::vector<std::vector<const Sum*>> behind(actions_.size());
+    size_t first = actions_.size();
+    for (const Sum& sum : sums_) {
+      size_t ready = 0;
+      for (const size_t op : sum.writers) ready = std::max(ready, last[chunk_of(op) * 3 + static_cast<size_t>(compiled_.phases.phase[op])]);
+      behind[ready].push_back(&sum);
+      first = std::min(first, ready);
+    }
+    TwoStreams time({h_.overlap_fixed, h_.overlap_share});
+    for (size_t position = first; position < actions_.size(); ++position) {
+      if (position > first) walk(time, lists_[list_of(actions_[position])], nullptr, false);
+      for (const Sum* sum : behind[position])
+        if (sums != nullptr) time.apart(seconds_of(*sum), sum->axes);
     }
     time.wait_for_all();
-    if (sums == nullptr && !list.empty()) charge(time, phase(list.back()));
     return time.now();
   }
 
   // Collectives that were issued by ops with an index below `op`.
-  [[nodiscard]] size_t behind(const std::vector<size_t>& issued, const std::vector<size_t>& list, int32_t op) const {
+  [[nodiscard]] size_t behind(const std::vector<size_t>& list, int32_t op) const {
     const auto last = std::lower_bound(list.begin(), list.end(), static_cast<size_t>(op));
     if (last == list.begin()) return 0;
-    return issued[*(last - 1)] + (in_second(*(last - 1)) ? 1 : 0);
+    return issued_[*(last - 1)] + (in_second(*(last - 1)) ? 1 : 0);
   }
 
   void charge(TwoStreams& time, PhaseLoad& load) {
@@ -153,30 +193,30 @@ class Loader {
       all += seconds_of(sum);
     }
     double longer = all;
-    if (h_.streams && !compiled_.stages.cut()) {
-      std::vector<size_t> list(compiled_.graph.ops.size());
-      std::iota(list.begin(), list.end(), size_t{0});
-      const std::vector<Sum> none;
-      longer = walk(list, &sums_) - walk(list, &none);
-    }
+    if (h_.streams && !compiled_.stages.cut()) longer = last_micro_batch(&sums_) - last_micro_batch(nullptr);
+    if (h_.streams && compiled_.stages.cut() && !actions_.empty()) longer = last_actions(&sums_) - last_actions(nullptr);
     for (auto& [axes, axis] : load_.exchange) axis.exposed = all > 0 ? longer * axis.seconds / all : 0;
   }
 
   const passes::Compiled& compiled_;
   const passes::Plan& plan_;
   const Hardware& h_;
+  const pipeline::Actions& actions_;
   const std::vector<Sum> sums_;
-  passes::StreamPlan streams_;  // empty: one stream
+  std::vector<std::vector<size_t>> lists_;  // launch lists, as programs() makes them
+  passes::StreamPlan streams_;              // empty: one stream
   RoleLoad load_;
   std::map<std::string, Group> groups_;
   std::vector<double> seconds_;    // by op; 0 for views and what runs once a step
   std::vector<std::string> axes_;  // by op: of collectives
+  std::vector<size_t> issued_;     // by op: collectives in front of it, in the walk at hand
 };
 
 }  // namespace
 
-RoleLoad load_of(const passes::Compiled& compiled, const passes::Plan& plan, graph::DType gradient, const Hardware& hardware) {
-  return Loader(compiled, plan, gradient, hardware).run();
+RoleLoad load_of(const passes::Compiled& compiled, const passes::Plan& plan, graph::DType gradient, const Hardware& hardware,
+                 const pipeline::Actions& actions) {
+  return Loader(compiled, plan, gradient, hardware, actions).run();
 }
 
 }  // namespace nemo::planner

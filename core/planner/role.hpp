@@ -37,7 +37,8 @@ struct RoleLoad {
 };
 
 // Ops run in the two streams that the compiled program plans, where the hardware's backend has them; else one after the other. `gradient`:
-// dtype of the sums.
-[[nodiscard]] RoleLoad load_of(const passes::Compiled& compiled, const passes::Plan& plan, graph::DType gradient, const Hardware& hardware);
+// dtype of the sums. `actions`: of a pipeline's rank in a step; empty without a pipeline.
+[[nodiscard]] RoleLoad load_of(const passes::Compiled& compiled, const passes::Plan& plan, graph::DType gradient, const Hardware& hardware,
+                               const pipeline::Actions& actions);
 
 }  // namespace nemo::planner

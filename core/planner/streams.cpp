@@ -1,6 +1,7 @@
 #include "core/planner/streams.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace nemo::planner {
@@ -22,41 +23,53 @@ void TwoStreams::lose(const std::string& axes, double seconds) {
 // At full speed up to the next message, slower during one.
 void TwoStreams::compute(double seconds) {
   while (seconds > 0) {
-    while (passed_ < messages_.size() && messages_[passed_].end <= now_) ++passed_;
-    if (passed_ == messages_.size()) {
-      now_ += seconds;
+    double loss = 0, until = std::numeric_limits<double>::infinity();
+    std::array<const Message*, 3> busy{};
+    for (size_t s = 0; s < streams_.size(); ++s) {
+      auto& [messages, passed] = streams_[s];
+      while (passed < messages.size() && messages[passed].end <= now_) ++passed;
+      if (passed == messages.size()) continue;
+      const Message& m = messages[passed];
+      if (m.start <= now_) busy[s] = &m, loss += m.loss;
+      until = std::min(until, m.start <= now_ ? m.end : m.start);
+    }
+    const double rate = 1 - std::min(loss, kMostLoss);
+    const double span = std::min(seconds / rate, until - now_);
+    for (const Message* m : busy)
+      if (m != nullptr) lose(m->axes, span * (1 - rate) * m->loss / loss);
+    if (span == seconds / rate) {
+      now_ += span;
       return;
     }
-    const Message& m = messages_[passed_];
-    const bool during = m.start <= now_;
-    const double rate = during ? 1 - m.loss : 1;
-    const double span = std::min(seconds / rate, (during ? m.end : m.start) - now_);
-    if (during) lose(m.axes, span * m.loss);
-    now_ += span;
-    seconds = span * rate < seconds ? seconds - span * rate : 0;
+    now_ = until;
+    seconds -= span * rate;
   }
 }
 
-size_t TwoStreams::beside(double seconds, const std::string& axes) {
-  const double start = messages_.empty() ? now_ : std::max(now_, messages_.back().end);
+void TwoStreams::send(size_t stream, double seconds, const std::string& axes) {
+  auto& messages = streams_[stream].messages;
+  const double start = messages.empty() ? now_ : std::max(now_, messages.back().end);
   const double loss = seconds > 0 ? std::min(kMostLoss, cost_.fixed / seconds + cost_.share) : 0;
-  messages_.push_back({start, start + seconds, loss, axes});
-  return messages_.size() - 1;
+  messages.push_back({start, start + seconds, loss, axes});
 }
 
 void TwoStreams::between(double seconds, const std::string& axes) {
-  wait_for_all();  // ranks enter collectives in one order
+  wait(collectives());  // ranks enter collectives in one order
   lose(axes, seconds);
   now_ += seconds;
 }
 
-void TwoStreams::wait(size_t count) {
-  if (count == 0) return;
-  for (size_t i = passed_; i < count; ++i) {
-    if (messages_[i].end <= now_) continue;
-    lose(messages_[i].axes, messages_[i].end - now_);
-    now_ = messages_[i].end;
+void TwoStreams::wait(size_t stream, size_t count) {
+  const auto& [messages, passed] = streams_[stream];
+  for (size_t i = passed; i < count; ++i) {
+    if (messages[i].end <= now_) continue;
+    lose(messages[i].axes, messages[i].end - now_);
+    now_ = messages[i].end;
   }
+}
+
+void TwoStreams::wait_for_all() {
+  for (size_t s = 0; s < streams_.size(); ++s) wait(s, streams_[s].messages.size());
 }
 
 std::vector<TwoStreams::Loss> TwoStreams::take_losses() { return std::exchange(losses_, {}); }

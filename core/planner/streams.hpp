@@ -1,6 +1,7 @@
-// core/planner/streams.hpp - computation and communication of one device as two clocks. Internal to planner.
+// core/planner/streams.hpp - computation and communication of one device as clocks. Internal to planner.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <string>
 #include <vector>
@@ -19,16 +20,18 @@ class TwoStreams {
 
   // Computation in stream 0.
   void compute(double seconds);
-  // A collective in stream 1, behind all that stream 0 has so far and its own predecessors. Returns its number.
-  size_t beside(double seconds, const std::string& axes);
+  // A collective in stream 1, behind all that stream 0 has so far and its own predecessors.
+  void beside(double seconds, const std::string& axes) { send(1, seconds, axes); }
+  // The same in a stream of its own, for which nothing waits until the end.
+  void apart(double seconds, const std::string& axes) { send(2, seconds, axes); }
   // A collective in stream 0: nothing runs beside it.
   void between(double seconds, const std::string& axes);
   // Stream 0 waits until the first `count` collectives of stream 1 are done.
-  void wait(size_t count);
-  void wait_for_all() { wait(messages_.size()); }
+  void wait(size_t count) { wait(1, count); }
+  void wait_for_all();
 
-  [[nodiscard]] double now() const { return now_; }  // of stream 0
-  [[nodiscard]] size_t collectives() const { return messages_.size(); }
+  [[nodiscard]] double now() const { return now_; }                                 // of stream 0
+  [[nodiscard]] size_t collectives() const { return streams_[1].messages.size(); }  // of stream 1
 
   // What stream 0 lost to communication, waiting and slowed down, since the last call; by axes, in the order of their collectives.
   struct Loss {
@@ -43,12 +46,17 @@ class TwoStreams {
     double loss;  // of a second of computation beside it
     std::string axes;
   };
+  struct Stream {
+    std::vector<Message> messages;
+    size_t passed = 0;  // messages that end before now_
+  };
+  void send(size_t stream, double seconds, const std::string& axes);
+  void wait(size_t stream, size_t count);
   void lose(const std::string& axes, double seconds);
 
   Cost cost_;
   double now_ = 0;
-  std::vector<Message> messages_;
-  size_t passed_ = 0;  // messages that end before now_
+  std::array<Stream, 3> streams_;
   std::vector<Loss> losses_;
 };
 

@@ -40,7 +40,8 @@ bool takes_strides(std::string_view op) {
 
 // Elementwise ops that may write over an input of the same size and dtype.
 bool works_in_place(std::string_view op) {
-  static const std::unordered_set<std::string_view> ops{"add", "mul", "scale", "activation_grad", "dropout", "softmax_grad", "all_reduce"};
+  static const std::unordered_set<std::string_view> ops{
+      "add", "mul", "scale", "activation_grad", "dropout", "softmax_grad", "all_reduce", "cross_entropy_grad", "cross_entropy_shard_grad"};
   return ops.contains(op);
 }
 

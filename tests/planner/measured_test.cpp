@@ -132,6 +132,29 @@ TEST(Measured, published_rows_of_many_gpus_are_planned_within_10_percent) {
         0.10);
 }
 
+// With gradients in bf16, as theirs were. The larger models wait for tensor parallel collectives of the forward, which they run in pieces
+// beside the products and we do not: below theirs, and a plan that said otherwise would be wrong.
+TEST(Measured, published_rows_in_8_bits_are_planned_within_10_percent_where_forward_collectives_are_few) {
+  const std::string narrow = " precision.plugin=fp8 precision.grad_dtype=bf16 ",
+                    eight = "strategy.plugin=megatron strategy.context_parallel_size=2 ";
+  check("H100, published, fp8",
+        {{"Llama 3 8B, 8", 14049, "llama3_8b", eight + nodes(1) + batch(1, 128) + narrow},
+         {"Nemotron 4 15B, 16", 8275, "nemotron4_15b", nodes(2) + batch(2, 64) + narrow},
+         {"GPT-3 175B, 128", 728, "gpt3_175b", nodes(16) + batch(1, 256) + narrow}},
+        0.10);
+  for (const Row& row :
+       {Row{"Llama 3 70B, 64", 1664, "llama3_70b",
+            nodes(8) + batch(1, 256) + narrow + "strategy.pipeline_model_parallel_size=8 strategy.context_parallel_size=1"},
+        {"Llama 3.1 405B, 1024", 328, "llama31_405b", nodes(128) + batch(1, 1536) + narrow},
+        {"Nemotron 4 340B, 256", 349, "nemotron4_340b", nodes(32) + batch(1, 64) + narrow}}) {
+    const planner::Report r = planned(row.recipe, row.settings);
+    const double rate = r.tokens_per_second_per_device();
+    std::printf("%-28s%14.0f%14.0f%9.1f%%\n", row.name, row.measured, rate, 100 * (rate / row.measured - 1));
+    EXPECT_LT(rate, row.measured) << row.name;
+    EXPECT_GT(r.tokens / (r.step_seconds() - r.split.exposed) / static_cast<double>(r.world), row.measured) << row.name;
+  }
+}
+
 // Layouts that ran on 80 GB. Nemotron 4 15B on 16 ran too and is planned at 1 % more than there is: a miss, see docs/planning.md.
 TEST(Measured, published_layouts_fit_their_device) {
   const std::string eight = "strategy.plugin=megatron strategy.context_parallel_size=2 ";

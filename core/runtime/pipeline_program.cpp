@@ -7,7 +7,6 @@
 namespace nemo::runtime {
 
 using graph::ValueId;
-using passes::Region;
 using passes::StageLink;
 using passes::StagePhase;
 
@@ -123,24 +122,7 @@ void PipelineProgram::prepare_shared(const Ranks& ranks) {
 }
 
 std::byte* PipelineProgram::address(ValueId value, int32_t slot) const {
-  const passes::Placement& p = compiled_.memory.placements[value];
-  switch (p.region) {
-    case Region::kArena:
-      return bases_.arena + p.offset;
-    case Region::kParameters:
-      return bases_.parameters + p.offset;
-    case Region::kGradients:
-      return bases_.gradients + p.offset;
-    case Region::kInputs:
-      return bases_.inputs + p.offset;
-    case Region::kState:
-      return bases_.state + p.offset;
-    case Region::kSlot:
-      return slots_ + slot_at_[static_cast<size_t>(slot)] + p.offset;
-    case Region::kNone:
-      break;
-  }
-  throw Error(Code::kInternal, "value %" + std::to_string(value) + " has no memory");
+  return bases_.address(compiled_.memory.placements[value], slots_ + slot_at_[static_cast<size_t>(slot)]);
 }
 
 void PipelineProgram::bind_phase(Phase& phase) {

@@ -67,25 +67,20 @@ Program::Program(Device& device, const passes::Compiled& compiled) : device_(dev
   vocabulary_ = vocabulary_of(g);
 }
 
-std::byte* Program::address(ValueId value) const {
-  const passes::Placement& p = compiled_.memory.placements[value];
-  switch (p.region) {
-    case Region::kArena:
-      return bases_.arena + p.offset;
-    case Region::kParameters:
-      return bases_.parameters + p.offset;
-    case Region::kGradients:
-      return bases_.gradients + p.offset;
-    case Region::kInputs:
-      return bases_.inputs + p.offset;
-    case Region::kState:
-      return bases_.state + p.offset;
-    case Region::kSlot:  // a pipeline binds its own addresses
-    case Region::kNone:
-      break;
-  }
-  throw Error(Code::kInternal, "value %" + std::to_string(value) + " has no memory");
+std::byte* Bases::address(const passes::Placement& p, std::byte* slot) const {
+  std::byte* const base = p.region == Region::kArena        ? arena
+                          : p.region == Region::kParameters ? parameters
+                          : p.region == Region::kGradients  ? gradients
+                          : p.region == Region::kInputs     ? inputs
+                          : p.region == Region::kState      ? state
+                          : p.region == Region::kSlot       ? slot
+                                                            : nullptr;
+  if (p.region == Region::kNone || (p.region == Region::kSlot && slot == nullptr))
+    throw Error(Code::kInternal, "a value of a program has no memory");
+  return base + p.offset;
 }
+
+std::byte* Program::address(ValueId value) const { return bases_.address(compiled_.memory.placements[value]); }
 
 void Program::bind(const Bases& bases) {
   bases_ = bases;

@@ -25,6 +25,9 @@ struct Bases {
   std::byte* inputs = nullptr;
   std::byte* workspace = nullptr;
   std::byte* state = nullptr;
+
+  // Of a placement, the slot of a pipeline's micro-batch at `slot`. Throws nemo::Error(kInternal) where it has no memory.
+  [[nodiscard]] std::byte* address(const passes::Placement& placement, std::byte* slot = nullptr) const;
 };
 
 // Whether weight gradients overwrite (first micro-batch of a step) or add.

@@ -1,6 +1,7 @@
 #include "core/ops/work.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <string_view>
 
 namespace nemo::ops {
@@ -13,8 +14,9 @@ using graph::Value;
 using graph::ValueId;
 
 constexpr double kBackwardOverForward = 2.5;  // products of attention's backward: 5 instead of 2
-constexpr int64_t kLossChunkRows = 4096;
-constexpr int64_t kLossChunkBytes = int64_t{1} << 30;
+// As our GPU kernel cuts them.
+constexpr int64_t kLossChunkRows = 16384;
+constexpr int64_t kLossChunkBytes = int64_t{2} << 30;
 
 class Counter {
  public:
@@ -143,7 +145,8 @@ class Counter {
     const double d = static_cast<double>(in(1).dims.back().size), v = count(in(1)) / d, rows = count(in(0)) / d;
     const auto element = static_cast<double>(graph::size_of(in(0).dtype));
     const auto fit = static_cast<int64_t>(static_cast<double>(kLossChunkBytes) / (v * element)) / 256 * 256;
-    const double chunk = std::min(rows, static_cast<double>(std::clamp<int64_t>(fit, 256, kLossChunkRows))), chunks = rows / chunk;
+    const double most = static_cast<double>(std::clamp<int64_t>(fit, 256, kLossChunkRows)), parts = std::ceil(rows / most);
+    const double chunk = std::min(rows, std::ceil(std::ceil(rows / parts) / 128) * 128), chunks = rows / chunk;
     const graph::DType dtype = in(0).dtype;
     work_.products.push_back({chunk, v, d, dtype, chunks});
     work_.bytes = rows * v * element * (train ? 2 : 1) + bytes(in(0)) + bytes(in(1));

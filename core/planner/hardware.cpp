@@ -78,6 +78,7 @@ const nemo_schema* network_schema() {
       number("between_us", "15", "per hop").min(0).unit("us"),
       number("between_half_mib", "2", "message that reaches half of the rate").min(0).unit("MiB"),
       number("copy_gb_s", "", "what a collective moves within its own device").required().min(0).unit("GB/s"),
+      number("library_mib", "0", "memory of the communication library itself").min(0).unit("MiB"),
       number("buffers_mib", "256", "memory of the communication library for each group").min(0).unit("MiB"),
   }};
   return schema.get();
@@ -138,6 +139,7 @@ void read_network(Hardware& h, const config::Section& network) {
   };
   h.inside = link("inside"), h.between = link("between");
   h.copy_rate = network.get_float("copy_gb_s") * kGiga;
+  h.message_library = static_cast<int64_t>(network.get_float("library_mib") * kMiB);
   h.message_buffers = static_cast<int64_t>(network.get_float("buffers_mib") * kMiB);
 }
 

@@ -21,7 +21,8 @@ struct Hardware {
   int64_t memory_bytes = 0;    // usable by a program
   int64_t overhead_bytes = 0;  // context and libraries
   int64_t gemm_workspace = 0;
-  int64_t message_buffers = 0;                // of the communication library, per group that a rank is in
+  int64_t message_library = 0;                // of the communication library, where there is more than one rank
+  int64_t message_buffers = 0;                // and for each group that a rank is in
   double peak_flops = 0;                      // the maker's dense bf16 figure, for MFU
   double memory_rate = 0;                     // copy, reads and writes counted
   double power_limit = 0;                     // watts

@@ -324,7 +324,7 @@ class Planner {
                 {"micro-batches in flight", held},
                 {"kernel workspace", at(rank).load.workspace},
                 {"batch", program.memory.input_bytes},
-                {"communication buffers", groups * h_.message_buffers},
+                {"communication buffers", groups > 0 ? h_.message_library + groups * h_.message_buffers : 0},
                 {"backend libraries", h_.overhead_bytes}};
     out.at_peak = program.memory.at_peak;
     out.device_bytes = h_.memory_bytes;

@@ -49,7 +49,12 @@ CASES = {
                                        final_logit_softcapping=None))],
     "nemotron": [(tf.NemotronConfig, sized(partial_rotary_factor=0.5)),
                  (tf.NemotronConfig, sized(partial_rotary_factor=0.25, head_dim=16, num_attention_heads=3, num_key_value_heads=1))],
-    "phi3": [(tf.Phi3Config, sized(sliding_window=None)), (tf.Phi3Config, sized(sliding_window=7, tie_word_embeddings=True))],
+    "phi3": [(tf.Phi3Config, sized(sliding_window=None)), (tf.Phi3Config, sized(sliding_window=7, tie_word_embeddings=True)),
+             # Sequences within the first context, and all of them beyond it.
+             (tf.Phi3Config, sized(sliding_window=None, original_max_position_embeddings=32, rope_scaling=dict(
+                 type="longrope", short_factor=[1.0, 1.1, 1.3, 1.7], long_factor=[1.0, 2.5, 6.0, 11.5]))),
+             (tf.Phi3Config, sized(sliding_window=None, original_max_position_embeddings=4, rope_scaling=dict(
+                 type="su", short_factor=[1.0, 1.1, 1.3, 1.7], long_factor=[1.0, 2.5, 6.0, 11.5])))],
     "starcoder2": [(tf.Starcoder2Config, sized(sliding_window=6)),
                    (tf.Starcoder2Config, sized(sliding_window=None, use_bias=False, tie_word_embeddings=False))],
     "mixtral": [(tf.MixtralConfig, sized(num_local_experts=5, num_experts_per_tok=2, sliding_window=None)),

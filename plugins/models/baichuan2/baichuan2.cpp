@@ -18,7 +18,7 @@ const Schema schema{join({
 void build(Graph& g, const Config& c) {
   DecoderSpec s(g, c);
   s.normalized_output = c.boolean("normalized_output");
-  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c))};
+  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c), g.axis_size("seq"))};
   Decoder(g, s).build();
 }
 

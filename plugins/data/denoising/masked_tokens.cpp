@@ -36,7 +36,7 @@ void MaskedTokens::find_passages(int64_t document) {
     if (longest > 2 && draws.happens(task_.short_share)) target = static_cast<int32_t>(2 + draws.below(longest - 1));
     int64_t end = first + least;
     while (end < last && (last - end < least || corpus_->first_token(end) - corpus_->first_token(first) < target)) ++end;
-    passages_.push_back({first, static_cast<int32_t>(end - first), target});
+    passages_.push_back({document, first, static_cast<int32_t>(end - first), target});
     first = end;
   }
 }
@@ -49,15 +49,19 @@ std::vector<int32_t> MaskedTokens::part(int64_t first, int64_t count) const {
   return tokens;
 }
 
-// Where the next sentences are asked for, half of the samples have those of another passage.
+// Where the next sentences are asked for, half of the samples have those of another document instead (after ten vain draws, the next ones
+// all the same).
 std::vector<int32_t> MaskedTokens::second_part(int64_t passage, int64_t from, Draws& draws, bool& other) const {
   const Passage& own = passages_[static_cast<size_t>(passage)];
-  other = task_.pairs != SentenceTask::kNone && draws.below(2) == 0;
-  if (!other || task_.pairs != SentenceTask::kNext || passages_.size() < 2) return part(own.first + from, own.count - from);
-  const int64_t step = 1 + draws.below(static_cast<int64_t>(passages_.size()) - 1);
-  const Passage& strange = passages_[static_cast<size_t>((passage + step) % static_cast<int64_t>(passages_.size()))];
-  const int64_t start = draws.below(strange.count);
-  return part(strange.first + start, strange.count - start);
+  other = draws.below(2) == 0;
+  for (int tries = 0; other && task_.pairs == SentenceTask::kNext && tries < 10; ++tries) {
+    const Passage& strange = passages_[static_cast<size_t>(draws.below(num_samples()))];
+    if (strange.document == own.document) continue;
+    const int64_t start = draws.below(strange.count);
+    return part(strange.first + start, strange.count - start);
+  }
+  if (task_.pairs == SentenceTask::kNext) other = false;
+  return part(own.first + from, own.count - from);
 }
 
 MaskedTokens::Sample MaskedTokens::assemble(int64_t passage, Draws& draws) const {
@@ -71,7 +75,6 @@ MaskedTokens::Sample MaskedTokens::assemble(int64_t passage, Draws& draws) const
     a = part(p.first, cut);
     b = second_part(passage, cut, draws, out.other);
     if (out.other && task_.pairs == SentenceTask::kOrder) std::swap(a, b);
-    if (passages_.size() < 2 && task_.pairs == SentenceTask::kNext) out.other = false;
   }
   fit(a, b, p.target, draws);
   const auto add = [&](const std::vector<int32_t>& ids, int32_t type) {

@@ -23,9 +23,9 @@ struct MaskTask {
   [[nodiscard]] int64_t specials() const { return pairs == SentenceTask::kNone ? 2 : 3; }
 };
 
-// Sentences [first, first + count) of one document; at most `target` of their tokens are taken.
+// Sentences [first, first + count) of a document; at most `target` of their tokens are taken.
 struct Passage {
-  int64_t first = 0;
+  int64_t document = 0, first = 0;
   int32_t count = 0, target = 0;
 };
 

@@ -15,7 +15,12 @@ bool adds_tokens(const Config& config) { return config.string("special_tokens") 
 
 int32_t token_of_text(const TokenizerView& tokenizer, const std::string& text, const char* setting) {
   std::vector<int32_t> ids;
-  tokenizer.encode(text, [&](const int32_t* piece, size_t n) { ids.insert(ids.end(), piece, piece + n); });
+  try {
+    tokenizer.encode(text, [&](const int32_t* piece, size_t n) { ids.insert(ids.end(), piece, piece + n); });
+  } catch (const Error& e) {
+    config_fault(setting, "the tokenizer cannot read the special token \"" + text + "\" (" + e.what() +
+                              "); name the tokenizer's own, or set special_tokens = \"added\"");
+  }
   if (ids.size() != 1)
     config_fault(setting, "the tokenizer makes " + std::to_string(ids.size()) + " tokens of the special token \"" + text +
                               "\", which must be one; name the tokenizer's own, or set special_tokens = \"added\"");

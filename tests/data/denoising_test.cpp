@@ -308,6 +308,18 @@ TEST(MaskedTokens, long_sentences_are_cut_and_lonely_ones_have_no_pair) {
   EXPECT_THAT(error_of([&] { (void)plugin.open(with(40)); }).message, HasSubstr("none with two sentences"));
 }
 
+TEST(MaskedTokens, without_pairs_every_token_of_a_document_is_in_one_sample) {
+  const std::string file = fresh_dir("mask_all") + "/a.txt", text = lines(5, 9) + prose(777) + "\n";
+  write_bytes(file, text);
+  DataPlugin plugin("masked_tokens", masks(file, {{"split", {1.0}}, {"sentence_task", "none"}, {"short_share", 0.4}}), "denoising");
+  Source source = plugin.open(with(40));
+  std::multiset<char> seen, want;
+  for (int64_t i = 0; i < source.num_samples(); ++i)
+    for (const char c : parts_of(source.next({"tokens", "labels", "token_types", "lengths"})).a) seen.insert(c);
+  for (const char c : flat(text)) want.insert(c);
+  EXPECT_EQ(seen, want);
+}
+
 TEST(MaskedTokens, sequences_of_megatron_files_are_sentences) {
   const std::string prefix = fresh_dir("mask_indexed") + "/a";
   std::ofstream index(prefix + ".idx", std::ios::binary), tokens(prefix + ".bin", std::ios::binary);

@@ -169,10 +169,11 @@ std::unique_ptr<SampleSource> open_masks(const Config& config, const DataRequest
   const Range range = part_of(config, request.split, corpus->num_documents());
   auto source = std::make_unique<MaskedTokens>(corpus, range.begin, range.end, task, request.split == "train", stream_key(request));
   if (source->num_samples() == 0)
-    config_fault("split", "the " + request.split + " part has " + std::to_string(range.end - range.begin) + " of " +
-                              std::to_string(corpus->num_documents()) + " documents, and none with " +
-                              (task.pairs == SentenceTask::kNone ? "a sentence" : "two sentences") +
-                              "; documents end at empty lines, sentences at line ends");
+    config_fault("split",
+                 "the " + request.split + " part has " + std::to_string(range.end - range.begin) + " of " +
+                     std::to_string(corpus->num_documents()) + " documents, and none with " +
+                     (task.pairs == SentenceTask::kNone ? "a sentence" : "two sentences") +
+                     "; in text, documents end at empty lines and sentences at line ends, in Megatron files a sequence is a sentence");
   return source;
 }
 

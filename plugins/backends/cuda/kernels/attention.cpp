@@ -89,6 +89,7 @@ Problem problem(const Node& node, size_t first) {
   const Tensor& segments = node.in(first);
   if (node.in(first + 1).present()) node.refuse("attention with sinks has no kernel on this backend yet");
   if (node.in(first + 2).present()) node.refuse("attention with a bias has no kernel on this backend yet");
+  if (node.integer("alibi") != 0) node.refuse("attention with linear biases has no kernel on this backend yet");
   if (node.in(first + 3).present()) node.refuse("attention with key lengths has no kernel on this backend yet");
   Problem p;
   std::memset(static_cast<void*>(&p), 0, sizeof p);

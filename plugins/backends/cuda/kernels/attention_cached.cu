@@ -77,6 +77,8 @@ void set_strides(int64_t (&to)[3], const Tensor& t) { std::copy_n(t.strides.begi
 NEMO_CUDA_KERNEL(attention_cached) {
   CachedSpec p{};
   p.h = node.size('h'), p.g = node.size('g'), p.t = node.size('t'), p.d = node.size('d'), p.e = node.size('e');
+  if (node.in(4).present()) node.refuse("attention with sinks has no kernel on this backend yet");
+  if (node.integer("alibi") != 0) node.refuse("attention with linear biases has no kernel on this backend yet");
   p.window = node.integer("window");
   p.scale = static_cast<float>(node.number("scale")), p.softcap = static_cast<float>(node.number("softcap"));
   if (p.g == 0 || p.h % p.g != 0) node.refuse("the number of query heads must be a multiple of the number of kv heads");

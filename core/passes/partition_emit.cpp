@@ -256,7 +256,7 @@ class Emitter {
     half[1].size /= 2, half_lse[2].size /= 2;
     std::vector<ValueId> inputs{take(op.inputs[0], 2, {0}, op), take(op.inputs[0], 2, {1}, op), op.inputs[1], op.inputs[2]};
     graph::OpRequest request{"ring_attention", std::move(inputs), op.attrs, {}, {}};
-    request.attrs.erase("window");
+    for (const char* refused : {"window", "alibi", "alibi_first"}) request.attrs.erase(refused);  // what a ring cannot compute was refused above
     request.attrs["ring"] = rules_.name(m), request.attrs["ranks"] = rules_.size(m), request.attrs["rank"] = rules_.coordinate(m);
     for (int i = 0; i < 2; ++i) {
       request.preset_outputs.push_back(result_like(op.outputs[0], half));

@@ -1,21 +1,13 @@
 // rms_norm, layer_norm and their fusions with the residual add. Blocks walk over rows; a row is read once and kept in registers, statistics
 // are f32. Bytes per element (bf16): 4, with residual 8; bound by memory.
 #include "kernels/norm.cuh"
+#include "kernels/norm_rows.cuh"
+#include "kernels/norm_stream.cuh"
 #include "kernels/row_ring.cuh"
 
 namespace nemo::cuda {
 
 namespace {
-
-struct NormArgs {
-  const void *x, *residual, *w, *b, *bias;  // bias: of the sum
-  void *y, *sum;
-  float *mean, *rstd;
-  int64_t rows, cols, ldx, ldr, ldy, lds;
-  float eps, shift;
-  bool layer;
-  float* top;  // becomes the largest magnitude of y; nullptr: not wanted
-};
 
 // Mean and sum of squared deviations over the block, from those of `n` elements in every thread, combined pairwise (Chan et al. 1983) with
 // one barrier. `scratch` holds 64 values.
@@ -342,6 +334,11 @@ Prepared forward(const Node& node, const Device& device) {
     const unsigned single = fixed.cols <= kMaxVectors ? grid_for<T, 1>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
     const RingShape ring =
         wide != 0 ? prepare_ring<T, kFamily == Family::layer, residual>(fixed.rows, fixed.cols, device.multiprocessors) : RingShape{};
+    TeamShape teams;
+    if constexpr (std::is_same_v<T, bf16>)
+      if (const char* way = std::getenv("NEMO_NORM"); way != nullptr && wide != 0)
+        teams = way[0] == 's' ? stream_teams<T, residual>(fixed.rows, fixed.cols, device.multiprocessors)
+                              : norm_teams<T>(fixed.rows, fixed.cols, way[1] == '2');
     return make_kernel([=](const Launch& l) {
       NormArgs p = fixed;
       p.x = l.in(0), p.y = l.out(0), p.rstd = l.out<float>(at.rstd);
@@ -356,7 +353,14 @@ Prepared forward(const Node& node, const Device& device) {
       }
       const bool vector = wide != 0 && vector_rows(p, kLanes<T>);
       if (!vector && single == 0) throw sdk::Error(NEMO_CODE_UNSUPPORTED, "cuda backend: norm: rows of this size must be 16-byte aligned");
-      if (vector && ring.threads > 0)
+      if (vector && teams.warps > 0) {
+        if constexpr (std::is_same_v<T, bf16>) {
+          if (teams.shared_bytes > 0)
+            launch_stream<T, kFamily == Family::layer, residual>(p, teams, l.stream());
+          else
+            launch_rows<T, kFamily == Family::layer, residual>(p, teams, l.stream());
+        }
+      } else if (vector && ring.threads > 0)
         launch_ring<T, kFamily == Family::layer, residual>(p, ring, l.stream());
       else if (vector)
         launch_norm<T, kLanes<T>>(p, wide, l.stream());

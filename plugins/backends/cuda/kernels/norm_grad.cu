@@ -3,22 +3,14 @@
 // order. Bytes per element (bf16): 6, with residual 8; bound by memory.
 #include "kernels/column_sums.cuh"
 #include "kernels/norm.cuh"
+#include "kernels/norm_grad_rows.cuh"
 #include "kernels/row_ring.cuh"
+
+#include <cstdlib>
 
 namespace nemo::cuda {
 
 namespace {
-
-struct GradArgs {
-  const void *dy, *x, *w, *residual;
-  const float *mean, *rstd;
-  void* dx;
-  float *dw, *db, *dbias;  // partials [gridDim.x pitch], or nullptr
-  int64_t rows, cols, pitch, ldy, ldx, ldr, ldo;
-  float shift;
-  bool layer;
-  float* top;  // becomes the largest magnitude of dx; nullptr: not wanted
-};
 
 // Registers are few, so that many blocks hide the latency: fetching rows ahead was measured to be slower.
 // kSum: dbias is wanted.
@@ -251,8 +243,12 @@ Prepared backward(const Node& node, const Device& device) {
     const unsigned single = fixed.cols <= kMaxVectors ? grid_for<T, 1, kSum>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
     constexpr bool residual = kResidual == Residual::yes;
     const RingShape ring = wide != 0 ? prepare_ring<T, layer, residual, kSum>(fixed.rows, fixed.cols, device.multiprocessors) : RingShape{};
+    TeamShape teams;
+    if constexpr (std::is_same_v<T, bf16>)
+      if (const char* way = std::getenv("NEMO_NORM_GRAD"); way != nullptr && way[0] == 'r' && wide != 0)
+        teams = prepare_rows<T, layer, residual, kSum>(fixed.rows, fixed.cols, device.multiprocessors);
     const uint64_t bytes =
-        align_up(static_cast<uint64_t>(std::max({wide, single, ring.grid})) * static_cast<uint64_t>(fixed.pitch) * sizeof(float));
+        align_up(static_cast<uint64_t>(std::max({wide, single, ring.grid, teams.grid})) * static_cast<uint64_t>(fixed.pitch) * sizeof(float));
     return make_kernel(
         [=](const Launch& l) {
           GradArgs p = fixed;
@@ -268,9 +264,12 @@ Prepared backward(const Node& node, const Device& device) {
           if constexpr (kSum) p.dbias = l.workspace<float>(2 * bytes);
           const bool vector = wide != 0 && vector_rows(p, kLanes<T>);
           const bool streams = vector && ring.threads > 0;
-          const unsigned grid = streams ? ring.grid : vector ? wide : single;
+          const bool rows = vector && teams.warps > 0;
+          const unsigned grid = rows ? teams.grid : streams ? ring.grid : vector ? wide : single;
           if (grid == 0) throw sdk::Error(NEMO_CODE_UNSUPPORTED, "cuda backend: norm gradient: rows of this size must be 16-byte aligned");
-          if (streams)
+          if (rows) {
+            if constexpr (std::is_same_v<T, bf16>) launch_rows<T, layer, residual, kSum>(p, teams, l.stream());
+          } else if (streams)
             launch_ring<T, layer, residual, kSum>(p, ring, l.stream());
           else if (vector)
             launch_grad<T, kLanes<T>, kSum>(p, grid, l.stream());

@@ -4,7 +4,9 @@
 // thread of the group orders the copies; an mbarrier per stage counts the bytes that have come.
 #pragma once
 
-#include "kernels/device.cuh"
+#include <cstdlib>
+
+#include "kernels/row_teams.cuh"
 
 namespace nemo::cuda {
 
@@ -24,6 +26,7 @@ struct RingShape {
   uint32_t row_bytes = 0;
   size_t shared_bytes = 0;
   unsigned grid = 0;
+  bool balanced = std::getenv("NEMO_RING_BALANCED") != nullptr;
   // Set at launch: row 0 of every tensor, and bytes from row to row. Kernels read them from their parameters: registers are few.
   const char* at[3] = {};
   int64_t pitch[3] = {};
@@ -44,7 +47,7 @@ inline RingShape ring_shape(int64_t rows, int64_t cols, int64_t width, int tenso
   return s;
 }
 
-__device__ __forceinline__ uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+
 
 // Whether the rows are read again soon. No: their copies are the first to leave the L2 cache, so that results stay there. Measured on an
 // H100, 16384 x 1600: 4 us of 84 less in the norms, 3 us more in their gradients.
@@ -58,7 +61,8 @@ class RowRing {
       : stride_(static_cast<int64_t>(gridDim.x) * shape.groups), bytes_(shape.row_bytes) {
     group = static_cast<int>(threadIdx.x) / shape.threads;
     thread = static_cast<int>(threadIdx.x) % shape.threads;
-    first = rows - 1 - (static_cast<int64_t>(blockIdx.x) * shape.groups + group);
+    first = rows - 1 - (shape.balanced ? static_cast<int64_t>(group) * gridDim.x + blockIdx.x
+                                       : static_cast<int64_t>(blockIdx.x) * shape.groups + group);
     memory_ = memory + static_cast<size_t>(group) * kRingStages * kTensors * bytes_;
     full_ = full + group * kRingStages;
     threads_ = shape.threads;

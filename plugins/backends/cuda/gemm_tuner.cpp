@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cmath>
 
 namespace nemo::cuda {
 
@@ -81,6 +82,46 @@ std::optional<Fastest> fastest(const Product& p, const std::vector<cublasLtMatmu
   }
   const auto least = std::min_element(best.begin(), best.end());
   if (*least >= 1e30f) return std::nullopt;
+  if (std::getenv("NEMO_GEMM_AUDIT") != nullptr && p.k >= 50000 && p.m <= 64 && p.c == NEMO_DTYPE_BF16) {
+    const auto n = static_cast<size_t>(p.m * p.n);
+    std::vector<std::vector<float>> results;
+    for (size_t i = 0; i < algorithms.size(); ++i) {
+      std::vector<float> r(n, 0.0f);
+      if (best[i] < 1e30f && run(algorithms[i], o, workspace.data()) == CUBLAS_STATUS_SUCCESS) {
+        std::vector<uint16_t> raw(static_cast<size_t>(c));
+        check(cudaStreamSynchronize(stream), "audit");
+        check(cudaMemcpy(raw.data(), sc.data(), raw.size() * 2, cudaMemcpyDeviceToHost), "audit");
+        for (int64_t y = 0; y < p.m; ++y)
+          for (int64_t x = 0; x < p.n; ++x) {
+            const uint32_t bits = static_cast<uint32_t>(raw[static_cast<size_t>(y * p.ldc + x)]) << 16;
+            __builtin_memcpy(&r[static_cast<size_t>(y * p.n + x)], &bits, 4);
+          }
+      }
+      results.push_back(std::move(r));
+    }
+    std::vector<float> median(n);
+    for (size_t e = 0; e < n; ++e) {
+      std::vector<float> v;
+      for (const auto& r : results) v.push_back(r[e]);
+      std::nth_element(v.begin(), v.begin() + v.size() / 2, v.end());
+      median[e] = v[v.size() / 2];
+    }
+    for (size_t i = 0; i < algorithms.size(); ++i) {
+      int id = -1, tile = -1, split = -1, stages = -1;
+      uint32_t scheme = 0;
+      size_t written = 0;
+      const CublasLt& lt = CublasLt::get();
+      lt.cublasLtMatmulAlgoConfigGetAttribute(&algorithms[i], CUBLASLT_ALGO_CONFIG_ID, &id, sizeof id, &written);
+      lt.cublasLtMatmulAlgoConfigGetAttribute(&algorithms[i], CUBLASLT_ALGO_CONFIG_TILE_ID, &tile, sizeof tile, &written);
+      lt.cublasLtMatmulAlgoConfigGetAttribute(&algorithms[i], CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &split, sizeof split, &written);
+      lt.cublasLtMatmulAlgoConfigGetAttribute(&algorithms[i], CUBLASLT_ALGO_CONFIG_STAGES_ID, &stages, sizeof stages, &written);
+      lt.cublasLtMatmulAlgoConfigGetAttribute(&algorithms[i], CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme, sizeof scheme, &written);
+      float worst = 0, top = 0;
+      for (size_t e = 0; e < n; ++e) worst = std::max(worst, std::abs(results[i][e] - median[e])), top = std::max(top, std::abs(median[e]));
+      std::fprintf(stderr, "audit m %lld n %lld k %lld: %zu id %d tile %d stages %d split %d scheme %u: %.4f ms, off median %.4g of %.4g\n", (long long)p.m, (long long)p.n,
+                   (long long)p.k, i, id, tile, stages, split, scheme, best[i], worst, top);
+    }
+  }
   if (const char* way = std::getenv("NEMO_GEMM_SUSTAINED"); way != nullptr && algorithms.size() > 1) {
     // Finalists under load: the clock that power allows differs between them.
     std::vector<size_t> finalists;

@@ -169,45 +169,6 @@ void memory_bound() {
   for (const int64_t v : {50304, 128256, 151936, 256000}) losses(4096, v);
 }
 
-// Trial: one row per op and shape, all ways side by side.
-void ways(const char* variable, const std::vector<const char*>& values, const char* name, const std::string& op, const Arrays& in, const Arrays& out, const Attrs& attrs = {}) {
-  std::printf("%-46s", name);
-  const double large = kLargeCopy / copy_seconds(kLargeCopy) * 1e-9;
-  for (const char* value : values) {
-    if (*value == 0) unsetenv(variable); else setenv(variable, value, 1);
-    if (std::string(value) == "b") setenv("NEMO_RING_BALANCED", "1", 1); else unsetenv("NEMO_RING_BALANCED");
-    if (std::string(value) == "b") unsetenv(variable);
-    const double s = gpu()->time(op, in, out, attrs, 0, 20), rate = (bytes_of(in) + bytes_of(out)) / s * 1e-9;
-    std::printf("  %s %6.1f us %5.3f", *value == 0 ? "-" : value, s * 1e6, rate / large);
-  }
-  unsetenv(variable);
-  unsetenv("NEMO_RING_BALANCED");
-  std::printf("\n");
-  std::fflush(stdout);
-}
-
-void trial() {
-  for (const auto& [rows, d] : std::vector<std::pair<int64_t, int64_t>>{{16384, 1600}, {65536, 768}, {32768, 2048}, {8192, 4096}}) {
-    const Array a = filled(BF16, {rows, d}), w = filled(BF16, {d}), r = filled(F32, {rows}), g(F32, {d});
-    const std::string s = " " + std::to_string(rows) + "x" + std::to_string(d);
-    const std::vector<const char*> f{"", "b", "r", "r2", "s"}, b{"", "b", "r"};
-    ways("NEMO_NORM", f, ("add_rms_norm" + s).c_str(), "add_rms_norm", {a, a, w}, {a, a, r});
-    ways("NEMO_NORM", f, ("add_layer_norm with bias" + s).c_str(), "add_layer_norm", {a, a, w, w, w}, {a, a, r, r});
-    ways("NEMO_NORM_GRAD", b, ("rms_norm_grad_add" + s).c_str(), "rms_norm_grad_add", {a, a, w, r, a}, {a, g});
-    ways("NEMO_NORM_GRAD", b, ("layer_norm_grad_add" + s).c_str(), "layer_norm_grad_add", {a, a, w, r, r, a}, {a, g, g});
-    ways("NEMO_NORM_GRAD", b, ("layer_norm_grad_add with bias" + s).c_str(), "layer_norm_grad_add", {a, a, w, r, r, a}, {a, g, g, g});
-  }
-  for (const auto& [rows, n] : std::vector<std::pair<int64_t, int64_t>>{{16384, 1600}, {16384, 4800}, {16384, 6400}, {65536, 3072}})
-    ways("NEMO_BIAS", {"", "s"}, ("bias_grad " + std::to_string(rows) + "x" + std::to_string(n)).c_str(), "bias_grad", {filled(BF16, {rows, n})}, {Array(F32, {n})});
-  const Array q = filled(BF16, {8, 2048, 32, 64}), k = filled(BF16, {4, 8192, 8, 64});
-  ways("NEMO_ROPE", {"", "4", "h", "h4"}, "rope 8x2048x32x64", "rope", {q, Array(I32, {8, 2048})}, {q}, {{"inv_freq", std::vector<double>(32, 0.1)}});
-  ways("NEMO_ROPE", {"", "4", "h", "h4"}, "rope 4x8192x8x64", "rope", {k, Array(I32, {4, 8192})}, {k}, {{"inv_freq", std::vector<double>(32, 0.1)}});
-  for (const int64_t v : {50304, 128256}) {
-    const Array logits = filled(BF16, {4096, v}), r = filled(F32, {4096});
-    ways("NEMO_CE", {"", "f320", "f256", "f416", "f512", "n256"}, ("cross_entropy 4096x" + std::to_string(v)).c_str(), "cross_entropy", {logits, some_ids(4096, v)}, {r, r});
-  }
-}
-
 void run() {
   const Array big = filled(BF16, {1 << 28});
   bandwidth("copy of 512 MiB (scale)", "scale", {big}, {big}, {{"alpha", 1.5}});
@@ -257,8 +218,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   const std::string part = argc > 1 ? argv[1] : "";
-  part == "trial"    ? nemo::backend_cuda::trial()
-  : part == "norms"    ? nemo::backend_cuda::all_norms()
+  part == "norms"    ? nemo::backend_cuda::all_norms()
   : part == "fused"  ? nemo::backend_cuda::all_fused()
   : part == "memory" ? nemo::backend_cuda::memory_bound()
   : part == "losses" ? nemo::backend_cuda::last_linears()

@@ -12,6 +12,38 @@ constexpr int kGradStages = 2;
 template <int V>
 constexpr int kGradWarps = V <= 3 ? 16 : 8;  // of a block
 
+// Where warps leave their column sums: [warp][vector][half][lane], four columns each.
+template <int V, int N>
+__device__ constexpr int sum_slots(int warps) {
+  return warps * V * (N / 4) * 32;
+}
+template <int V, int N>
+__device__ __forceinline__ void leave_sums(const float (&mine)[V][N], float4* sums, const TeamLane& at) {
+  sums += sum_slots<V, N>(at.warp) + at.lane;
+#pragma unroll
+  for (int k = 0; k < V; ++k)
+#pragma unroll
+    for (int h = 0; h < N / 4; ++h)
+      sums[(k * (N / 4) + h) * 32] = make_float4(mine[k][4 * h], mine[k][4 * h + 1], mine[k][4 * h + 2], mine[k][4 * h + 3]);
+}
+// The block's partial of one sum: the teams' in their order. out: nullptr where it is not wanted.
+template <int V, int N>
+__device__ __forceinline__ void add_teams(const float4* sums, const TeamShape& shape, const GradArgs& p, float* out) {
+  if (out == nullptr) return;
+  const int of_team = sum_slots<V, N>(shape.warps);
+  for (int i = static_cast<int>(threadIdx.x); i < of_team; i += static_cast<int>(blockDim.x)) {
+    const int part = i / sum_slots<V, N>(1), rest = i / 32 % (V * (N / 4)), h = rest % (N / 4), k = rest / (N / 4);
+    const int64_t column = static_cast<int64_t>((k * shape.warps + part) * 32 + i % 32) * N + 4 * h;
+    if (column >= p.cols) continue;
+    float4 total = make_float4(0, 0, 0, 0);
+    for (int t = 0; t < shape.teams; ++t) {
+      const float4 v = sums[t * of_team + i];
+      total.x += v.x, total.y += v.y, total.z += v.z, total.w += v.w;
+    }
+    *reinterpret_cast<float4*>(out + blockIdx.x * p.pitch + column) = total;
+  }
+}
+
 template <class T, int V, bool kLayer, bool kResidual, bool kSum>
 __global__ void __launch_bounds__(32 * kGradWarps<V>, 1)
     norm_grad_rows_kernel(const __grid_constant__ GradArgs p, const __grid_constant__ TeamShape shape) {
@@ -22,7 +54,8 @@ __global__ void __launch_bounds__(32 * kGradWarps<V>, 1)
   const int warps = shape.warps;
   const TeamLane at(warps);
   const int vectors = static_cast<int>(p.cols / N), first = at.part * 32 + at.lane, step = warps * 32;
-  const uint32_t rows_at = shared_address(memory), mine = rows_at + static_cast<uint32_t>(at.warp * kGradStages * kTensors * V * kVector + at.lane * 16);
+  const uint32_t rows_at = shared_address(memory),
+                 mine = rows_at + static_cast<uint32_t>(at.warp * kGradStages * kTensors * V * kVector + at.lane * 16);
   // Weights as f32: [part][vector][half][lane].
   constexpr int kHalves = N / 4;
   const uint32_t weights_at = rows_at + static_cast<uint32_t>(warps * shape.teams * kGradStages * kTensors * V * kVector),
@@ -38,13 +71,15 @@ __global__ void __launch_bounds__(32 * kGradWarps<V>, 1)
         for (int e = 0; e < N; ++e) w[e] += p.shift;
       }
       for (int h = 0; h < kHalves; ++h)
-        *reinterpret_cast<float4*>(memory + (weights - rows_at) + (k * kHalves + h) * kVector) = make_float4(w[4 * h], w[4 * h + 1], w[4 * h + 2], w[4 * h + 3]);
+        *reinterpret_cast<float4*>(memory + (weights - rows_at) + (k * kHalves + h) * kVector) =
+            make_float4(w[4 * h], w[4 * h + 1], w[4 * h + 2], w[4 * h + 3]);
     }
   const auto read_weight = [&](int k, float(&w)[N]) {
 #pragma unroll
     for (int h = 0; h < kHalves; ++h) {
       const uint4 v = read_shared(weights + (k * kHalves + h) * kVector);
-      w[4 * h] = __uint_as_float(v.x), w[4 * h + 1] = __uint_as_float(v.y), w[4 * h + 2] = __uint_as_float(v.z), w[4 * h + 3] = __uint_as_float(v.w);
+      w[4 * h] = __uint_as_float(v.x), w[4 * h + 1] = __uint_as_float(v.y), w[4 * h + 2] = __uint_as_float(v.z),
+            w[4 * h + 3] = __uint_as_float(v.w);
     }
   };
   const int64_t stride = static_cast<int64_t>(gridDim.x) * shape.teams;
@@ -137,43 +172,22 @@ __global__ void __launch_bounds__(32 * kGradWarps<V>, 1)
   // The teams' sums are added in their order, in the memory of the rows, which no copy fills any more.
   copies_wait<0>();
   __syncthreads();
-  constexpr int kSlots = V * kHalves * 32;  // of 4 columns, of a warp
   float4* sums = reinterpret_cast<float4*>(memory);
-  const int all = kSlots * warps * shape.teams;
-  const auto leave = [&](const auto& mine_of, int which) {
-#pragma unroll
-    for (int k = 0; k < V; ++k)
-#pragma unroll
-      for (int h = 0; h < kHalves; ++h)
-        sums[which * all + at.warp * kSlots + (k * kHalves + h) * 32 + at.lane] =
-            make_float4(mine_of[k][4 * h], mine_of[k][4 * h + 1], mine_of[k][4 * h + 2], mine_of[k][4 * h + 3]);
-  };
-  leave(dw, 0);
-  if constexpr (kLayer) leave(db, 1);
-  if constexpr (kSum) leave(dbias, 2);
+  const int all = sum_slots<V, N>(warps * shape.teams);
+  leave_sums(dw, sums, at);
+  if constexpr (kLayer) leave_sums(db, sums + all, at);
+  if constexpr (kSum) leave_sums(dbias, sums + 2 * all, at);
   __syncthreads();
-  float* const outs[3] = {p.dw, kLayer ? p.db : nullptr, kSum ? p.dbias : nullptr};
-  for (int i = static_cast<int>(threadIdx.x); i < kSlots * warps; i += static_cast<int>(blockDim.x)) {
-    const int part = i / kSlots, rest = i % kSlots, h = rest / 32 % kHalves, k = rest / 32 / kHalves;
-    const int64_t column = static_cast<int64_t>((k * warps + part) * 32 + rest % 32) * N + 4 * h;
-    if (column >= p.cols) continue;
-#pragma unroll
-    for (int which = 0; which < (kSum ? 3 : kLayer ? 2 : 1); ++which) {
-      if (outs[which] == nullptr) continue;
-      float4 total = make_float4(0, 0, 0, 0);
-      for (int t = 0; t < shape.teams; ++t) {
-        const float4 v = sums[which * all + t * warps * kSlots + i];
-        total.x += v.x, total.y += v.y, total.z += v.z, total.w += v.w;
-      }
-      *reinterpret_cast<float4*>(outs[which] + blockIdx.x * p.pitch + column) = total;
-    }
-  }
+  add_teams<V, N>(sums, shape, p, p.dw);
+  if constexpr (kLayer) add_teams<V, N>(sums + all, shape, p, p.db);
+  if constexpr (kSum) add_teams<V, N>(sums + 2 * all, shape, p, p.dbias);
 }
 
 // Bytes of shared memory of a block: the rows, then the weights of a team of `warps`.
 template <class T>
 constexpr size_t grad_shared(int v, int tensors, int warps) {
-  return 512 * static_cast<size_t>(v) * static_cast<size_t>((v <= 3 ? kGradWarps<3> : kGradWarps<8>) * kGradStages * tensors + warps * (kLanes<T> / 4));
+  return 512 * static_cast<size_t>(v) *
+         static_cast<size_t>((v <= 3 ? kGradWarps<3> : kGradWarps<8>)*kGradStages * tensors + warps * (kLanes<T> / 4));
 }
 constexpr int kMostWarps = 4;  // of a team
 
@@ -185,9 +199,12 @@ TeamShape grad_teams(int64_t rows, int64_t cols, int multiprocessors) {
   s.warps = 1;
   if (vectors <= 96) s.vectors = 3;
   while (s.vectors == 0 && s.warps <= kMostWarps) {
-    if (vectors <= 224 * s.warps) s.vectors = 7;
-    else if (vectors <= 256 * s.warps) s.vectors = 8;
-    else s.warps *= 2;
+    if (vectors <= 224 * s.warps)
+      s.vectors = 7;
+    else if (vectors <= 256 * s.warps)
+      s.vectors = 8;
+    else
+      s.warps *= 2;
   }
   if (s.vectors == 0) return {};
   s.teams = (s.vectors <= 3 ? kGradWarps<3> : kGradWarps<8>) / s.warps;

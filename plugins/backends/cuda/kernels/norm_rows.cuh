@@ -132,14 +132,14 @@ __global__ void __maxnreg__(V == 7 ? 96 : 64) norm_rows_kernel(const __grid_cons
 
 // warps = 0 where rows of `cols` elements are too long.
 template <class T>
-TeamShape norm_teams(int64_t rows, int64_t cols, bool small) {
+TeamShape norm_teams(int64_t rows, int64_t cols) {
   struct Form {
     int warps, vectors;
   };
   TeamShape s;
   const int64_t vectors = cols / kLanes<T>;
   for (const Form f : {Form{1, 3}, {1, 4}, {1, 7}, {2, 4}, {2, 7}, {4, 4}, {4, 7}, {8, 4}, {8, 7}, {16, 4}}) {
-    if (vectors > 32 * f.warps * f.vectors || (small && f.vectors == 7)) continue;
+    if (vectors > 32 * f.warps * f.vectors) continue;
     s.warps = f.warps, s.vectors = f.vectors;
     break;
   }

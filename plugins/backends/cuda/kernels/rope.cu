@@ -1,7 +1,6 @@
-// Rotary positions. A block turns a few tokens: their angles are computed once, in f64 reduced to one turn so that long positions stay
-// exact, and serve all heads. 4 bytes per element (bf16); bound by memory.
+// Rotary positions. A block turns a few tokens: their angles are computed once, as fractions of a turn in fixed point so that long
+// positions stay exact, and serve all heads. 4 bytes per element (bf16); bound by memory.
 #include <cmath>
-#include <cstdlib>
 
 #include "kernels/device.cuh"
 
@@ -10,7 +9,7 @@ namespace nemo::cuda {
 namespace {
 
 constexpr int kMaxPairs = 256;
-constexpr int kThreads = 128, kAhead = 2;
+constexpr int kThreads = 128, kMostThreads = 256, kAhead = 2;
 
 struct RopeArgs {
   uint64_t turns[kMaxPairs];         // the fraction of inv_freq / 2 pi, in units of 2^-64
@@ -85,8 +84,8 @@ struct Item {
 };
 
 // A block turns `tokens` tokens; x and y begin at the first turned element. The first pieces are fetched while their angles are computed.
-template <class T, int N, bool kInterleaved, int kRegs>
-__global__ void __maxnreg__(kRegs) rope_kernel(const T* x, const int32_t* positions, T* y, const __grid_constant__ RopeArgs p) {
+template <class T, int N, bool kInterleaved>
+__global__ void __launch_bounds__(kThreads) rope_kernel(const T* x, const int32_t* positions, T* y, const __grid_constant__ RopeArgs p) {
   extern __shared__ float angles[];  // cosines, sines: [tokens pairs] each
   float *cosine = angles, *sine = angles + p.tokens * p.pairs;
   const int turned = kInterleaved ? 2 * p.pairs / (N == 1 ? 2 : N) : p.pairs / N, rest = y == x ? 0 : p.d - 2 * p.pairs;
@@ -157,8 +156,9 @@ __global__ void __maxnreg__(kRegs) rope_kernel(const T* x, const int32_t* positi
 
 // Whole heads of two halves, in vectors: a thread turns one piece of a head in kAhead tokens. Blocks are (pieces of a head, heads, tokens),
 // so that no index is divided before the first load.
-template <class T, int kRegs>
-__global__ void __maxnreg__(kRegs) rope_halves_kernel(const T* x, const int32_t* positions, T* y, const __grid_constant__ RopeArgs p) {
+template <class T>
+__global__ void __launch_bounds__(kMostThreads)
+    rope_halves_kernel(const T* x, const int32_t* positions, T* y, const __grid_constant__ RopeArgs p) {
   constexpr int N = kLanes<T>;
   extern __shared__ __align__(16) float angles[];  // cosines, sines: [tokens pairs] each
   const int tokens = static_cast<int>(blockDim.z) * kAhead, head = static_cast<int>(blockIdx.z * blockDim.y + threadIdx.y);
@@ -203,33 +203,34 @@ int tokens_of(const RopeArgs& p, int lanes) {
   return tokens;
 }
 
+template <class T>
+void launch_halves(const Launch& l, RopeArgs p) {
+  constexpr int64_t kMostSlots = 64;  // threads of a block in z
+  const auto size = [](int64_t a, int64_t b, int64_t c) {
+    return dim3(static_cast<unsigned>(a), static_cast<unsigned>(b), static_cast<unsigned>(c));
+  };
+  const int64_t pieces = p.pairs / kLanes<T>, heads = std::min<int64_t>(p.heads, kMostThreads / pieces),
+                slots = std::clamp<int64_t>(kThreads / (pieces * heads), 1, kMostSlots), tokens = slots * kAhead;
+  p.by_pairs = static_cast<uint32_t>(ceil_div(int64_t{1} << 32, p.pairs));
+  const dim3 blocks = size(ceil_div(p.seq, tokens), p.all / p.seq, ceil_div(p.heads, heads));
+  rope_halves_kernel<T><<<blocks, size(pieces, heads, slots), static_cast<size_t>(tokens * p.pairs) * 2 * sizeof(float), l.stream()>>>(
+      l.in<T>(0) + p.first, l.in<int32_t>(1), l.out<T>(0) + p.first, p);
+}
+
 template <class T, bool kInterleaved>
 void launch_rope(const Launch& l, RopeArgs p, bool vector) {
+  constexpr int64_t kMostBlocks = 65535;                         // in y and z
+  const bool whole = l.in(0) == l.out(0) || 2 * p.pairs == p.d;  // nothing but the turned elements is written
+  if (!kInterleaved && vector && whole && p.all / p.seq <= kMostBlocks && p.heads <= kMostBlocks) return launch_halves<T>(l, p);
   p.tokens = tokens_of(p, kLanes<T>);
   const unsigned grid = grid_of(p.all, p.tokens);
   const T* x = l.in<T>(0) + p.first;
   T* y = l.out<T>(0) + p.first;
   const size_t bytes = static_cast<size_t>(p.tokens * p.pairs) * 2 * sizeof(float);
-  const char* way = std::getenv("NEMO_ROPE");
-  if (!kInterleaved && vector && way != nullptr && way[0] == 'h' && (x == y || 2 * p.pairs == p.d)) {
-    const int pieces = p.pairs / kLanes<T>, heads = static_cast<int>(std::min<int64_t>(p.heads, 256 / pieces)), slots = std::max(1, kThreads / (pieces * heads));
-    const dim3 block(static_cast<unsigned>(pieces), static_cast<unsigned>(heads), static_cast<unsigned>(slots));
-    const dim3 blocks(static_cast<unsigned>(ceil_div(p.seq, slots * kAhead)), static_cast<unsigned>(p.all / p.seq), static_cast<unsigned>(ceil_div(p.heads, heads)));
-    const size_t shared = static_cast<size_t>(slots * kAhead * p.pairs) * 2 * sizeof(float);
-    if (way[1] == '4')
-      rope_halves_kernel<T, 48><<<blocks, block, shared, l.stream()>>>(x, l.in<int32_t>(1), y, p);
-    else
-      rope_halves_kernel<T, 64><<<blocks, block, shared, l.stream()>>>(x, l.in<int32_t>(1), y, p);
-    return;
-  }
-  if (vector && way != nullptr && way[0] == '4')
-    rope_kernel<T, kLanes<T>, kInterleaved, 48><<<grid, kThreads, bytes, l.stream()>>>(x, l.in<int32_t>(1), y, p);
-  else if (vector && way != nullptr && way[0] == '3')
-    rope_kernel<T, kLanes<T>, kInterleaved, 40><<<grid, kThreads, bytes, l.stream()>>>(x, l.in<int32_t>(1), y, p);
-  else if (vector)
-    rope_kernel<T, kLanes<T>, kInterleaved, 64><<<grid, kThreads, bytes, l.stream()>>>(x, l.in<int32_t>(1), y, p);
+  if (vector)
+    rope_kernel<T, kLanes<T>, kInterleaved><<<grid, kThreads, bytes, l.stream()>>>(x, l.in<int32_t>(1), y, p);
   else
-    rope_kernel<T, 1, kInterleaved, 64><<<grid, kThreads, bytes, l.stream()>>>(x, l.in<int32_t>(1), y, p);
+    rope_kernel<T, 1, kInterleaved><<<grid, kThreads, bytes, l.stream()>>>(x, l.in<int32_t>(1), y, p);
 }
 
 }  // namespace
@@ -247,7 +248,6 @@ NEMO_CUDA_KERNEL(rope) {
     const long double turns = inv_freq[i] / 6.283185307179586476925286766559L;
     p.turns[i] = static_cast<uint64_t>(std::ldexp(turns - std::floor(turns), 64));
   }
-  p.by_pairs = static_cast<uint32_t>(ceil_div(int64_t{1} << 32, std::max(p.pairs, 2)));
   p.scale = static_cast<float>(node.number("scale"));
   p.sign = node.integer("inverse") != 0 ? -1.0f : 1.0f;
   p.seq = node.size('s'), p.heads = node.size('h');

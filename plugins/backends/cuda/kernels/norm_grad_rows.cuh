@@ -1,4 +1,5 @@
-// The streaming form of the norm gradients: blocks stay, a team of warps works on a row, the next row is on its way into shared memory.
+// The streaming form of the norm gradients: blocks stay, a team of warps works on a row, the next row is on its way into shared memory. A
+// lane copies and reads its own vectors only, by cp.async, which is ordered with the lane's own reads: no other lane can be early or late.
 #pragma once
 
 #include "kernels/norm.cuh"
@@ -11,6 +12,34 @@ constexpr int kGradStages = 2;
 // The column sums of a lane stay in registers: V vectors of each.
 template <int V>
 constexpr int kGradWarps = V <= 3 ? 16 : 8;  // of a block
+
+// A lane's weights as f32, [vector][half], a warp's vectors apart: 1 where there are none.
+template <class T, int V>
+__device__ __forceinline__ void keep_weights(const GradArgs& p, char* to, int first, int step) {
+  constexpr int N = kLanes<T>;
+  for (int k = 0; k < V; ++k) {
+    const int at = first + k * step;
+    float w[N];
+#pragma unroll
+    for (int e = 0; e < N; ++e) w[e] = 1;
+    if (at < p.cols / N && p.w != nullptr) {
+      load<N>(static_cast<const T*>(p.w) + at * N, w);
+#pragma unroll
+      for (int e = 0; e < N; ++e) w[e] += p.shift;
+    }
+    for (int h = 0; h < N / 4; ++h)
+      *reinterpret_cast<float4*>(to + (k * (N / 4) + h) * kWarpVector) = make_float4(w[4 * h], w[4 * h + 1], w[4 * h + 2], w[4 * h + 3]);
+  }
+}
+template <int N>
+__device__ __forceinline__ void read_floats(uint32_t at, float (&w)[N]) {
+#pragma unroll
+  for (int h = 0; h < N / 4; ++h) {
+    const uint4 v = read_shared(at + h * kWarpVector);
+    w[4 * h] = __uint_as_float(v.x), w[4 * h + 1] = __uint_as_float(v.y);
+    w[4 * h + 2] = __uint_as_float(v.z), w[4 * h + 3] = __uint_as_float(v.w);
+  }
+}
 
 // Where warps leave their column sums: [warp][vector][half][lane], four columns each.
 template <int V, int N>
@@ -47,7 +76,7 @@ __device__ __forceinline__ void add_teams(const float4* sums, const TeamShape& s
 template <class T, int V, bool kLayer, bool kResidual, bool kSum>
 __global__ void __launch_bounds__(32 * kGradWarps<V>, 1)
     norm_grad_rows_kernel(const __grid_constant__ GradArgs p, const __grid_constant__ TeamShape shape) {
-  constexpr int N = kLanes<T>, kTensors = kResidual ? 3 : 2, kVector = 512;  // kVector: bytes of a warp's vector
+  constexpr int N = kLanes<T>, kTensors = kResidual ? 3 : 2;
   extern __shared__ __align__(128) char memory[];
   __shared__ float scratch[2][kGradWarps<V>][2];
   cudaTriggerProgrammaticLaunchCompletion();  // finish_column_sums waits for the end all the same
@@ -55,33 +84,12 @@ __global__ void __launch_bounds__(32 * kGradWarps<V>, 1)
   const TeamLane at(warps);
   const int vectors = static_cast<int>(p.cols / N), first = at.part * 32 + at.lane, step = warps * 32;
   const uint32_t rows_at = shared_address(memory),
-                 mine = rows_at + static_cast<uint32_t>(at.warp * kGradStages * kTensors * V * kVector + at.lane * 16);
+                 mine = rows_at + static_cast<uint32_t>(at.warp * kGradStages * kTensors * V * kWarpVector + at.lane * 16);
   // Weights as f32: [part][vector][half][lane].
   constexpr int kHalves = N / 4;
-  const uint32_t weights_at = rows_at + static_cast<uint32_t>(warps * shape.teams * kGradStages * kTensors * V * kVector),
-                 weights = weights_at + static_cast<uint32_t>(at.part * V * kHalves * kVector + at.lane * 16);
-  if (at.team == 0)
-    for (int k = 0; k < V; ++k) {
-      float w[N];
-#pragma unroll
-      for (int e = 0; e < N; ++e) w[e] = 1;
-      if (first + k * step < vectors && p.w != nullptr) {
-        load<N>(static_cast<const T*>(p.w) + (first + k * step) * N, w);
-#pragma unroll
-        for (int e = 0; e < N; ++e) w[e] += p.shift;
-      }
-      for (int h = 0; h < kHalves; ++h)
-        *reinterpret_cast<float4*>(memory + (weights - rows_at) + (k * kHalves + h) * kVector) =
-            make_float4(w[4 * h], w[4 * h + 1], w[4 * h + 2], w[4 * h + 3]);
-    }
-  const auto read_weight = [&](int k, float(&w)[N]) {
-#pragma unroll
-    for (int h = 0; h < kHalves; ++h) {
-      const uint4 v = read_shared(weights + (k * kHalves + h) * kVector);
-      w[4 * h] = __uint_as_float(v.x), w[4 * h + 1] = __uint_as_float(v.y), w[4 * h + 2] = __uint_as_float(v.z),
-            w[4 * h + 3] = __uint_as_float(v.w);
-    }
-  };
+  const uint32_t weights_at = rows_at + static_cast<uint32_t>(warps * shape.teams * kGradStages * kTensors * V * kWarpVector),
+                 weights = weights_at + static_cast<uint32_t>(at.part * V * kHalves * kWarpVector + at.lane * 16);
+  if (at.team == 0) keep_weights<T, V>(p, memory + (weights - rows_at), first, step);
   const int64_t stride = static_cast<int64_t>(gridDim.x) * shape.teams;
   int64_t row = p.rows - 1 - (static_cast<int64_t>(at.team) * gridDim.x + blockIdx.x);
   const auto fetch = [&](int64_t r, uint32_t to) {
@@ -92,7 +100,7 @@ __global__ void __launch_bounds__(32 * kGradWarps<V>, 1)
 #pragma unroll
       for (int k = 0; k < V; ++k)
 #pragma unroll
-        for (int t = 0; t < kTensors; ++t) copy_async(to + (t * V + k) * kVector, from[t] + k * step * 16, first + k * step < vectors);
+        for (int t = 0; t < kTensors; ++t) copy_async(to + (t * V + k) * kWarpVector, from[t] + k * step * 16, first + k * step < vectors);
     }
     copies_commit();
   };
@@ -105,7 +113,7 @@ __global__ void __launch_bounds__(32 * kGradWarps<V>, 1)
   fetch(row, mine);
   fetch_moments(row);
   __syncthreads();
-  constexpr uint32_t kStageBytes = kTensors * V * kVector;
+  constexpr uint32_t kStageBytes = kTensors * V * kWarpVector;
   const float scale = 1.0f / static_cast<float>(p.cols);
   float dw[V][N] = {}, db[kLayer ? V : 1][N] = {}, dbias[kSum ? V : 1][N] = {};
   int turn = 0;
@@ -119,9 +127,9 @@ __global__ void __launch_bounds__(32 * kGradWarps<V>, 1)
 #pragma unroll
     for (int k = 0; k < V; ++k) {
       float x[N], dy[N], w[N];
-      spread<T>(read_shared(here + k * kVector), x);
-      spread<T>(read_shared(here + (V + k) * kVector), dy);
-      read_weight(k, w);
+      spread<T>(read_shared(here + k * kWarpVector), x);
+      spread<T>(read_shared(here + (V + k) * kWarpVector), dy);
+      read_floats<N>(weights + k * kHalves * kWarpVector, w);
 #pragma unroll
       for (int e = 0; e < N; ++e) {
         const float xhat = fmaf(x[e], rstd, shift), g = dy[e] * w[e];
@@ -150,10 +158,10 @@ __global__ void __launch_bounds__(32 * kGradWarps<V>, 1)
 #pragma unroll
     for (int k = 0; k < V; ++k) {
       float x[N], dy[N], w[N], r[N];
-      spread<T>(read_shared(here + k * kVector), x);
-      spread<T>(read_shared(here + (V + k) * kVector), dy);
-      if constexpr (kResidual) spread<T>(read_shared(here + (2 * V + k) * kVector), r);
-      read_weight(k, w);
+      spread<T>(read_shared(here + k * kWarpVector), x);
+      spread<T>(read_shared(here + (V + k) * kWarpVector), dy);
+      if constexpr (kResidual) spread<T>(read_shared(here + (2 * V + k) * kWarpVector), r);
+      read_floats<N>(weights + k * kHalves * kWarpVector, w);
 #pragma unroll
       for (int e = 0; e < N; ++e) {
         x[e] = fmaf(dy[e] * w[e], rstd, fmaf(x[e], c1, c0));
@@ -186,7 +194,7 @@ __global__ void __launch_bounds__(32 * kGradWarps<V>, 1)
 // Bytes of shared memory of a block: the rows, then the weights of a team of `warps`.
 template <class T>
 constexpr size_t grad_shared(int v, int tensors, int warps) {
-  return 512 * static_cast<size_t>(v) *
+  return kWarpVector * static_cast<size_t>(v) *
          static_cast<size_t>((v <= 3 ? kGradWarps<3> : kGradWarps<8>)*kGradStages * tensors + warps * (kLanes<T> / 4));
 }
 constexpr int kMostWarps = 4;  // of a team

@@ -148,7 +148,7 @@ class StreamPlanner {
   [[nodiscard]] bool goes_beside(int32_t i) const {
     if (op(i).stream != 1) return false;
     if (communicates(op(i)) && !may_move(op(i)) && op(i).name() != "ring_shift") return false;
-    if (!communicates(op(i)) && op(i).name() != "linear_wgrad" && op(i).name() != "bias_grad") return i > 0 && plan_.stream[at(i - 1)] == 1;
+    if (!communicates(op(i))) return i > 0 && plan_.stream[at(i - 1)] == 1;
     for (size_t next = at(i) + 1; next < graph_.ops.size(); ++next) {
       const Op& other = graph_.ops[next];
       if (other.stream == 1) continue;

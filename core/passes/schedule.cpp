@@ -1,6 +1,5 @@
 #include "core/passes/schedule.hpp"
 
-#include <cstdlib>
 #include <set>
 
 namespace nemo::passes {
@@ -36,8 +35,6 @@ class Scheduler {
 
   void append(Op op) {
     op.stream = op.row->attribute("mesh") != nullptr && op.name() != "copy_to" ? 1 : 0;
-    if (const char* way = std::getenv("NEMO_BESIDE"); way != nullptr && op.phase == Phase::kBackward && !op.once_per_step)
-      if ((op.name() == "linear_wgrad" && way[0] != 'b') || (op.name() == "bias_grad" && way[0] != 'w')) op.stream = 1;
     for (const ValueId v : op.outputs)
       if (is_buffer(v)) op.attrs["accumulate"] = int64_t{written_.insert(v).second ? 0 : 1};
     graph_.ops.push_back(std::move(op));

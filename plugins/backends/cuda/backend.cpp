@@ -1,7 +1,5 @@
 #include "backend.hpp"
 
-#include <cstdlib>
-
 namespace nemo::cuda {
 
 void check(cudaError_t status, const char* what) {
@@ -42,8 +40,7 @@ nemo_backend::nemo_backend(int ordinal, nemo::cuda::Autotune autotune) {
   name = properties.name;
   memory_bytes = device.memory_bytes = total;
   device.multiprocessors = properties.multiProcessorCount;
-  const char* way = std::getenv("NEMO_BESIDE");
-  check(cudaStreamCreateWithPriority(&device.stream, cudaStreamNonBlocking, way != nullptr && way[0] != 0 && way[1] == 'l' ? -1 : 0), "stream");
+  check(cudaStreamCreateWithFlags(&device.stream, cudaStreamNonBlocking), "stream");
   check(cudaHostAlloc(reinterpret_cast<void**>(&device.fault), sizeof(int), cudaHostAllocMapped), "fault word");
   *device.fault = 0;
   staging = std::make_unique<nemo::cuda::Staging>();

@@ -9,7 +9,7 @@
   f(cublasLtCreate) f(cublasLtDestroy) f(cublasLtGetVersion) f(cublasLtMatmul) f(cublasLtMatmulAlgoCheck)                          \
       f(cublasLtMatmulAlgoGetHeuristic) f(cublasLtMatmulDescCreate) f(cublasLtMatmulDescDestroy) f(cublasLtMatmulDescSetAttribute) \
           f(cublasLtMatrixLayoutCreate) f(cublasLtMatrixLayoutDestroy) f(cublasLtMatmulPreferenceCreate)                           \
-              f(cublasLtMatmulPreferenceDestroy) f(cublasLtMatmulPreferenceSetAttribute) f(cublasLtMatmulAlgoConfigGetAttribute)
+              f(cublasLtMatmulPreferenceDestroy) f(cublasLtMatmulPreferenceSetAttribute)
 
 namespace nemo::cuda {
 

@@ -1,9 +1,8 @@
 #include "gemm_tuner.hpp"
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
-#include <cmath>
+
+#include "gemm_check.hpp"
 
 namespace nemo::cuda {
 
@@ -44,6 +43,42 @@ struct Timer {
   Timer& operator=(const Timer&) = delete;
 };
 
+// Whether an algorithm's product is right: a part that is left out shows against the rounding of its elements.
+class Check {
+ public:
+  Check(const Product& p, const Operands& o, uint64_t c_bytes, cudaStream_t stream)
+      : p_(p), o_(o), c_bytes_(c_bytes), stream_(stream), samples_(2 * kSamples * static_cast<int64_t>(sizeof(float))) {
+    applies_ = p.epilogue == Epilogue::none && size_of(p.ab) >= 2 && size_of(p.b_type()) >= 2 && samples_.data() != nullptr;
+    if (applies_) compute_samples(p, o.a, o.b, data(), stream);
+  }
+  template <class F>
+  bool passes(const F& run) const {
+    if (!applies_) return true;
+    check(cudaMemsetAsync(o_.c, 0, c_bytes_, stream_), "memset");
+    if (run() != CUBLAS_STATUS_SUCCESS) return false;
+    read_samples(p_, o_.c, data() + kSamples, stream_);
+    float both[2 * kSamples];
+    check(cudaMemcpyAsync(both, data(), sizeof both, cudaMemcpyDeviceToHost, stream_), "copy");
+    check(cudaStreamSynchronize(stream_), "check of a matrix product");
+    double off = 0, all = 0;
+    for (int i = 0; i < kSamples; ++i) {
+      const double delta = static_cast<double>(both[kSamples + i]) - static_cast<double>(both[i]);
+      off += delta * delta, all += static_cast<double>(both[i]) * static_cast<double>(both[i]);
+    }
+    return off <= kTolerated * kTolerated * all;
+  }
+
+ private:
+  static constexpr double kTolerated = 1.0 / 256;  // of the root of the mean square: bf16 results are off by a quarter of it
+  float* data() const { return static_cast<float*>(samples_.data()); }
+  const Product& p_;
+  const Operands& o_;
+  uint64_t c_bytes_;
+  cudaStream_t stream_;
+  Scratch samples_;
+  bool applies_;
+};
+
 int64_t rows_of(Transpose t, int64_t rows, int64_t cols) { return t == Transpose::yes ? cols : rows; }
 
 }  // namespace
@@ -80,86 +115,14 @@ std::optional<Fastest> fastest(const Product& p, const std::vector<cublasLtMatmu
       if (ran && round > 0) best[i] = std::min(best[i], ms);
     }
   }
-  const auto least = std::min_element(best.begin(), best.end());
-  if (*least >= 1e30f) return std::nullopt;
-  if (std::getenv("NEMO_GEMM_AUDIT") != nullptr && p.k >= 50000 && p.m <= 64 && p.c == NEMO_DTYPE_BF16) {
-    const auto n = static_cast<size_t>(p.m * p.n);
-    std::vector<std::vector<float>> results;
-    for (size_t i = 0; i < algorithms.size(); ++i) {
-      std::vector<float> r(n, 0.0f);
-      if (best[i] < 1e30f && run(algorithms[i], o, workspace.data()) == CUBLAS_STATUS_SUCCESS) {
-        std::vector<uint16_t> raw(static_cast<size_t>(c));
-        check(cudaStreamSynchronize(stream), "audit");
-        check(cudaMemcpy(raw.data(), sc.data(), raw.size() * 2, cudaMemcpyDeviceToHost), "audit");
-        for (int64_t y = 0; y < p.m; ++y)
-          for (int64_t x = 0; x < p.n; ++x) {
-            const uint32_t bits = static_cast<uint32_t>(raw[static_cast<size_t>(y * p.ldc + x)]) << 16;
-            __builtin_memcpy(&r[static_cast<size_t>(y * p.n + x)], &bits, 4);
-          }
-      }
-      results.push_back(std::move(r));
-    }
-    std::vector<float> median(n);
-    for (size_t e = 0; e < n; ++e) {
-      std::vector<float> v;
-      for (const auto& r : results) v.push_back(r[e]);
-      std::nth_element(v.begin(), v.begin() + v.size() / 2, v.end());
-      median[e] = v[v.size() / 2];
-    }
-    for (size_t i = 0; i < algorithms.size(); ++i) {
-      int id = -1, tile = -1, split = -1, stages = -1;
-      uint32_t scheme = 0;
-      size_t written = 0;
-      const CublasLt& lt = CublasLt::get();
-      lt.cublasLtMatmulAlgoConfigGetAttribute(&algorithms[i], CUBLASLT_ALGO_CONFIG_ID, &id, sizeof id, &written);
-      lt.cublasLtMatmulAlgoConfigGetAttribute(&algorithms[i], CUBLASLT_ALGO_CONFIG_TILE_ID, &tile, sizeof tile, &written);
-      lt.cublasLtMatmulAlgoConfigGetAttribute(&algorithms[i], CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &split, sizeof split, &written);
-      lt.cublasLtMatmulAlgoConfigGetAttribute(&algorithms[i], CUBLASLT_ALGO_CONFIG_STAGES_ID, &stages, sizeof stages, &written);
-      lt.cublasLtMatmulAlgoConfigGetAttribute(&algorithms[i], CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme, sizeof scheme, &written);
-      float worst = 0, top = 0;
-      for (size_t e = 0; e < n; ++e) worst = std::max(worst, std::abs(results[i][e] - median[e])), top = std::max(top, std::abs(median[e]));
-      std::fprintf(stderr, "audit m %lld n %lld k %lld: %zu id %d tile %d stages %d split %d scheme %u: %.4f ms, off median %.4g of %.4g\n", (long long)p.m, (long long)p.n,
-                   (long long)p.k, i, id, tile, stages, split, scheme, best[i], worst, top);
-    }
+  const Check right(p, o, static_cast<uint64_t>(c * size_of(p.c)), stream);
+  for (bool ran = false;; ran = true) {
+    const auto least = std::min_element(best.begin(), best.end());
+    if (*least >= 1e30f) return ran ? std::optional(Fastest{algorithms.size(), 0}) : std::nullopt;
+    const auto index = static_cast<size_t>(least - best.begin());
+    if (right.passes([&] { return run(algorithms[index], o, workspace.data()); })) return Fastest{index, *least};
+    *least = 1e30f;
   }
-  if (const char* way = std::getenv("NEMO_GEMM_SUSTAINED"); way != nullptr && algorithms.size() > 1) {
-    // Finalists under load: the clock that power allows differs between them.
-    std::vector<size_t> finalists;
-    for (size_t i = 0; i < algorithms.size(); ++i)
-      if (best[i] <= 1.06f * *least) finalists.push_back(i);
-    std::sort(finalists.begin(), finalists.end(), [&](size_t l, size_t r) { return best[l] < best[r]; });
-    if (finalists.size() > 4) finalists.resize(4);
-    std::vector<double> sustained(algorithms.size(), 1e30);
-    if (finalists.size() > 1) {
-      const int runs = std::max(4, static_cast<int>(20.0f / *least));
-      const auto many = [&](size_t i, int n) {
-        for (int r = 0; r < n; ++r) run(algorithms[i], o, workspace.data());
-      };
-      many(finalists[0], 3 * runs);
-      std::vector<double> total(algorithms.size(), 0);
-      for (int round = 0; round < 3; ++round)
-        for (size_t i : finalists) {
-          many(i, runs / 4);
-          check(cudaEventRecord(timer.begin, stream), "event");
-          many(i, runs);
-          check(cudaEventRecord(timer.end, stream), "event");
-          many(i, runs / 4);  // keeps the device busy while the host waits
-          check(cudaEventSynchronize(timer.end), "search");
-          float ms = 0;
-          check(cudaEventElapsedTime(&ms, timer.begin, timer.end), "event");
-          total[i] += ms / runs / 3;
-        }
-      size_t winner = finalists[0];
-      for (size_t i : finalists)
-        if (total[i] < total[winner]) winner = i;
-      std::fprintf(stderr, "sustained m %lld n %lld k %lld ta %d tb %d add %d epi %d:", (long long)p.m, (long long)p.n, (long long)p.k, (int)p.ta, (int)p.tb,
-                   (int)p.write, (int)p.epilogue);
-      for (size_t i : finalists) std::fprintf(stderr, " %s%.4f/%.4f", i == winner ? "*" : "", best[i], total[i]);
-      std::fprintf(stderr, "\n");
-      return Fastest{winner, best[winner]};
-    }
-  }
-  return Fastest{static_cast<size_t>(least - best.begin()), *least};
 }
 
 }  // namespace nemo::cuda

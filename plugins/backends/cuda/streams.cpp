@@ -2,8 +2,6 @@
 
 #include "backend.hpp"
 
-#include <cstdlib>
-
 struct nemo_event {
   cudaEvent_t event = nullptr;
   ~nemo_event() {
@@ -21,7 +19,7 @@ nemo_error* create_stream(nemo_backend* backend, nemo_stream** out) {
     int least = 0, greatest = 0;
     check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "priorities of streams");
     cudaStream_t stream = nullptr;
-    check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, std::getenv("NEMO_BESIDE") != nullptr ? least : greatest), "stream");
+    check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, greatest), "stream");
     *out = reinterpret_cast<nemo_stream*>(stream);
   });
 }

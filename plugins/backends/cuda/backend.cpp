@@ -1,5 +1,7 @@
 #include "backend.hpp"
 
+#include "mixture_fault.hpp"
+
 namespace nemo::cuda {
 
 void check(cudaError_t status, const char* what) {
@@ -20,6 +22,13 @@ const char* text_of(Fault fault) {
       return "embedding: negative id";
     case Fault::label:
       return "cross_entropy: label is neither ignore_index nor within the vocabulary";
+    case kRouterFault:
+      return "moe_route: router logits are not numbers";
+    case kExpertFault:
+      return "moe_dispatch: a choice that is no expert";
+    case kExchangeFault:
+      return "moe_exchange_plan: an expert that is on no rank, or more rows of experts come to this rank than it has room for; raise "
+             "strategy.moe_expert_rank_capacity_factor, or set it to 0 for as many as can come";
     default:
       return "unknown fault in the data";
   }

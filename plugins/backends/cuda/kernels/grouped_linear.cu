@@ -298,8 +298,16 @@ Prepared rows_product(const Node& node, Lay lay, int64_t Shapes::*out, int64_t S
     });
   return make_kernel(
       [=](const Launch& l) {
-        const RowsArgs a{l.in(0), l.in(2), biased ? l.in(3) : nullptr, l.out(0), s.order.run(l.in<int32_t>(1), l.workspace<char>(), l.stream()),
-                         x.ld,    y.ld,    s.*out,                     s.*reduced, static_cast<int32_t>(s.order.experts),
+        const RowsArgs a{l.in(0),
+                         l.in(2),
+                         biased ? l.in(3) : nullptr,
+                         l.out(0),
+                         s.order.run(l.in<int32_t>(1), l.workspace<char>(), l.stream()),
+                         x.ld,
+                         y.ld,
+                         s.*out,
+                         s.*reduced,
+                         static_cast<int32_t>(s.order.experts),
                          vectors_fit({x.ld, y.ld, s.n, s.k}, {l.in(0), l.in(2), l.out(0)})};
         launch_rows(s, a, lay, l.stream());
       },
@@ -326,8 +334,17 @@ NEMO_CUDA_KERNEL(grouped_linear_wgrad) {
   if (s.type != NEMO_DTYPE_F32) with_half(s.type, [](auto tag) { allow_shared(wgrad_kernel<decltype(tag)>, kSharedBytes<decltype(tag)>); });
   return make_kernel(
       [=](const Launch& l) {
-        const WgradArgs a{l.in(0), l.in(2), l.out(0), s.order.run(l.in<int32_t>(1), l.workspace<char>(), l.stream()), dy.ld, x.ld, s.n, s.k,
-                          grad,    vectors_fit({dy.ld, x.ld, s.n, s.k}, {l.in(0), l.in(2)}), l.write() == Write::accumulate};
+        const WgradArgs a{l.in(0),
+                          l.in(2),
+                          l.out(0),
+                          s.order.run(l.in<int32_t>(1), l.workspace<char>(), l.stream()),
+                          dy.ld,
+                          x.ld,
+                          s.n,
+                          s.k,
+                          grad,
+                          vectors_fit({dy.ld, x.ld, s.n, s.k}, {l.in(0), l.in(2)}),
+                          l.write() == Write::accumulate};
         if (s.n * s.k == 0) return;
         const dim3 grid(static_cast<unsigned>(ceil_div(s.k, s.tile())), static_cast<unsigned>(ceil_div(s.n, s.tile())),
                         static_cast<unsigned>(s.order.experts));
@@ -352,8 +369,17 @@ NEMO_CUDA_KERNEL(grouped_bias_grad) {
     using T = decltype(tag);
     return make_kernel(
         [=](const Launch& l) {
-          const WgradArgs a{l.in(0), nullptr, l.out(0), s.order.run(l.in<int32_t>(1), l.workspace<char>(), l.stream()), dy.ld, 0, s.n, 0,
-                            grad,    false,   l.write() == Write::accumulate};
+          const WgradArgs a{l.in(0),
+                            nullptr,
+                            l.out(0),
+                            s.order.run(l.in<int32_t>(1), l.workspace<char>(), l.stream()),
+                            dy.ld,
+                            0,
+                            s.n,
+                            0,
+                            grad,
+                            false,
+                            l.write() == Write::accumulate};
           const dim3 grid(grid_of(s.n, 32), static_cast<unsigned>(s.order.experts));
           bias_kernel<T><<<grid, dim3(32, 8), 0, l.stream()>>>(a);
         },

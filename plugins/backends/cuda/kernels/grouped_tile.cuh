@@ -18,7 +18,7 @@ constexpr int kAlongPitch = kDepth + 8, kAcrossPitch = kTile + 8;
 constexpr int kOperand = kTile * kAlongPitch;  // elements of a buffer; the other layout is smaller
 static_assert(kDepth * kAcrossPitch <= kOperand && kTile * kAcrossPitch <= kStages * 2 * kOperand);
 template <class H>
-constexpr int kSharedBytes = kStages * 2 * kOperand * static_cast<int>(sizeof(H));
+constexpr int kSharedBytes = kStages * 2 * kOperand* static_cast<int>(sizeof(H));
 
 enum class Lay { along, across };
 

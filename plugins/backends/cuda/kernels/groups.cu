@@ -32,7 +32,8 @@ __global__ void __launch_bounds__(kRows) count_kernel(const Sort s) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kRows + threadIdx.x;
   if (i < s.rows) atomicAdd(&counts[s.group_of(s.ids[i])], 1);
   __syncthreads();
-  for (int g = static_cast<int>(threadIdx.x); g < s.groups; g += kRows) s.count[static_cast<int64_t>(g) * s.blocks + blockIdx.x] = counts[g];
+  for (int g = static_cast<int>(threadIdx.x); g < s.groups; g += kRows)
+    s.count[static_cast<int64_t>(g) * s.blocks + blockIdx.x] = counts[g];
 }
 
 __device__ int warp_prefix(int x) {
@@ -107,9 +108,7 @@ void GroupOrder::check(const Node& node) const {
   if (rows > 0x3fffffff) node.refuse("more than 2^30 rows have no kernel");
 }
 
-uint64_t GroupOrder::workspace() const {
-  return list_bytes(rows) + 2 * list_bytes(experts + 2) + list_bytes(groups() * blocks_of(rows));
-}
+uint64_t GroupOrder::workspace() const { return list_bytes(rows) + 2 * list_bytes(experts + 2) + list_bytes(groups() * blocks_of(rows)); }
 
 GroupOrder::Lists GroupOrder::run(const int32_t* ids, void* workspace, const More& more, cudaStream_t stream) const {
   char* at = static_cast<char*>(workspace);
@@ -120,9 +119,15 @@ GroupOrder::Lists GroupOrder::run(const int32_t* ids, void* workspace, const Mor
   };
   const Lists lists{take(rows), take(experts + 2), take(experts + 2)};
   const int64_t blocks = blocks_of(rows);
-  const Sort s{ids,       rows, static_cast<int32_t>(first_expert),
-               static_cast<int32_t>(groups()), static_cast<int32_t>(blocks),
-               tile_rows, take(groups() * blocks), lists, more};
+  const Sort s{ids,
+               rows,
+               static_cast<int32_t>(first_expert),
+               static_cast<int32_t>(groups()),
+               static_cast<int32_t>(blocks),
+               tile_rows,
+               take(groups() * blocks),
+               lists,
+               more};
   const auto bytes = static_cast<size_t>(groups()) * sizeof(int32_t);
   count_kernel<<<static_cast<unsigned>(blocks), kRows, bytes, stream>>>(s);
   scan_kernel<<<1, 32 * kScanWarps, 0, stream>>>(s);

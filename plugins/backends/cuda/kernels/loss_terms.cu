@@ -6,8 +6,8 @@ namespace nemo::cuda {
 namespace {
 
 // total nullptr: 0. labels nullptr: weight 1. One block.
-__global__ void __launch_bounds__(1024)
-    add_term_kernel(const float* total, const float* term, const int32_t* labels, int64_t n, int32_t ignored, double coefficient, float* y) {
+__global__ void __launch_bounds__(1024) add_term_kernel(const float* total, const float* term, const int32_t* labels, int64_t n,
+                                                        int32_t ignored, double coefficient, float* y) {
   __shared__ int scratch[32];
   int counted[1] = {0};
   if (labels != nullptr)

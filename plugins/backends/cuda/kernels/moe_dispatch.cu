@@ -81,8 +81,8 @@ Prepared gather(const Node& node, const Matrix& rows, const Matrix& tokens, bool
       if (m.tokens * m.d == 0) return;
       const float* weights = weighted ? l.in<float>(2) : nullptr;
       if (vectors_fit(m, kLanes<T>, {l.in(0), l.out(0)}))
-        gather_kernel<T, kLanes<T>><<<grid_of(m.tokens * m.d / kLanes<T>, 256), 256, 0, l.stream()>>>(m, l.in<T>(0), l.in<int32_t>(1), weights,
-                                                                                                      l.out<T>(0));
+        gather_kernel<T, kLanes<T>>
+            <<<grid_of(m.tokens * m.d / kLanes<T>, 256), 256, 0, l.stream()>>>(m, l.in<T>(0), l.in<int32_t>(1), weights, l.out<T>(0));
       else
         gather_kernel<T, 1><<<grid_of(m.tokens * m.d, 256), 256, 0, l.stream()>>>(m, l.in<T>(0), l.in<int32_t>(1), weights, l.out<T>(0));
     });
@@ -136,11 +136,11 @@ NEMO_CUDA_KERNEL(moe_combine_grad) {
       if (m.tokens * m.k == 0) return;
       const unsigned grid = grid_of(m.tokens * m.k, 4);
       if (vectors_fit(m, kLanes<T>, {l.in(0), l.in(1), l.out(0)}))
-        combine_grad_kernel<T, kLanes<T>><<<grid, 128, 0, l.stream()>>>(m, l.in<T>(0), l.in<T>(1), l.in<int32_t>(2), l.in<float>(3),
-                                                                        l.out<T>(0), l.out<float>(1));
+        combine_grad_kernel<T, kLanes<T>>
+            <<<grid, 128, 0, l.stream()>>>(m, l.in<T>(0), l.in<T>(1), l.in<int32_t>(2), l.in<float>(3), l.out<T>(0), l.out<float>(1));
       else
-        combine_grad_kernel<T, 1><<<grid, 128, 0, l.stream()>>>(m, l.in<T>(0), l.in<T>(1), l.in<int32_t>(2), l.in<float>(3), l.out<T>(0),
-                                                                l.out<float>(1));
+        combine_grad_kernel<T, 1>
+            <<<grid, 128, 0, l.stream()>>>(m, l.in<T>(0), l.in<T>(1), l.in<int32_t>(2), l.in<float>(3), l.out<T>(0), l.out<float>(1));
     });
   });
 }

@@ -171,7 +171,8 @@ __global__ void __launch_bounds__(32 * kWarps)
   for (int i = 0; i < c.k; ++i) dot += dw[i] * p[chosen[i]] / sum;
   for (int i = lane_id(); i < c.e; i += 32) dp[i] = 0;
   __syncwarp();
-  for (int i = lane_id(); i < c.k; i += 32) dp[chosen[i]] = c.scaling * (c.renormalize ? (dw[i] - dot) / sum : dw[i]);
+  if (lane_id() == 0)
+    for (int i = 0; i < c.k; ++i) dp[chosen[i]] = c.scaling * (c.renormalize ? (dw[i] - dot) / sum : dw[i]);
   __syncwarp();
   scores_grad(c.score, p, dp, c.e, dlogits + t * c.e);
 }
@@ -300,7 +301,8 @@ __global__ void z_loss_total_kernel(const double* partial, float* loss) {
   if (threadIdx.x == 0) *loss = static_cast<float>(sum);
 }
 
-__global__ void __launch_bounds__(32 * kWarps) z_loss_grad_kernel(const float* dloss, const float* logits, int64_t tokens, int e, float* dlogits) {
+__global__ void __launch_bounds__(32 * kWarps)
+    z_loss_grad_kernel(const float* dloss, const float* logits, int64_t tokens, int e, float* dlogits) {
   const int64_t t = token_of_warp();
   if (t >= tokens) return;
   const float *x = logits + t * e, lse = log_sum_exp(x, e), factor = 2.0f * lse * *dloss;
@@ -405,7 +407,8 @@ NEMO_CUDA_KERNEL(moe_balance) {
   check_router(node, 2, 1);
   const int64_t n = node.size('n');
   const int e = static_cast<int>(node.size('e'));
-  return make_kernel([=](const Launch& l) { balance_kernel<<<1, 32, 0, l.stream()>>>(l.in<float>(0), l.in<float>(1), n, e, l.out<float>(0)); });
+  return make_kernel(
+      [=](const Launch& l) { balance_kernel<<<1, 32, 0, l.stream()>>>(l.in<float>(0), l.in<float>(1), n, e, l.out<float>(0)); });
 }
 
 NEMO_CUDA_KERNEL(moe_balance_grad) {
@@ -435,7 +438,8 @@ NEMO_CUDA_KERNEL(moe_z_loss_grad) {
   const int e = static_cast<int>(node.size('e'));
   return make_kernel([=](const Launch& l) {
     if (tokens > 0)
-      z_loss_grad_kernel<<<grid_of(tokens, kWarps), 32 * kWarps, 0, l.stream()>>>(l.in<float>(0), l.in<float>(1), tokens, e, l.out<float>(0));
+      z_loss_grad_kernel<<<grid_of(tokens, kWarps), 32 * kWarps, 0, l.stream()>>>(l.in<float>(0), l.in<float>(1), tokens, e,
+                                                                                  l.out<float>(0));
   });
 }
 

@@ -22,16 +22,11 @@ const char* text_of(Fault fault) {
       return "embedding: negative id";
     case Fault::label:
       return "cross_entropy: label is neither ignore_index nor within the vocabulary";
-    case kRouterFault:
-      return "moe_route: router logits are not numbers";
-    case kExpertFault:
-      return "moe_dispatch: a choice that is no expert";
-    case kExchangeFault:
-      return "moe_exchange_plan: an expert that is on no rank, or more rows of experts come to this rank than it has room for; raise "
-             "strategy.moe_expert_rank_capacity_factor, or set it to 0 for as many as can come";
     default:
-      return "unknown fault in the data";
+      break;
   }
+  const char* text = mixture_text(fault);
+  return text != nullptr ? text : "unknown fault in the data";
 }
 
 }  // namespace

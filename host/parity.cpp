@@ -41,8 +41,8 @@ int parity(Program& program, const std::vector<std::string>& arguments) {
   const std::string usage = "nemo-host parity HF_DIR [--golden golden.safetensors] [options]";
   po::options_description options("options");
   options.add_options()("golden", po::value<std::string>(), "outputs of the reference; golden.json lies beside it; default: in HF_DIR")(
-      "accelerator", po::value<std::string>(), "cpu (default) or another backend that computes in f32")(
-      "work", po::value<std::string>(), "folder for temporary files; default: the system's");
+      "accelerator", po::value<std::string>(), "cpu (default) or gpu")("work", po::value<std::string>(),
+                                                                       "folder for temporary files; default: the system's");
   const Parsed parsed = parse(arguments, usage, options);
   if (parsed.help) return kDone;
   if (parsed.positional.size() != 1) throw Error(Code::kConfig, "one model folder is needed\nusage: " + usage);

@@ -1,6 +1,6 @@
 """The same training run of small models of many families on two accelerators, as a table: losses must agree at every step.
 
-    python3 tests/bench/families_gpu.py build/bin/nemo-host [--accelerators cpu,cuda] [--families mixtral,mamba] [--steps 10] [section.key=value ...]
+    python3 tests/bench/families_gpu.py build/bin/nemo-host [--accelerators cpu,gpu] [--families mixtral,mamba] [--steps 10] [section.key=value ...]
 
 Everything in f32 from the same seed. "apart" is the largest relative difference of any step's loss; above the bound, or where a run fails, the row says
 so and the exit code is 1.
@@ -88,7 +88,7 @@ def losses(host: str, folder: str, family: str, accelerator: str, steps: int, ov
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("host")
-    parser.add_argument("--accelerators", default="cpu,cuda")
+    parser.add_argument("--accelerators", default="cpu,gpu")
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("overrides", nargs="*")

@@ -255,6 +255,31 @@ class Parity {
         wrong += tokens[static_cast<size_t>(i)] != expected[static_cast<size_t>(i)];
     }
     add("greedy tokens", wrong == 0 ? 0 : 2, std::to_string(compared - wrong) + " of " + std::to_string(compared) + " equal");
+    const std::set<Purpose> purposes = runtime::generation_purposes(s.setup, s.engine->facts());
+    if (purposes.contains(Purpose::kDecode)) greedy_cached(expected, shape, given, purposes);
+  }
+
+  // The same with a cache, beside a shorter prompt, which must change nothing.
+  void greedy_cached(const std::vector<int32_t>& expected, const std::vector<int64_t>& shape, int64_t given,
+                     const std::set<Purpose>& purposes) {
+    Session s(checkpoint_, registry_, context_, {shape[0] + 1, shape[1]}, purposes, golden_);
+    std::vector<std::vector<int32_t>> sequences;
+    for (int64_t r = 0; r < shape[0]; ++r) {
+      const auto row = expected.begin() + r * shape[1];
+      sequences.emplace_back(row, row + given);
+    }
+    sequences.emplace_back(sequences[0].begin(), sequences[0].begin() + (given + 1) / 2);
+    const auto model = runtime::make_sequence_model(*s.engine);
+    int64_t wrong = 0, compared = 0;
+    for (int64_t i = given; i < shape[1]; ++i) {
+      const auto logits = model->next_logits(sequences);
+      for (size_t r = 0; r < sequences.size(); ++r)
+        sequences[r].push_back(static_cast<int32_t>(std::ranges::max_element(logits[r]) - logits[r].begin()));
+    }
+    for (int64_t r = 0; r < shape[0]; ++r)
+      for (int64_t i = given; i < given + certain_steps(static_cast<size_t>(r), shape[1] - given); ++i, ++compared)
+        wrong += sequences[static_cast<size_t>(r)][static_cast<size_t>(i)] != expected[static_cast<size_t>(r * shape[1] + i)];
+    add("greedy, cached", wrong == 0 ? 0 : 2, std::to_string(compared - wrong) + " of " + std::to_string(compared) + " equal");
   }
 
   // Each row of the left-padded batch by itself, without its padding.

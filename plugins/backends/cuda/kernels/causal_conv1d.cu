@@ -1,5 +1,5 @@
-// causal_conv1d and its gradient: depthwise, a few taps, a thread per token and vector of channels; neighbours' reads of the same tokens
-// meet in the L1 cache. Bound by memory.
+// causal_conv1d, its form for generation and its gradient: depthwise, a few taps, a thread per token and vector of channels; neighbours'
+// reads of the same tokens meet in the L1 cache. Bound by memory.
 //   z[t] = bias + sum_j w[j] x[t - k + 1 + j], y = act(z)
 //   dz = dy act'(z); dx[t] = sum_j w[j] dz[t + k - 1 - j]; dw[j] = sum_t dz[t] x[t - k + 1 + j]
 #include <string>
@@ -76,6 +76,43 @@ __global__ void conv_kernel(const Conv p, const T* x, const T* w, const T* bias,
 #pragma unroll
   for (int e = 0; e < N; ++e) z[e] = A::value(z[e]);
   store<N>(y + h.row * p.ldy + h.at, z);
+}
+
+// Behind a window [b][kept][c] of earlier inputs, which holds none where start[b] = 0.
+struct Window {
+  const int32_t *start, *count;
+  int64_t kept;
+};
+
+template <class T>
+__device__ __forceinline__ float earlier(const Conv& p, const Window& k, const T* window, int64_t b, int64_t t, int64_t c) {
+  return k.start[b] > 0 ? widen(window[(b * k.kept + k.kept + t) * p.c + c]) : 0.0f;
+}
+
+template <class T, class A>
+__global__ void cached_kernel(const Conv p, const Window k, const T* x, const T* w, const T* bias, const T* window, T* y) {
+  Here h;
+  if (!Here::find<1>(p, h)) return;
+  float z = bias != nullptr ? widen(bias[h.at]) : 0.0f;
+  for (int j = 0; j < p.k; ++j) {
+    const int64_t t = h.t - p.k + 1 + j;
+    const float v = t < 0 ? earlier(p, k, window, h.row / p.s, t, h.at) : widen(x[(h.row - p.k + 1 + j) * p.ldx + h.at]);
+    z += widen(w[h.at * p.k + j]) * v;
+  }
+  y[h.row * p.ldy + h.at] = narrow<T>(A::value(z));
+}
+
+// Moves the window on by count[b] inputs; a thread has a channel of a sequence to itself and goes towards what is newer.
+template <class T>
+__global__ void window_kernel(const Conv p, const Window k, const T* x, T* window) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= p.b * p.c) return;
+  const int64_t b = i / p.c, c = i % p.c, count = min(max(static_cast<int64_t>(k.count[b]), int64_t{0}), p.s);
+  for (int64_t r = 0; r < k.kept; ++r) {
+    const int64_t t = count - k.kept + r;
+    const float v = t < 0 ? earlier(p, k, window, b, t, c) : widen(x[(b * p.s + t) * p.ldx + c]);
+    window[(b * k.kept + r) * p.c + c] = narrow<T>(v);
+  }
 }
 
 // dz [b s c] in f32.
@@ -200,6 +237,30 @@ NEMO_CUDA_KERNEL(causal_conv1d) {
           conv_kernel<T, N, A><<<grid_of(values / N, 256), 256, 0, l.stream()>>>(p, l.in<T>(0), l.in<T>(1), bias, l.out<T>(0));
         else
           conv_kernel<T, 1, A><<<grid_of(values, 256), 256, 0, l.stream()>>>(p, l.in<T>(0), l.in<T>(1), bias, l.out<T>(0));
+      });
+    });
+  });
+}
+
+NEMO_CUDA_KERNEL(causal_conv1d_cached) {
+  const Conv p(node, node.in(0), node.out(0));
+  const int64_t kept = node.out(1).shape[1];
+  for (const size_t i : {1, 2, 3, 4}) node.need_contiguous(node.in(i));
+  node.need_contiguous(node.out(1));
+  if (kept < p.k - 1) node.refuse("the window must hold one input less than there are taps");
+  const bool biased = node.in(2).present();
+  return with_kind(node, [&](auto act) {
+    using A = decltype(act);
+    return with_type(node.compute(), [&](auto tag) {
+      using T = decltype(tag);
+      return make_kernel([=](const Launch& l) {
+        if (p.b * p.c == 0) return;
+        const Window k{l.in<int32_t>(3), l.in<int32_t>(4), kept};
+        const T* bias = biased ? l.in<T>(2) : nullptr;
+        if (p.s > 0)
+          cached_kernel<T, A>
+              <<<grid_of(p.tokens() * p.c, 256), 256, 0, l.stream()>>>(p, k, l.in<T>(0), l.in<T>(1), bias, l.out<T>(1), l.out<T>(0));
+        window_kernel<T><<<grid_of(p.b * p.c, 128), 128, 0, l.stream()>>>(p, k, l.in<T>(0), l.out<T>(1));
       });
     });
   });

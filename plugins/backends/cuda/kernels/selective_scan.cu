@@ -1,6 +1,7 @@
-// selective_scan (Mamba-1) and its gradient, by the recurrence: every channel and state decays at a rate of its own. A block takes 16
-// channels of one sequence, 16 lanes each, that share a channel's states (n <= 16 k per lane k), and walks over the tokens in f32. The
-// gradient keeps the states in front of every chunk of tokens, computes those within a chunk again into shared memory, and walks backwards.
+// selective_scan (Mamba-1), its form for generation and its gradient, by the recurrence: every channel and state decays at a rate of its
+// own. A block takes 16 channels of one sequence, 16 lanes each, that share a channel's states (n <= 16 k per lane k), and walks over the
+// tokens in f32. The gradient keeps the states in front of every chunk of tokens, computes those within a chunk again into shared memory,
+// and walks backwards.
 //   state <- e^(dt A) state + dt x bm, y = state c + skip x
 #include <array>
 #include <string>
@@ -91,13 +92,17 @@ struct Channel {
   }
 };
 
+// start and count nullptr: all tokens behind `initial`; else the first count[b] behind `final` where start[b] > 0, and y = 0 for the
+// others.
 template <class T, int K>
-__global__ void __launch_bounds__(kThreads) scan_kernel(const Shape s, const Inputs in, T* y, float* final) {
+__global__ void __launch_bounds__(kThreads)
+    scan_kernel(const Shape s, const Inputs in, const int32_t* start, const int32_t* count, T* y, float* final) {
   const Channel<T, K> at(s, in, blockIdx.y, blockIdx.x);
+  const int64_t last = count != nullptr ? min(max(static_cast<int64_t>(count[at.b]), int64_t{0}), s.s) : s.s;
   float v[K];
-  at.start(in.initial, v);
+  at.start(start == nullptr ? in.initial : (start[at.b] > 0 ? final : nullptr), v);
 #pragma unroll 2
-  for (int64_t t = 0; t < s.s; ++t) {
+  for (int64_t t = 0; t < last; ++t) {
     const auto now = at.advance(t, v);
     float sum = 0;
 #pragma unroll
@@ -105,6 +110,8 @@ __global__ void __launch_bounds__(kThreads) scan_kernel(const Shape s, const Inp
     sum = lanes_sum(sum);
     if (at.here && at.lane == 0) y[at.token(t) * s.y + at.h] = narrow<T>(sum + at.skip * now.x);
   }
+  if (at.here && at.lane == 0)
+    for (int64_t t = last; t < s.s; ++t) y[at.token(t) * s.y + at.h] = narrow<T>(0.0f);
   at.finish(final, v);
 }
 
@@ -300,7 +307,22 @@ NEMO_CUDA_KERNEL(selective_scan) {
     return make_kernel([=](const Launch& l) {
       if (s.b * s.h == 0) return;
       const dim3 grid(static_cast<unsigned>(s.blocks()), static_cast<unsigned>(s.b));
-      scan_kernel<T, K><<<grid, kThreads, 0, l.stream()>>>(s, present.of(l), l.out<T>(0), l.out<float>(1));
+      scan_kernel<T, K><<<grid, kThreads, 0, l.stream()>>>(s, present.of(l), nullptr, nullptr, l.out<T>(0), l.out<float>(1));
+    });
+  });
+}
+
+NEMO_CUDA_KERNEL(selective_scan_cached) {
+  const Shape s = shape_of(node, 0, node.out(0));
+  const Present present(node, 0);
+  node.need_contiguous(node.in(8));
+  node.need_contiguous(node.out(1));
+  return with_states(node, [&]<class T, int K>() {
+    return make_kernel([=](const Launch& l) {
+      if (s.b * s.h == 0) return;
+      const dim3 grid(static_cast<unsigned>(s.blocks()), static_cast<unsigned>(s.b));
+      scan_kernel<T, K>
+          <<<grid, kThreads, 0, l.stream()>>>(s, present.of(l), l.in<int32_t>(7), l.in<int32_t>(8), l.out<T>(0), l.out<float>(1));
     });
   });
 }

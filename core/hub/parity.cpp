@@ -262,7 +262,7 @@ class Parity {
   // The same with a cache, beside a shorter prompt, which must change nothing.
   void greedy_cached(const std::vector<int32_t>& expected, const std::vector<int64_t>& shape, int64_t given,
                      const std::set<Purpose>& purposes) {
-    Session s(checkpoint_, registry_, context_, {shape[0] + 1, shape[1]}, purposes, golden_);
+    Session s(checkpoint_, registry_, context_, {shape[0] + 1, shape[1]}, purposes, golden_, options_.accelerator);
     std::vector<std::vector<int32_t>> sequences;
     for (int64_t r = 0; r < shape[0]; ++r) {
       const auto row = expected.begin() + r * shape[1];

@@ -124,6 +124,8 @@ __global__ void __launch_bounds__(kThreads, 2) wgrad_kernel(const WgradArgs a) {
   const int64_t col = threadIdx.x % 16 * 8;
   Across<H> dy{static_cast<const H*>(a.dy) + n0, a.lddy, rows, a.n - n0 - col, order, a.vector};
   Across<H> x{static_cast<const H*>(a.x) + k0, a.ldx, rows, a.k - k0 - col, order, a.vector};
+  dy.look_up(0);
+  x.look_up(0);
   multiply_tile<Lay::across, Lay::across>(c, shared, dy, x, (rows + kDepth - 1) / kDepth);
   const bool pairs = a.k % 2 == 0 && a.grad == NEMO_DTYPE_F32;
   each_pair(c, [&](int r, int col, float low, float high) {

@@ -54,23 +54,34 @@ struct Along {
 };
 
 // Across: rows of the reduction (threadIdx.x / 16 + 8 j of a step) start at base + number * ld; with `order` their numbers are looked up
-// there. Columns are those of C from threadIdx.x % 16 * 8 on, of which `inside` exist.
+// there, a step ahead. Columns are those of C from threadIdx.x % 16 * 8 on, of which `inside` exist.
 template <class H>
 struct Across {
   const H* base;
   int64_t ld, reduced, inside;
   const int32_t* order;
   bool vector;
+  int32_t next[4] = {};  // numbers of the rows of the step that is loaded next
 
-  __device__ void load(H* tile, int step) {
+  static __device__ int row(int j) { return static_cast<int>(threadIdx.x) / 16 + 8 * j; }
+  // Once before the first load, where there is an order.
+  __device__ void look_up(int step) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const int r = static_cast<int>(threadIdx.x) / 16 + 8 * j, c = static_cast<int>(threadIdx.x) % 16 * 8;
-      const int64_t k = static_cast<int64_t>(step) * kDepth + r;
-      const bool there = k < reduced && inside > 0;
-      const int64_t number = there ? (order != nullptr ? order[k] : k) : 0;
-      fetch(tile + r * kAcrossPitch + c, there ? base + number * ld + c : base, there ? inside : 0, vector);
+      const int64_t k = static_cast<int64_t>(step) * kDepth + row(j);
+      next[j] = k < reduced ? order[k] : 0;
     }
+  }
+  __device__ void load(H* tile, int step) {
+    const int c = static_cast<int>(threadIdx.x) % 16 * 8;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int64_t k = static_cast<int64_t>(step) * kDepth + row(j);
+      const bool there = k < reduced && inside > 0;
+      const H* from = there ? base + (order != nullptr ? next[j] : k) * ld + c : base;
+      fetch(tile + row(j) * kAcrossPitch + c, from, there ? inside : 0, vector);
+    }
+    if (order != nullptr) look_up(step + 1);
   }
 };
 

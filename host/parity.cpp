@@ -56,7 +56,7 @@ int parity(Program& program, const std::vector<std::string>& arguments) {
       parsed.values.count("golden") ? std::filesystem::path(parsed.values["golden"].as<std::string>()) : folder / "golden.safetensors";
   o.work = work.path();
   o.recipe = kImportedRecipe;
-  if (parsed.values.count("accelerator")) o.accelerator = parsed.values["accelerator"].as<std::string>();
+  if (parsed.values.count("accelerator")) o.device = "trainer.accelerator=" + parsed.values["accelerator"].as<std::string>();
   const std::vector<hub::ParityRow> rows = hub::parity(o, program.registry({}, std::filesystem::current_path()), program.context());
   std::printf("%s\n  %-26s%-10s%-12s%s\n", folder.c_str(), "check", "", "of bound", "measured");
   for (const hub::ParityRow& row : rows)

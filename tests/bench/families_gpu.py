@@ -1,8 +1,10 @@
 """The same training run of small models of many families on two accelerators, as a table: losses must agree at every step.
 
     python3 tests/bench/families_gpu.py build/bin/nemo-host [--accelerators cpu,gpu] [--families mixtral,mamba] [--steps 10] [section.key=value ...]
+        [--second section.key=value]
 
-Everything in f32 from the same seed. "apart" is the largest relative difference of any step's loss; above the bound, or where a run fails, the row says
+Overrides hold for both runs, those of --second for the second alone: "--accelerators gpu,gpu --second trainer.devices=2 --second strategy.plugin=ddp"
+compares two devices with one. Everything in f32 from the same seed. "apart" is the largest relative difference of any step's loss; above the bound, or where a run fails, the row says
 so and the exit code is 1.
 """
 
@@ -75,6 +77,7 @@ def losses(host: str, folder: str, family: str, accelerator: str, steps: int, ov
     data = next((d for d in (root / "share/nemo/data", pathlib.Path("host/data").resolve()) if d.exists()), root)
     model, source = FAMILIES[family]
     tokenizer = '[tokenizer]\ntype = "char"\n' if "files" in source else ""
+    pathlib.Path(folder).mkdir(exist_ok=True)
     recipe = pathlib.Path(folder) / f"{name}.toml"
     recipe.write_text(RECIPE.format(name=name, model=model, tokenizer=tokenizer, data=source.replace("{data}", str(data)), accelerator=accelerator,
                                     steps=steps, folder=folder))
@@ -91,15 +94,17 @@ def main() -> int:
     parser.add_argument("--accelerators", default="cpu,gpu")
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--second", action="append", default=[])
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_intermixed_args()
     first, second = options.accelerators.split(",")
+    runs = [("1", first, options.overrides), ("2", second, [*options.overrides, *options.second])]
     print(f"{'family':14}{'steps':>6}{'first ' + first:>14}{'last ' + first:>14}{'last ' + second:>14}{'apart':>12}", flush=True)
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         for family in options.families.split(","):
             try:
-                a, b = (losses(options.host, folder, family, accelerator, options.steps, options.overrides) for accelerator in (first, second))
+                a, b = (losses(options.host, f"{folder}/{run}", family, accelerator, options.steps, overrides) for run, accelerator, overrides in runs)
             except RuntimeError as error:
                 failed += 1
                 print(f"{family:14}FAILED {error}", flush=True)

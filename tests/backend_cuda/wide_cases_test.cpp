@@ -1,5 +1,7 @@
 // Mixtures of experts, state-space models and attention's extensions at sizes of several tiles and chunks, which the table of all ops keeps
 // small: the CUDA backend gives what the CPU backend gives.
+#include <cmath>
+
 #include "tests/backend_cuda/parity.hpp"
 
 namespace nemo::backend_cuda {
@@ -197,6 +199,16 @@ TEST_P(CudaWideOps, repeat_and_replay_give_the_same_bits) {
   const Arrays first = on_gpu(c, BF16);
   expect_same_bits(on_gpu(c, BF16), first, "repeated");
   expect_same_bits(on_gpu(c, BF16, 0, How::replayed), first, "replayed");
+}
+
+TEST(CudaMixtureFaults, are_reported_by_synchronize) {
+  NEMO_NEEDS_GPU();
+  const Array nan(F32, {1, 4}, {0, NAN, NAN, NAN}), rows(F32, {2, 3}), wrong(backend_cpu::I32, {2, 1}, {0, 4}), none;
+  Arrays routed{Array(F32, {1, 2}), Array(backend_cpu::I32, {1, 2})};
+  Arrays dealt{Array(F32, {2, 1, 3}), Array(backend_cpu::I32, {2, 1}), Array(backend_cpu::I32, {2, 1})};
+  EXPECT_THROW(gpu()->run("moe_route", {nan, none}, routed, {{"k", 2}}), std::runtime_error);
+  EXPECT_THROW(gpu()->run("moe_dispatch", {rows, wrong}, dealt, {{"experts", 4}}), std::runtime_error);
+  EXPECT_NO_THROW(gpu()->run("moe_dispatch", {rows, wrong}, dealt, {{"experts", 5}}));
 }
 
 }  // namespace

@@ -80,7 +80,7 @@ class Cacher {
   void through_cache(const Op& op) {
     const std::string name = next_name();
     Attrs attrs;
-    for (const char* kept : {"scale", "window", "softcap"})
+    for (const char* kept : {"scale", "window", "softcap", "alibi", "alibi_first"})
       if (const auto found = op.attrs.find(kept); found != op.attrs.end()) attrs.insert(*found);
     const ValueId k = written(op, kKey, name + ".k"), v = written(op, kValue, name + ".v");
     push(op, make_op(graph_, {"attention_cached", {op.inputs[kQuery], k, v, start_}, std::move(attrs), {op.outputs[0]}}, op.scope));

@@ -127,6 +127,8 @@ class Emitter {
       op.inputs[2] = share(op.inputs[2], decision.outputs[0].partial, like);
     if (op.name() == "embedding" && !decision.inputs[1].needed[0].empty())
       op.attrs["shard_offset"] = op.int_attr("shard_offset") + offset(op.inputs[1], 0, decision.inputs[1].needed[0]);
+    if (op.name() == "attention" && op.int_attr("alibi") != 0 && !decision.inputs[0].needed[2].empty())
+      op.attrs["alibi_first"] = op.int_attr("alibi_first") + offset(op.inputs[0], 2, decision.inputs[0].needed[2]);
     if (op.name() == "grouped_linear") localize_experts(op, decision, like);
     const bool deals = op.name() == "moe_dispatch";
     if (op.name() == "moe_combine") bring_back(op, like);
@@ -186,6 +188,9 @@ class Emitter {
   }
 
   void attend_in_context(Op& op, int m) {
+    if (op.int_attr("alibi") != 0)
+      throw Error(Code::kUnsupported, place_of(op) + ": attention with linear biases over mesh axis '" + rules_.name(m) +
+                                          "' is not implemented; set context_parallel_size = 1");
     if (rules_.exchanges_heads(m)) return attend_to_heads(op, m);
     if (rules_.context() == "p2p") return attend_around_ring(op, m);
     if (op.int_attr("causal") != 0) return attend_to_chunks(op, m);

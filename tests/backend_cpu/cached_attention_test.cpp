@@ -43,7 +43,8 @@ TEST_P(CachedAttention, equals_attention_of_the_whole_however_the_tokens_are_cut
 
 INSTANTIATE_TEST_SUITE_P(, CachedAttention,
                          ::testing::Values(Attrs{{"scale", 0.3}}, Attrs{{"scale", 0.3}, {"window", 5}},
-                                           Attrs{{"scale", 0.3}, {"softcap", 2.0}, {"window", 9}}));
+                                           Attrs{{"scale", 0.3}, {"softcap", 2.0}, {"window", 9}},
+                                           Attrs{{"scale", 0.3}, {"alibi", int64_t{12}}, {"alibi_first", int64_t{3}}, {"window", 9}}));
 
 TEST(CacheWrite, drops_what_lies_behind_the_end) {
   Arrays cache{Array(F32, {1, 4, 1, 1}, {1, 2, 3, 4})};

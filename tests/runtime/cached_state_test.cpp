@@ -21,6 +21,8 @@ struct Family {
   const char* model;
 };
 
+void PrintTo(const Family& family, std::ostream* out) { *out << family.name; }
+
 const Family kFamilies[] = {
     {"mamba", "plugin = \"mamba\"\nnum_layers = 2\nhidden_size = 32\nmamba_head_dim = 8\nmamba_state_dim = 6\nmamba_num_groups = 2\n"},
     {"nemotron_h",

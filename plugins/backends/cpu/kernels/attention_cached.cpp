@@ -18,7 +18,7 @@ compute_t<T> dot(const compute_t<T>* q, const T* k, int64_t d) {
 template <class T>
 struct Cached {
   using C = compute_t<T>;
-  int64_t h, g, s, t, d, e, window, pitch;
+  int64_t h, g, s, t, d, e, window, alibi, alibi_first, pitch;
   C scale, softcap;
   Heads q, k, v, o;
 
@@ -30,6 +30,8 @@ struct Cached {
         d(node.size('d')),
         e(node.size('e')),
         window(node.integer("window")),
+        alibi(node.integer("alibi")),
+        alibi_first(node.integer("alibi_first")),
         pitch((t + d + e + 15) / 16 * 16),
         scale(static_cast<C>(node.number("scale"))),
         softcap(static_cast<C>(node.number("softcap"))),
@@ -40,10 +42,13 @@ struct Cached {
     if (g == 0 || h % g != 0) node.refuse("the number of query heads must be a multiple of the number of kv heads");
   }
 
-  // Scores of keys [first, last) to probabilities, without the division by their sum, which is returned.
-  C soften(C* score, int64_t n) const {
+  // Scores of keys [first, last), of which the last one is the query itself, to probabilities, without the division by their sum, which is
+  // returned.
+  C soften(C* score, int64_t n, C tilt) const {
     if (softcap > 0)
       for (int64_t j = 0; j < n; ++j) score[j] = softcap * tanh_(score[j] / softcap);
+    if (alibi > 0)
+      for (int64_t j = 0; j < n; ++j) score[j] += tilt * static_cast<C>(j - n + 1);
     C top = score[0], sum = 0;
 #pragma omp simd reduction(max : top)
     for (int64_t j = 0; j < n; ++j) top = score[j] > top ? score[j] : top;
@@ -58,11 +63,12 @@ struct Cached {
   void head(const Launch& l, int64_t b, int64_t head, C* scratch) const {
     C *score = scratch, *query = score + t, *out = query + d;
     const int64_t start = l.in<int32_t>(3)[b], group = head / (h / g);
+    const C tilt = alibi > 0 ? static_cast<C>(sdk::alibi_slope(alibi_first + head, alibi)) : C(0);
     for (int64_t i = 0; i < s; ++i) {
       const int64_t last = std::clamp<int64_t>(start + i + 1, 1, t), first = window > 0 ? std::max<int64_t>(0, last - window) : 0;
       load(l.in<T>(0) + q.at(b, i, head), d, query);
       for (int64_t j = first; j < last; ++j) score[j - first] = scale * dot(query, l.in<T>(1) + k.at(b, j, group), d);
-      const C factor = C(1) / soften(score, last - first);
+      const C factor = C(1) / soften(score, last - first, tilt);
       std::fill(out, out + e, C(0));
       for (int64_t j = first; j < last; ++j) {
         const T* row = l.in<T>(2) + v.at(b, j, group);

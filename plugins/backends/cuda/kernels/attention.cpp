@@ -100,6 +100,7 @@ Problem problem(const Node& node, size_t first) {
   s.causal = node.integer("causal") != 0;
   s.segments = segments.present();
   s.sinks = node.in(first + 1).present(), s.bias = node.in(first + 2).present(), s.key_lengths = node.in(first + 3).present();
+  s.alibi = node.integer("alibi"), s.alibi_first = node.integer("alibi_first");
   if (s.g == 0 || s.h % s.g != 0) node.refuse("the number of query heads must be a multiple of the number of kv heads");
   if (s.segments && s.s != s.t) node.refuse("segments need as many queries as keys");
   if (const char* why = own_refuses(s)) node.refuse(why);

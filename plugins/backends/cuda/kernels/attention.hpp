@@ -20,8 +20,9 @@ struct AttentionSpec {
   float scale = 1, softcap = 0;
   bool causal = false, segments = false;
   bool sinks = false, bias = false, key_lengths = false;
+  int64_t alibi = 0, alibi_first = 0;
 
-  bool extended() const { return sinks || bias || key_lengths; }
+  bool extended() const { return sinks || bias || key_lengths || alibi > 0; }
 };
 
 // What cuDNN's kernels here do not take; nullptr: absent.

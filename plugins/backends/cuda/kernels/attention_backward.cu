@@ -84,6 +84,7 @@ __global__ void __launch_bounds__(kKeyThreads<D>) keys_kernel(const BackwardArgs
   load(0);
   for (int turn = 0; head < end; ++turn) {
     const int here = i0, query_head = head;
+    const float tilt = p.tilt_of(head);
     const int64_t sums = (static_cast<int64_t>(batch) * p.h + head) * p.s;
     const bool plain = p.all_visible(i0, kQueries, j0 + warp * 16, 16, limit) && own.one_with(queries);
     i0 += kQueries;
@@ -114,7 +115,7 @@ __global__ void __launch_bounds__(kKeyThreads<D>) keys_kernel(const BackwardArgs
 #pragma unroll
           for (int half = 0; half < 2; ++half)
             differentiate(p, p.visible(i, row0 + half * 8, other, row_segment[half], limit), lse, dot,
-                          p.bias_of(query_head, i, row0 + half * 8), x[n][half * 2 + c], dp[n][half * 2 + c]);
+                          p.bias_of(query_head, tilt, i, row0 + half * 8), x[n][half * 2 + c], dp[n][half * 2 + c]);
         }
     }
     weights_by_rows<D>(dv, x, walked.second(turn) + col0);
@@ -155,6 +156,7 @@ __global__ void __launch_bounds__(128) queries_kernel(const BackwardArgs a) {
     if (segments != nullptr) row_segment[half] = segments[inside];
   }
 
+  const float tilt = p.tilt_of(head);
   const int limit = p.keys_of(batch), last = min(p.last_key(min(i0 + kQueryRows, p.s) - 1), limit);
   int j0 = p.first_key(i0) / kKeys * kKeys;
   Range keys(0, 0);
@@ -196,7 +198,7 @@ __global__ void __launch_bounds__(128) queries_kernel(const BackwardArgs a) {
         for (int c = 0; c < 4; ++c) {
           const int half = c / 2, j = here + n * 8 + lane % 4 * 2 + c % 2, other = segments != nullptr ? segments[min(j, p.t - 1)] : 0;
           differentiate(p, p.visible(row0 + half * 8, j, row_segment[half], other, limit), lse[half], dot[half],
-                        p.bias_of(head, row0 + half * 8, j), x[n][c], dp[n][c]);
+                        p.bias_of(head, tilt, row0 + half * 8, j), x[n][c], dp[n][c]);
         }
     }
     weights_by_rows<D>(dq, dp, walked.first(turn));

@@ -43,6 +43,7 @@ __global__ void __launch_bounds__(128) bias_kernel(const BackwardArgs a) {
   const Problem& p = a.p;
   const int i0 = blockIdx.x * kQueryRows, j0 = blockIdx.y * kKeys, head = blockIdx.z, group = head / (p.h / p.g);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row0 = i0 + warp * 16 + lane / 4;
+  const float tilt = p.tilt_of(head);
   float sum[kKeys / 8][4] = {};
   for (int batch = 0; batch < p.b; ++batch) {
     const int limit = p.keys_of(batch);
@@ -73,7 +74,7 @@ __global__ void __launch_bounds__(128) bias_kernel(const BackwardArgs a) {
         for (int c = 0; c < 2; ++c) {
           const int j = j0 + n * 8 + lane % 4 * 2 + c, other = segments != nullptr ? segments[min(j, p.t - 1)] : 0;
           float slope;
-          const float score = p.score(x[n][half * 2 + c], slope) + p.bias_of(head, i, j);
+          const float score = p.score(x[n][half * 2 + c], slope) + p.bias_of(head, tilt, i, j);
           if (p.visible(i, j, own, other, limit) && lse != -INFINITY)
             sum[n][half * 2 + c] += power_of_two((score - lse) * kLog2E) * (dp[n][half * 2 + c] - dot);
         }

@@ -36,6 +36,7 @@ __global__ void __launch_bounds__(128) forward_kernel(const ForwardArgs a) {
     for (int half = 0; half < 2; ++half) row_segment[half] = segments[min(row0 + half * 8, p.s - 1)];
 
   float out[D / 8][4] = {}, top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
+  const float tilt = p.tilt_of(head);
   const int limit = p.keys_of(batch), last = min(p.last_key(min(i0 + kQueryRows, p.s) - 1), limit);
   // The next tile of keys from j0 on that shares a segment with the queries.
   Range keys(0, 0);
@@ -79,7 +80,7 @@ __global__ void __launch_bounds__(128) forward_kernel(const ForwardArgs a) {
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
             float slope, &y = x[n][half * 2 + c];
-            const float score = p.score(y, slope) + p.bias_of(head, row0 + half * 8, j);
+            const float score = p.score(y, slope) + p.bias_of(head, tilt, row0 + half * 8, j);
             y = p.visible(row0 + half * 8, j, row_segment[half], other, limit) ? score * kLog2E : -INFINITY;
           }
         }

@@ -50,6 +50,7 @@ struct Problem {
   float scale, softcap;
   const int32_t* segments;
   AttentionExtras extras;
+  int alibi, alibi_first;
 
   // Keys that query i may see, segments aside: [first_key(i), last_key(i)); queries that may see key j: [first_query(j), last_query(j)).
   __device__ int first_key(int i) const { return window > 0 ? min(max(i + t - s - window + 1, 0), t) : 0; }
@@ -66,15 +67,24 @@ struct Problem {
   // True where every query of [i, i + rows) sees every key of [j, j + n), segments aside, and scores are plain products.
   __device__ bool all_visible(int i, int rows, int j, int n, int keys) const {
     return i + rows <= s && j + n <= keys && (!causal || j + n - 1 <= i + t - s) && (window == 0 || j > i + rows - 1 + t - s - window) &&
-           softcap <= 0 && extras.bias == nullptr;
+           softcap <= 0 && extras.bias == nullptr && alibi == 0;
   }
   __device__ const int32_t* segment_row(int batch) const {
     return segments == nullptr ? nullptr : segments + static_cast<int64_t>(batch) * t;
   }
-  // What is added to the score of query i and key j.
-  __device__ float bias_of(int head, int i, int j) const {
-    if (extras.bias == nullptr) return 0;
-    return extras.bias[(static_cast<int64_t>(head) * s + min(i, s - 1)) * t + min(j, t - 1)];
+  // The slope of a head's linear bias (nemo/cpp/alibi.hpp).
+  __device__ float tilt_of(int head) const {
+    if (alibi == 0) return 0;
+    int n = 1, at = alibi_first + head;
+    while (2 * n <= alibi) n *= 2;
+    if (at >= n) at = 2 * (at - n), n *= 2;
+    return exp2f(-8.0f * static_cast<float>(at + 1) / static_cast<float>(n));
+  }
+  // What is added to the score of query i and key j; tilt: of the head.
+  __device__ float bias_of(int head, float tilt, int i, int j) const {
+    const float linear = tilt * static_cast<float>(j - i - (t - s));
+    if (extras.bias == nullptr) return linear;
+    return linear + extras.bias[(static_cast<int64_t>(head) * s + min(i, s - 1)) * t + min(j, t - 1)];
   }
   // The score of a product q k; slope = d score / d (scale q k).
   __device__ float score(float product, float& slope) const {

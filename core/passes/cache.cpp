@@ -11,7 +11,7 @@ using namespace graph;
 
 namespace {
 
-constexpr size_t kQuery = 0, kKey = 1, kValue = 2;
+constexpr size_t kQuery = 0, kKey = 1, kValue = 2, kSinks = 4;
 
 bool is_scan(const Op& op) { return op.name() == "ssd_scan" || op.name() == "selective_scan"; }
 size_t initial_input(const Op& op) { return op.row->inputs.size() - 1; }
@@ -83,7 +83,8 @@ class Cacher {
     for (const char* kept : {"scale", "window", "softcap", "alibi", "alibi_first"})
       if (const auto found = op.attrs.find(kept); found != op.attrs.end()) attrs.insert(*found);
     const ValueId k = written(op, kKey, name + ".k"), v = written(op, kValue, name + ".v");
-    push(op, make_op(graph_, {"attention_cached", {op.inputs[kQuery], k, v, start_}, std::move(attrs), {op.outputs[0]}}, op.scope));
+    push(op, make_op(graph_, {"attention_cached", {op.inputs[kQuery], k, v, start_, op.inputs[kSinks]}, std::move(attrs), {op.outputs[0]}},
+                     op.scope));
   }
 
   void behind_window(const Op& op) {
@@ -131,7 +132,8 @@ std::string why_not_cached(const Graph& graph) {
     if (op.name() != "attention") continue;
     if (op.int_attr("causal") == 0) return op.scope + ": its attention sees later tokens";
     for (size_t i = kValue + 1; i < op.inputs.size(); ++i)
-      if (op.inputs[i] != 0) return op.scope + ": its attention has input '" + op.row->inputs[i].name + "', which has no cached form";
+      if (op.inputs[i] != 0 && i != kSinks)
+        return op.scope + ": its attention has input '" + op.row->inputs[i].name + "', which has no cached form";
   }
   return "";
 }

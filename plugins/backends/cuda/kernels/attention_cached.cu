@@ -34,7 +34,7 @@ __device__ void load_row(const T* p, int64_t n, float (&x)[kPerLane]) {
 
 template <class T>
 __global__ void __launch_bounds__(32 * kWarps)
-    attention_cached_kernel(const CachedSpec p, const T* q, const T* k, const T* v, const int32_t* start, T* o) {
+    attention_cached_kernel(const CachedSpec p, const T* q, const T* k, const T* v, const int32_t* start, const float* sinks, T* o) {
   __shared__ float tops[kWarps], sums[kWarps], outs[kWarps][32 * kPerLane];
   const int64_t i = blockIdx.x, head = blockIdx.y, b = blockIdx.z, group = head / (p.h / p.g);
   const int warp = static_cast<int>(threadIdx.y), lane = static_cast<int>(threadIdx.x);
@@ -64,6 +64,7 @@ __global__ void __launch_bounds__(32 * kWarps)
   __syncthreads();
   float most = -INFINITY, total = 0;
   for (int w = 0; w < kWarps; ++w) most = fmaxf(most, tops[w]);
+  if (sinks != nullptr) most = fmaxf(most, sinks[head]), total = __expf(sinks[head] - most);
   for (int w = 0; w < kWarps; ++w) total += sums[w] > 0 ? sums[w] * __expf(tops[w] - most) : 0;
   for (int64_t c = warp * 32 + lane; c < p.e; c += 32 * kWarps) {
     float x = 0;
@@ -94,13 +95,15 @@ NEMO_CUDA_KERNEL(attention_cached) {
   if (p.g == 0 || p.h % p.g != 0) node.refuse("the number of query heads must be a multiple of the number of kv heads");
   if (std::max(p.d, p.e) > 32 * kPerLane) node.refuse("head dimensions above 256 have no kernel");
   node.need_contiguous(node.in(3));
+  node.need_contiguous(node.in(4));
+  const bool has_sinks = node.in(4).present();
   set_strides(p.q, node.in(0)), set_strides(p.k, node.in(1)), set_strides(p.v, node.in(2)), set_strides(p.o, node.out(0));
   const dim3 grid(static_cast<unsigned>(node.size('s')), static_cast<unsigned>(p.h), static_cast<unsigned>(node.size('b')));
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     return make_kernel([=](const Launch& l) {
-      attention_cached_kernel<T>
-          <<<grid, dim3(32, kWarps), 0, l.stream()>>>(p, l.in<T>(0), l.in<T>(1), l.in<T>(2), l.in<int32_t>(3), l.out<T>(0));
+      attention_cached_kernel<T><<<grid, dim3(32, kWarps), 0, l.stream()>>>(p, l.in<T>(0), l.in<T>(1), l.in<T>(2), l.in<int32_t>(3),
+                                                                            has_sinks ? l.in<float>(4) : nullptr, l.out<T>(0));
     });
   });
 }

@@ -167,6 +167,15 @@ std::vector<OpCase> wide_cases() {
   add_attention(c, {"sinks", 200, 200, 8, 2, 64, true, false, false, causal});
   add_attention(c, {"bias", 130, 200, 4, 4, 64, false, true, true, both});
   add_attention(c, {"all", 100, 100, 4, 2, 128, true, true, true, capped});
+  const Attrs tilted{{"scale", 0.1}, {"alibi", 12}, {"alibi_first", 3}};
+  add_attention(c, {"alibi", 130, 200, 8, 2, 64, true, false, false, tilted});
+  c.push_back({"attention_cached_extras",
+               "attention_cached",
+               {x({2, 3, 6, 72}), x({2, 150, 2, 72}), x({2, 150, 2, 72}), ids({2}, 140), acc({6})},
+               {x({2, 3, 6, 72})},
+               tilted,
+               false,
+               true});
   add_attention(c, {"wide", 70, 100, 2, 1, 160, true, true, false, both});
   add_scans(c, "mamba2", 200, 64, 128, true);
   add_scans(c, "odd", 130, 80, 70, false);

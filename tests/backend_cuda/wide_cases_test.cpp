@@ -161,6 +161,7 @@ std::vector<OpCase> wide_cases() {
   add_routing(c);
   add_experts(c);
   add_products(c, "vector", 264, 200);
+  add_products(c, "wide", 520, 456);
   add_products(c, "odd", 131, 75);
   add_few_rows(c);
   const Attrs causal{{"scale", 0.1}, {"window", 100}}, both{{"scale", 0.1}, {"causal", 0}}, capped{{"scale", 0.1}, {"softcap", 2.0}};

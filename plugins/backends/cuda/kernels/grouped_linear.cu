@@ -1,63 +1,15 @@
 // grouped_linear and its gradients: the rows of each expert, found on the device (groups.hpp), times that expert's weights. 2 a n k flops
-// each. 16-bit products by mma.sync in tiles of 128 x 128 (grouped_tile.cuh), f32 by FMA in tiles of 64 x 64. The grid is as large as any
-// routing may need; blocks without a tile end at once, so that nothing waits for the host and the launch can be captured. Every sum has one
-// order: a tile walks the rows of its expert as they are sorted.
-#include "groups.hpp"
-#include "kernels/device.cuh"
-#include "kernels/grouped_tile.cuh"
+// each. 16-bit products by wgmma in tiles of 128 x 256 (grouped_wide.cuh) where they are
+// wide and 16-byte aligned, else by mma.sync in tiles of 128 x 128 (grouped_tile.cuh); f32 by FMA in tiles of 64 x 64. The grid is as large
+// as any routing may need; blocks without a tile end at once, so that nothing waits for the host and the launch can be captured. Every sum
+// has one order: a tile walks the rows of its expert as they are sorted.
+#include "kernels/grouped_args.cuh"
 
 namespace nemo::cuda {
 
 namespace {
 
 using namespace grouped;
-
-// y[row][out] = sum_k x[row][k] w, with w[e][out][k] (forward) or w[e][k][out] (dgrad).
-struct RowsArgs {
-  const void *x, *w, *bias;  // bias nullptr: none
-  void* y;
-  GroupOrder::Lists lists;
-  int64_t ldx, ldy, out, reduced;
-  int32_t experts;
-  bool vector;
-};
-// dw[e][n][k] (+)= sum over the rows of e of dy[row][n] x[row][k].
-struct WgradArgs {
-  const void *dy, *x;
-  void* dw;
-  GroupOrder::Lists lists;
-  int64_t lddy, ldx, n, k;
-  nemo_dtype grad;
-  bool vector, add;
-};
-
-// The place of tile `tile` of the rows; expert = -1: there is no such tile.
-struct Place {
-  int32_t expert, first, rows;  // in `order`
-
-  __device__ Place(const GroupOrder::Lists& lists, int32_t experts, int32_t tile, int32_t tile_rows) {
-    int32_t low = 0, high = experts + 1;  // the last group whose tiles begin at or before `tile`
-    while (high - low > 1) {
-      const int32_t middle = (low + high) / 2;
-      (lists.tile[middle] <= tile ? low : high) = middle;
-    }
-    const int32_t begin = lists.tile[low], end = lists.first[low + 1];
-    expert = tile < lists.tile[experts + 1] ? low : -1;
-    first = lists.first[low] + (tile - begin) * tile_rows;
-    rows = min(tile_rows, end - first);
-  }
-};
-
-template <class H>
-__device__ __forceinline__ void add_to(nemo_dtype type, void* base, int64_t at, float value, bool add) {
-  if (type == NEMO_DTYPE_F32) {
-    float* to = static_cast<float*>(base) + at;
-    *to = add ? *to + value : value;
-  } else {
-    H* to = static_cast<H*>(base) + at;
-    *to = narrow<H>(add ? widen(*to) + value : value);
-  }
-}
 
 template <class H, Lay lay_w>
 __global__ void __launch_bounds__(kThreads, 2) rows_kernel(const RowsArgs a) {
@@ -237,6 +189,9 @@ __global__ void __launch_bounds__(256) bias_kernel(const WgradArgs a) {
   add_to<std::conditional_t<sizeof(T) == 2, T, bf16>>(a.grad, a.dw, expert * a.n + n, sum, a.add);
 }
 
+// Columns of the result from which on wide tiles pay.
+constexpr int64_t kWide = 192;
+
 struct Shapes {
   GroupOrder order;
   int64_t n, k;
@@ -271,6 +226,7 @@ void launch_rows(const Shapes& s, const RowsArgs& a, Lay lay, cudaStream_t strea
   if (s.type == NEMO_DTYPE_F32)
     return lay == Lay::along ? rows_plain_kernel<Lay::along><<<grid, kPlainThreads, 0, stream>>>(a)
                              : rows_plain_kernel<Lay::across><<<grid, kPlainThreads, 0, stream>>>(a);
+  if (a.vector && a.out >= kWide) return launch_rows_wide(s.type, a, lay, s.order.most_tiles(), stream);
   with_half(s.type, [&](auto tag) {
     using H = decltype(tag);
     if (lay == Lay::along)
@@ -293,6 +249,7 @@ Prepared rows_product(const Node& node, Lay lay, int64_t Shapes::*out, int64_t S
   const Matrix x = by_rows(node, node.in(0)), y = by_rows(node, node.out(0));
   for (const size_t i : {1, 2}) node.need_contiguous(node.in(i));
   const Shapes s(node);
+  if (s.type != NEMO_DTYPE_F32) prepare_wide(s.type);
   if (s.type != NEMO_DTYPE_F32)
     with_half(s.type, [&](auto tag) {
       using H = decltype(tag);
@@ -333,6 +290,7 @@ NEMO_CUDA_KERNEL(grouped_linear_wgrad) {
   const nemo_dtype grad = node.out(0).dtype;
   if (grad != NEMO_DTYPE_F32 && grad != (s.type == NEMO_DTYPE_F16 ? NEMO_DTYPE_F16 : NEMO_DTYPE_BF16))
     node.refuse("gradients of experts are f32, or of the 16-bit type computed in");
+  if (s.type != NEMO_DTYPE_F32) prepare_wide(s.type);
   if (s.type != NEMO_DTYPE_F32) with_half(s.type, [](auto tag) { allow_shared(wgrad_kernel<decltype(tag)>, kSharedBytes<decltype(tag)>); });
   return make_kernel(
       [=](const Launch& l) {
@@ -351,6 +309,7 @@ NEMO_CUDA_KERNEL(grouped_linear_wgrad) {
         const dim3 grid(static_cast<unsigned>(ceil_div(s.k, s.tile())), static_cast<unsigned>(ceil_div(s.n, s.tile())),
                         static_cast<unsigned>(s.order.experts));
         if (s.type == NEMO_DTYPE_F32) return wgrad_plain_kernel<<<grid, kPlainThreads, 0, l.stream()>>>(a);
+        if (a.vector && s.k >= kWide) return launch_wgrad_wide(s.type, a, s.order.experts, l.stream());
         with_half(s.type, [&](auto tag) {
           using H = decltype(tag);
           wgrad_kernel<H><<<grid, kThreads, kSharedBytes<H>, l.stream()>>>(a);

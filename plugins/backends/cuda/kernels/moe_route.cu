@@ -219,13 +219,20 @@ __global__ void __launch_bounds__(32 * kWarps) load_kernel(const Load a) {
   }
 }
 
+__device__ double warp_sum(double x) {
+  for (int step = 16; step > 0; step /= 2) x += __shfl_xor_sync(kAll, x, step);
+  return x;
+}
+
+// A warp per value.
 __global__ void load_total_kernel(const Load a, int64_t values, float* prob, float* load) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const int64_t i = token_of_warp();
   if (i >= values) return;
   const int64_t n = i / a.e, at = n * a.parts * a.e + i % a.e;
   double total = 0, choices = 0;
-  for (int part = 0; part < a.parts; ++part) total += a.prob[at + part * a.e], choices += a.choices[at + part * a.e];
-  prob[i] = static_cast<float>(total), load[i] = static_cast<float>(choices);
+  for (int part = lane_id(); part < a.parts; part += 32) total += a.prob[at + part * a.e], choices += a.choices[at + part * a.e];
+  total = warp_sum(total), choices = warp_sum(choices);
+  if (lane_id() == 0) prob[i] = static_cast<float>(total), load[i] = static_cast<float>(choices);
 }
 
 __global__ void __launch_bounds__(32 * kWarps)
@@ -246,11 +253,6 @@ __global__ void __launch_bounds__(32 * kWarps)
   }
   for (int i = lane_id(); i < e; i += 32) dp[i] = (up[i] - dot) / total;
   scores_grad(score, p, dp, e, dlogits + t * e);
-}
-
-__device__ double warp_sum(double x) {
-  for (int step = 16; step > 0; step /= 2) x += __shfl_xor_sync(kAll, x, step);
-  return x;
 }
 
 // One warp.
@@ -384,7 +386,7 @@ NEMO_CUDA_KERNEL(moe_load) {
         Load a = load;
         a.logits = l.in<float>(0), a.experts = l.in<int32_t>(1), a.prob = l.workspace<float>(), a.choices = l.workspace<float>(half);
         load_kernel<<<dim3(static_cast<unsigned>(a.parts), static_cast<unsigned>(n)), 32 * kWarps, bytes, l.stream()>>>(a);
-        load_total_kernel<<<grid_of(n * e, 128), 128, 0, l.stream()>>>(a, n * e, l.out<float>(0), l.out<float>(1));
+        load_total_kernel<<<grid_of(n * e, kWarps), 32 * kWarps, 0, l.stream()>>>(a, n * e, l.out<float>(0), l.out<float>(1));
       },
       2 * half);
 }

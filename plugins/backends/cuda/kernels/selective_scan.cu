@@ -68,21 +68,18 @@ struct Channel {
       if (has(i)) to[(b * s.h + h) * s.n + state(i)] = v[i];
   }
 
+  // Nothing here writes what is read, so that loads may be ahead of stores.
+  static __device__ float get(const void* from, int64_t at) { return widen(__ldg(static_cast<const T*>(from) + at)); }
   struct Token {
     float x, dt, slope;
   };
   __device__ Token read(int64_t t) const {
     if (!here) return {0, 0, 0};
-    const float raw = widen(static_cast<const T*>(in.dt)[token(t) * s.dt + h]) + bias;
-    return {widen(static_cast<const T*>(in.x)[token(t) * s.x + h]), fmaxf(raw, 0.0f) + log1pf(expf(-fabsf(raw))),
-            1.0f / (1.0f + expf(-raw))};
+    const float raw = get(in.dt, token(t) * s.dt + h) + bias;
+    return {get(in.x, token(t) * s.x + h), fmaxf(raw, 0.0f) + log1pf(expf(-fabsf(raw))), 1.0f / (1.0f + expf(-raw))};
   }
-  __device__ float bm(int64_t t, int i) const {
-    return state(i) < s.n ? widen(static_cast<const T*>(in.bm)[token(t) * s.bm + state(i)]) : 0.0f;
-  }
-  __device__ float c(int64_t t, int i) const {
-    return state(i) < s.n ? widen(static_cast<const T*>(in.c)[token(t) * s.c + state(i)]) : 0.0f;
-  }
+  __device__ float bm(int64_t t, int i) const { return state(i) < s.n ? get(in.bm, token(t) * s.bm + state(i)) : 0.0f; }
+  __device__ float c(int64_t t, int i) const { return state(i) < s.n ? get(in.c, token(t) * s.c + state(i)) : 0.0f; }
 
   __device__ Token advance(int64_t t, float (&v)[K]) const {
     const Token now = read(t);
@@ -101,7 +98,7 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t last = count != nullptr ? min(max(static_cast<int64_t>(count[at.b]), int64_t{0}), s.s) : s.s;
   float v[K];
   at.start(start == nullptr ? in.initial : (start[at.b] > 0 ? final : nullptr), v);
-#pragma unroll 2
+#pragma unroll 4
   for (int64_t t = 0; t < last; ++t) {
     const auto now = at.advance(t, v);
     float sum = 0;

@@ -10,7 +10,7 @@
 
 namespace nemo::cuda::ssd {
 
-constexpr int kChunk = 64, kThreads = 256, kPitch = kChunk + 1, kTileFloats = kChunk * kPitch;
+constexpr int kChunk = 64, kThreads = 256, kPitch = kChunk + 4, kTileFloats = kChunk * kPitch;
 
 // Element offsets of a [b s h ..] tensor whose dimensions behind h are contiguous.
 struct Steps {
@@ -99,21 +99,34 @@ __device__ __forceinline__ int col_of(int j) { return static_cast<int>(threadIdx
 // How a tile is read: by_row[r][k] or by_depth[k][r].
 enum class Read { by_row, by_depth };
 
+// x[i][e] = element (at + 16 i, k + e) of a tile; the pitch leaves no bank conflicts for either way of reading.
+template <Read read>
+__device__ __forceinline__ void take(float (&x)[4][4], const float* tile, int at, int k) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if constexpr (read == Read::by_row) {
+      load<4>(tile + (at + 16 * i) * kPitch + k, x[i]);
+    } else {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) x[i][e] = tile[(k + e) * kPitch + at + 16 * i];
+    }
+  }
+}
+
 // c += sum over 64 of a(row, k) b(column, k).
 template <Read read_a, Read read_b>
 __device__ __forceinline__ void multiply(Sums& c, const float* a, const float* b) {
-  constexpr int kRowA = read_a == Read::by_row ? kPitch : 1, kDepthA = read_a == Read::by_row ? 1 : kPitch;
-  constexpr int kRowB = read_b == Read::by_row ? kPitch : 1, kDepthB = read_b == Read::by_row ? 1 : kPitch;
-  const float *at_a = a + row_of(0) * kRowA, *at_b = b + col_of(0) * kRowB;
-#pragma unroll 8
-  for (int k = 0; k < kChunk; ++k) {
-    float x[4], y[4];
+#pragma unroll 2
+  for (int k = 0; k < kChunk; k += 4) {
+    float x[4][4], y[4][4];
+    take<read_a>(x, a, row_of(0), k);
+    take<read_b>(y, b, col_of(0), k);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] = at_a[16 * i * kRowA + k * kDepthA], y[i] = at_b[16 * i * kRowB + k * kDepthB];
+    for (int e = 0; e < 4; ++e)
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
+      for (int i = 0; i < 4; ++i)
 #pragma unroll
-      for (int j = 0; j < 4; ++j) c[i][j] += x[i] * y[j];
+        for (int j = 0; j < 4; ++j) c[i][j] += x[i][e] * y[j][e];
   }
 }
 

@@ -44,7 +44,7 @@ seed = 1234
 [data]
 {data}
 seq_length = 128
-micro_batch_size = 2
+micro_batch_size = 0
 global_batch_size = 4
 [strategy]
 plugin = "single"

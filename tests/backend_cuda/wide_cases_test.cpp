@@ -126,6 +126,13 @@ void add_selective(std::vector<OpCase>& c, const std::string& name, int64_t h, i
 
 void add_rest(std::vector<OpCase>& c) {
   const Shape wide{2, 150, 136};
+  c.push_back({"conv_long_taps",
+               "causal_conv1d_grad",
+               {x(wide, 0.3), x(wide), dense({136, 7}, 0.5), dense({136})},
+               {x(wide), grad({136, 7}), grad({136})},
+               {},
+               true,
+               true});
   c.push_back({"conv", "causal_conv1d", {x(wide), dense({136, 4}, 0.5), dense({136})}, {x(wide)}, {}, false, true});
   c.push_back({"conv_grad",
                "causal_conv1d_grad",

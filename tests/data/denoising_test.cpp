@@ -84,7 +84,7 @@ const std::vector<std::string> kSpanFields{"tokens", "labels", "encoder_tokens",
 TEST(SpanCorruption, sentinels_stand_for_what_the_decoder_writes) {
   const std::string file = fresh_dir("spans") + "/a.txt", text = prose(4000);
   write_bytes(file, text);
-  DataPlugin plugin("span_corruption", spans(file), "denoising");
+  DataPlugin plugin("span_corruption", spans(file));
   Source source = plugin.open(with(24));
   std::multiset<std::string> first, second;
   for (int64_t i = 0; i < 2 * source.num_samples(); ++i) {
@@ -107,7 +107,7 @@ TEST(SpanCorruption, sentinels_stand_for_what_the_decoder_writes) {
 TEST(SpanCorruption, lengths_are_those_of_t5) {
   const std::string file = fresh_dir("span_lengths") + "/a.txt";
   write_bytes(file, prose(4000));
-  DataPlugin plugin("span_corruption", spans(file, {{"encoder_seq_length", 512}, {"split", {1.0}}}), "denoising");
+  DataPlugin plugin("span_corruption", spans(file, {{"encoder_seq_length", 512}, {"split", {1.0}}}));
   Source source = plugin.open(with(114));
   EXPECT_EQ(source.num_samples(), 4001 / 568);  // an end-of-text token behind the file
   const Batch b = source.next(kSpanFields);
@@ -121,7 +121,7 @@ TEST(SpanCorruption, lengths_are_those_of_t5) {
 TEST(SpanCorruption, spans_lie_anywhere_and_have_the_mean_length) {
   const std::string file = fresh_dir("span_places") + "/a.txt";
   write_bytes(file, prose(40000));
-  DataPlugin plugin("span_corruption", spans(file), "denoising");
+  DataPlugin plugin("span_corruption", spans(file));
   Source source = plugin.open(with(24));
   std::map<int64_t, int64_t> lengths;
   std::vector<int64_t> first_spans;
@@ -148,7 +148,7 @@ TEST(SpanCorruption, the_stream_is_one_for_all_shards_and_seeking_equals_replayi
   const std::string file = fresh_dir("span_laws") + "/a.txt";
   write_bytes(file, prose(3000));
   for (const char* split : {"train", "validation"}) {
-    DataPlugin plugin("span_corruption", spans(file), "denoising");
+    DataPlugin plugin("span_corruption", spans(file));
     expect_stream_laws(plugin, with(24, split), kSpanFields);
   }
 }
@@ -157,7 +157,7 @@ TEST(SpanCorruption, what_cannot_be_is_refused) {
   const std::string file = fresh_dir("span_faults") + "/a.txt";
   write_bytes(file, prose(900));
   const auto fault = [&](json settings, int64_t seq = 24) {
-    DataPlugin plugin("span_corruption", std::move(settings), "denoising");
+    DataPlugin plugin("span_corruption", std::move(settings));
     return error_of([&] { (void)plugin.open(with(seq)); }).message;
   };
   EXPECT_THAT(fault(spans(file, {{"files", json::array()}})), HasSubstr("neither files and paths"));
@@ -169,9 +169,9 @@ TEST(SpanCorruption, what_cannot_be_is_refused) {
 }
 
 TEST(SpanCorruption, tokens_behind_the_vocabulary_are_counted) {
-  DataPlugin added("span_corruption", spans("x", {{"num_sentinels", 7}}), "denoising");
+  DataPlugin added("span_corruption", spans("x", {{"num_sentinels", 7}}));
   EXPECT_EQ(added.api().added_tokens(nullptr, added.config()), 9);
-  DataPlugin own("span_corruption", spans("x", {{"special_tokens", "tokenizer"}}), "denoising");
+  DataPlugin own("span_corruption", spans("x", {{"special_tokens", "tokenizer"}}));
   EXPECT_EQ(own.api().added_tokens(nullptr, own.config()), 0);
 }
 
@@ -228,7 +228,7 @@ std::string flat(std::string text) {
 TEST(MaskedTokens, hidden_tokens_are_the_asked_share_and_can_be_put_back) {
   const std::string file = fresh_dir("masks") + "/a.txt", text = lines(40, 12);
   write_bytes(file, text);
-  DataPlugin plugin("masked_tokens", masks(file, {{"sentence_task", "none"}, {"short_share", 0.3}}), "denoising");
+  DataPlugin plugin("masked_tokens", masks(file, {{"sentence_task", "none"}, {"short_share", 0.3}}));
   EXPECT_FALSE(plugin.has_field("next_sentence_labels"));
   Source source = plugin.open(with(64));
   double places = 0, hidden = 0, masked = 0, kept = 0;
@@ -251,7 +251,7 @@ TEST(MaskedTokens, hidden_tokens_are_the_asked_share_and_can_be_put_back) {
 TEST(MaskedTokens, half_of_the_second_parts_are_from_elsewhere_and_the_label_tells) {
   const std::string file = fresh_dir("mask_next") + "/a.txt", text = flat(lines(60, 8));
   write_bytes(file, lines(60, 8));
-  DataPlugin plugin("masked_tokens", masks(file, {{"short_share", 0.0}}), "denoising");
+  DataPlugin plugin("masked_tokens", masks(file, {{"short_share", 0.0}}));
   Source source = plugin.open(with(200));
   int64_t strange = 0, n = source.num_samples();
   for (int64_t i = 0; i < n; ++i) {
@@ -274,7 +274,7 @@ TEST(MaskedTokens, half_of_the_second_parts_are_from_elsewhere_and_the_label_tel
 TEST(MaskedTokens, swapped_parts_are_told) {
   const std::string file = fresh_dir("mask_order") + "/a.txt", text = flat(lines(30, 6));
   write_bytes(file, lines(30, 6));
-  DataPlugin plugin("masked_tokens", masks(file, {{"sentence_task", "order"}, {"short_share", 0.0}}), "denoising");
+  DataPlugin plugin("masked_tokens", masks(file, {{"sentence_task", "order"}, {"short_share", 0.0}}));
   Source source = plugin.open(with(220));
   std::set<int32_t> seen;
   for (int64_t i = 0; i < source.num_samples(); ++i) {
@@ -292,7 +292,7 @@ TEST(MaskedTokens, the_stream_is_one_for_all_shards_and_seeking_equals_replaying
   write_bytes(file, lines(40, 6));
   for (const char* task : {"none", "next", "order"})
     for (const char* split : {"train", "validation"}) {
-      DataPlugin plugin("masked_tokens", masks(file, {{"sentence_task", task}}), "denoising");
+      DataPlugin plugin("masked_tokens", masks(file, {{"sentence_task", task}}));
       expect_stream_laws(plugin, with(48, split), task == std::string("none") ? std::vector<std::string>{"tokens", "labels"} : kMaskFields);
     }
 }
@@ -300,12 +300,24 @@ TEST(MaskedTokens, the_stream_is_one_for_all_shards_and_seeking_equals_replaying
 TEST(MaskedTokens, long_sentences_are_cut_and_lonely_ones_have_no_pair) {
   const std::string file = fresh_dir("mask_long") + "/a.txt";
   write_bytes(file, prose(500) + "\n" + prose(300) + "\n\nlonely\n\n" + prose(90) + "\n" + prose(80) + "\n" + prose(70) + "\n");
-  DataPlugin plugin("masked_tokens", masks(file, {{"split", {1.0}}, {"short_share", 0.0}}), "denoising");
+  DataPlugin plugin("masked_tokens", masks(file, {{"split", {1.0}}, {"short_share", 0.0}}));
   Source source = plugin.open(with(40));
   EXPECT_EQ(source.num_samples(), 2);
   for (int i = 0; i < 8; ++i) EXPECT_EQ(source.next(kMaskFields).at("lengths")[0], 40);
   write_bytes(file, "lonely\n\nalone\n");
   EXPECT_THAT(error_of([&] { (void)plugin.open(with(40)); }).message, HasSubstr("none with two sentences"));
+}
+
+TEST(MaskedTokens, without_pairs_every_token_of_a_document_is_in_one_sample) {
+  const std::string file = fresh_dir("mask_all") + "/a.txt", text = lines(5, 9) + prose(777) + "\n";
+  write_bytes(file, text);
+  DataPlugin plugin("masked_tokens", masks(file, {{"split", {1.0}}, {"sentence_task", "none"}, {"short_share", 0.4}}));
+  Source source = plugin.open(with(40));
+  std::multiset<char> seen, want;
+  for (int64_t i = 0; i < source.num_samples(); ++i)
+    for (const char c : parts_of(source.next({"tokens", "labels", "token_types", "lengths"})).a) seen.insert(c);
+  for (const char c : flat(text)) want.insert(c);
+  EXPECT_EQ(seen, want);
 }
 
 TEST(MaskedTokens, sequences_of_megatron_files_are_sentences) {
@@ -321,7 +333,7 @@ TEST(MaskedTokens, sequences_of_megatron_files_are_sentences) {
   builder.write(index);
   index.close(), tokens.close();
   json settings{{"paths", {prefix}}, {"split", {1.0}}, {"special_tokens", "added"}, {"sentence_task", "order"}, {"short_share", 0.0}};
-  DataPlugin plugin("masked_tokens", settings, "denoising");
+  DataPlugin plugin("masked_tokens", settings);
   Source source = plugin.open(with(20));
   ASSERT_EQ(source.num_samples(), 2);
   std::set<std::string> seen;

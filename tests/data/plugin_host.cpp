@@ -85,17 +85,14 @@ const nemo_host_api& host_api() {
   return api;
 }
 
-DataPlugin::DataPlugin(const std::string& name, nlohmann::json settings, const std::string& library) {
-  const std::string file = std::string(NEMO_BUILD_DIR) + "/lib/nemo/plugins/nemo_data_" + (library.empty() ? name : library) + ".so";
-  void* handle = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-  if (handle == nullptr) throw std::runtime_error(::dlerror());
-  const auto entry = reinterpret_cast<nemo_plugin_entry_fn*>(::dlsym(handle, NEMO_PLUGIN_ENTRY_NAME));
+DataPlugin::DataPlugin(const std::string& name, nlohmann::json settings) {
+  const std::string file = std::string(NEMO_BUILD_DIR) + "/lib/nemo/plugins/nemo_data_" + name + ".so";
+  void* library = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  if (library == nullptr) throw std::runtime_error(::dlerror());
+  const auto entry = reinterpret_cast<nemo_plugin_entry_fn*>(::dlsym(library, NEMO_PLUGIN_ENTRY_NAME));
   const nemo_plugin* plugin = nullptr;
   check(entry(&host_api(), nullptr, &plugin));
-  uint64_t place = 0;
-  while (place + 1 < plugin->n_components && std::string(plugin->components[place].id.ptr, plugin->components[place].id.len) != name)
-    ++place;
-  const nemo_component& component = plugin->components[place];
+  const nemo_component& component = plugin->components[0];
   EXPECT_EQ(std::string(component.id.ptr, component.id.len), name);
   api_ = static_cast<const nemo_data_api*>(component.api);
   config_.values = with_defaults(*component.schema, std::move(settings));

@@ -88,10 +88,10 @@ struct Open {
   const text::Tokenizer* tokenizer = nullptr;
 };
 
-// The datamodule `name` of library nemo_data_NAME.so (or another library) with settings; unset ones have the schema's defaults.
+// The datamodule `name` of library nemo_data_NAME.so with settings; unset ones have the schema's defaults.
 class DataPlugin {
  public:
-  DataPlugin(const std::string& name, nlohmann::json settings, const std::string& library = "");
+  DataPlugin(const std::string& name, nlohmann::json settings);
   Source open(const Open& open);
   [[nodiscard]] bool has_field(const std::string& field) const;
   [[nodiscard]] std::string corpus() const;

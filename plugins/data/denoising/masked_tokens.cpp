@@ -26,14 +26,26 @@ MaskedTokens::MaskedTokens(std::shared_ptr<const Corpus> corpus, int64_t begin, 
   for (int64_t document = begin; document < end; ++document) find_passages(document);
 }
 
+int32_t MaskedTokens::draw_target(Draws& draws) const {
+  const auto longest = static_cast<int32_t>(task_.seq - task_.specials());
+  return longest > 2 && draws.happens(task_.short_share) ? static_cast<int32_t>(2 + draws.below(longest - 1)) : longest;
+}
+
 // A document of one sentence has no second part: it is left out where parts are compared. One sentence is not left over for them.
 void MaskedTokens::find_passages(int64_t document) {
-  const int64_t last = corpus_->first_sentence(document + 1), least = task_.pairs == SentenceTask::kNone ? 1 : 2;
-  const auto longest = static_cast<int32_t>(task_.seq - task_.specials());
+  const int64_t last = corpus_->first_sentence(document + 1), least = 2;
+  if (task_.pairs == SentenceTask::kNone) {
+    const int64_t end = corpus_->first_token(last);
+    for (int64_t from = corpus_->first_token(corpus_->first_sentence(document)); from < end; from += passages_.back().count) {
+      Draws draws(key_, from);
+      const int32_t target = draw_target(draws);
+      passages_.push_back({document, from, static_cast<int32_t>(std::min<int64_t>(target, end - from)), target});
+    }
+    return;
+  }
   for (int64_t first = corpus_->first_sentence(document); last - first >= least;) {
     Draws draws(key_, first);
-    int32_t target = longest;
-    if (longest > 2 && draws.happens(task_.short_share)) target = static_cast<int32_t>(2 + draws.below(longest - 1));
+    const int32_t target = draw_target(draws);
     int64_t end = first + least;
     while (end < last && (last - end < least || corpus_->first_token(end) - corpus_->first_token(first) < target)) ++end;
     passages_.push_back({document, first, static_cast<int32_t>(end - first), target});
@@ -69,7 +81,8 @@ MaskedTokens::Sample MaskedTokens::assemble(int64_t passage, Draws& draws) const
   Sample out;
   std::vector<int32_t> a, b;
   if (task_.pairs == SentenceTask::kNone) {
-    a = part(p.first, p.count);
+    a.resize(static_cast<size_t>(p.count));
+    corpus_->read(p.first, p.count, a.data());
   } else {
     const int64_t cut = 1 + draws.below(p.count - 1);
     a = part(p.first, cut);

@@ -23,14 +23,16 @@ struct MaskTask {
   [[nodiscard]] int64_t specials() const { return pairs == SentenceTask::kNone ? 2 : 3; }
 };
 
-// Sentences [first, first + count) of a document; at most `target` of their tokens are taken.
+// Sentences [first, first + count) of a document, of which at most `target` tokens are taken; where there are no pairs, tokens [first,
+// first + count) of the corpus.
 struct Passage {
   int64_t document = 0, first = 0;
   int32_t count = 0, target = 0;
 };
 
-// [CLS] a [SEP] b [SEP], or [CLS] a [SEP]: passages go through documents from front to back, each as many whole sentences as reach its
-// length. Samples of a shuffled stream mask anew in every epoch; in order, passage i is always masked in the same way.
+// [CLS] a [SEP] b [SEP], or [CLS] a [SEP]: passages go through documents from front to back. For pairs they are as many whole sentences as
+// reach their length, else pieces of that length. Samples of a shuffled stream mask anew in every epoch; in order, passage i is always
+// masked in the same way.
 class MaskedTokens final : public sdk::SampleSource {
  public:
   // Documents [begin, end) of the corpus.
@@ -44,6 +46,7 @@ class MaskedTokens final : public sdk::SampleSource {
     bool other = false;  // the second part does not follow the first
   };
   void find_passages(int64_t document);
+  [[nodiscard]] int32_t draw_target(Draws& draws) const;
   [[nodiscard]] std::vector<int32_t> part(int64_t first, int64_t count) const;
   [[nodiscard]] Sample assemble(int64_t passage, Draws& draws) const;
   [[nodiscard]] std::vector<int32_t> second_part(int64_t passage, int64_t from, Draws& draws, bool& other) const;

@@ -5,7 +5,7 @@
 
 Overrides hold for both runs, those of --second for the second alone: "--accelerators gpu,gpu --second trainer.devices=2 --second strategy.plugin=ddp"
 compares two devices with one. Everything in f32 from the same seed. "apart" is the largest relative difference of any step's loss; above the bound, or where a run fails, the row says
-so and the exit code is 1.
+so and the exit code is 1. Routers choose: where two experts are nearly equal, the last bits decide, and a loss may move by up to the bound at once.
 """
 
 import argparse

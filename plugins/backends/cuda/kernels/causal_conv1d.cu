@@ -39,6 +39,7 @@ struct Conv {
         ldy(node.matrix(y, 2).ld),
         lddx(0) {
     if (node.size('k') > kTaps) node.refuse("at most " + std::to_string(kTaps) + " taps");
+    if (tokens() > 0x7fffffff - 65536) node.refuse("more than 2^31 tokens have no kernel");
   }
   int64_t tokens() const { return b * s; }
 };
@@ -140,20 +141,127 @@ __global__ void input_kernel(const Conv p, const float* dz, const T* w, T* dx) {
   store<N>(dx + h.row * p.lddx + h.at, sum);
 }
 
+// The same for runs of kRun tokens of a sequence and kRunTaps taps: a thread keeps the weights of its channels and the tokens in reach in
+// registers and reads each token once.
+constexpr int kRun = 16, kRunTaps = 4;
+
+struct Run {
+  int64_t row, t, at;  // first token
+  int count;
+  template <int N>
+  static __device__ bool find(const Conv& p, Run& r) {
+    const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, vectors = p.c / N, runs = (p.s + kRun - 1) / kRun;
+    if (i >= p.b * runs * vectors) return false;
+    const int64_t run = i / vectors;
+    r.t = run % runs * kRun, r.row = run / runs * p.s + r.t, r.at = (i - run * vectors) * N;
+    r.count = static_cast<int>(min(int64_t{kRun}, p.s - r.t));
+    return true;
+  }
+};
+int64_t run_threads(const Conv& p, int lanes) { return p.b * ceil_div(p.s, kRun) * (p.c / lanes); }
+
+template <class T, int N>
+__device__ __forceinline__ void load_weights(const Run& r, const T* w, float (&v)[kRunTaps][N]) {
+#pragma unroll
+  for (int e = 0; e < N; ++e)
+#pragma unroll
+    for (int j = 0; j < kRunTaps; ++j) v[j][e] = widen(w[(r.at + e) * kRunTaps + j]);
+}
+
+// emit(row, z) for every token of the run.
+template <class T, int N, class F>
+__device__ __forceinline__ void walk(const Conv& p, const Run& r, const T* x, const T* w, const T* bias, const F& emit) {
+  float v[kRunTaps][N], b[N], reach[kRunTaps][N] = {};  // reach[j]: token t - 3 + j
+  load_weights(r, w, v);
+#pragma unroll
+  for (int e = 0; e < N; ++e) b[e] = bias != nullptr ? widen(bias[r.at + e]) : 0.0f;
+#pragma unroll
+  for (int j = 0; j < kRunTaps - 1; ++j)
+    if (r.t > 0) load<N>(x + (r.row - kRunTaps + 1 + j) * p.ldx + r.at, reach[j]);
+  for (int i = 0; i < r.count; ++i) {
+    load<N>(x + (r.row + i) * p.ldx + r.at, reach[kRunTaps - 1]);
+    float z[N];
+#pragma unroll
+    for (int e = 0; e < N; ++e) {
+      z[e] = b[e];
+#pragma unroll
+      for (int j = 0; j < kRunTaps; ++j) z[e] += v[j][e] * reach[j][e];
+#pragma unroll
+      for (int j = 0; j + 1 < kRunTaps; ++j) reach[j][e] = reach[j + 1][e];
+    }
+    emit(r.row + i, z);
+  }
+}
+
+template <class T, int N, class A>
+__global__ void __launch_bounds__(128) conv_run_kernel(const Conv p, const T* x, const T* w, const T* bias, T* y) {
+  Run r;
+  if (!Run::find<N>(p, r)) return;
+  walk<T, N>(p, r, x, w, bias, [&](int64_t row, float(&z)[N]) {
+#pragma unroll
+    for (int e = 0; e < N; ++e) z[e] = A::value(z[e]);
+    store<N>(y + row * p.ldy + r.at, z);
+  });
+}
+
+template <class T, int N, class A>
+__global__ void __launch_bounds__(128) slope_run_kernel(const Conv p, const T* dy, const T* x, const T* w, const T* bias, float* dz) {
+  Run r;
+  if (!Run::find<N>(p, r)) return;
+  walk<T, N>(p, r, x, w, bias, [&](int64_t row, float(&z)[N]) {
+    float d[N];
+    load<N>(dy + row * p.ldy + r.at, d);
+#pragma unroll
+    for (int e = 0; e < N; ++e) d[e] *= A::slope(z[e]);
+    store<N>(dz + row * p.c + r.at, d);
+  });
+}
+
+template <class T, int N>
+__global__ void __launch_bounds__(128) input_run_kernel(const Conv p, const float* dz, const T* w, T* dx) {
+  Run r;
+  if (!Run::find<N>(p, r)) return;
+  float v[kRunTaps][N], reach[kRunTaps][N] = {};  // reach[m]: token t + m
+  load_weights(r, w, v);
+#pragma unroll
+  for (int m = 0; m < kRunTaps - 1; ++m)
+    if (r.t + m < p.s) load<N>(dz + (r.row + m) * p.c + r.at, reach[m]);
+  for (int i = 0; i < r.count; ++i) {
+    if (r.t + i + kRunTaps - 1 < p.s) {
+      load<N>(dz + (r.row + i + kRunTaps - 1) * p.c + r.at, reach[kRunTaps - 1]);
+    } else {
+#pragma unroll
+      for (int e = 0; e < N; ++e) reach[kRunTaps - 1][e] = 0;
+    }
+    float sum[N] = {};
+#pragma unroll
+    for (int e = 0; e < N; ++e) {
+#pragma unroll
+      for (int m = 0; m < kRunTaps; ++m) sum[e] += v[kRunTaps - 1 - m][e] * reach[m][e];
+#pragma unroll
+      for (int m = 0; m + 1 < kRunTaps; ++m) reach[m][e] = reach[m + 1][e];
+    }
+    store<N>(dx + (r.row + i) * p.lddx + r.at, sum);
+  }
+}
+
 // Sums over every parts-th band of 8 tokens: dw [parts][c k] and dbias [parts][c]. 32 channels x 8 tokens at once.
-template <class T>
+// kMost: no fewer than the taps.
+template <class T, int kMost>
 __global__ void __launch_bounds__(256)
     weights_kernel(const Conv p, const float* dz, const T* x, float* dw, int64_t dw_pitch, float* db, int64_t db_pitch) {
   __shared__ float sums[8][32];
-  const int64_t c = static_cast<int64_t>(blockIdx.x) * 32 + threadIdx.x, step = static_cast<int64_t>(gridDim.y) * 8;
-  float sum[kTaps] = {}, bias = 0;
+  const int64_t c = static_cast<int64_t>(blockIdx.x) * 32 + threadIdx.x;
+  const int rows = static_cast<int>(p.b * p.s), length = static_cast<int>(p.s), step = static_cast<int>(gridDim.y) * 8;
+  float sum[kMost] = {}, bias = 0;
   if (c < p.c)
-    for (int64_t row = static_cast<int64_t>(blockIdx.y) * 8 + threadIdx.y; row < p.b * p.s; row += step) {
+#pragma unroll 4
+    for (int row = static_cast<int>(blockIdx.y * 8 + threadIdx.y); row < rows; row += step) {
       const float d = dz[row * p.c + c];
-      const int64_t t = row % p.s;
+      const int t = row % length;
       bias += d;
 #pragma unroll
-      for (int j = 0; j < kTaps; ++j)
+      for (int j = 0; j < kMost; ++j)
         if (j < p.k && t - p.k + 1 + j >= 0) sum[j] += d * widen(x[(row - p.k + 1 + j) * p.ldx + c]);
     }
   const auto total = [&](float own) {
@@ -166,7 +274,7 @@ __global__ void __launch_bounds__(256)
   };
   const bool writes = threadIdx.y == 0 && c < p.c;
 #pragma unroll
-  for (int j = 0; j < kTaps; ++j)
+  for (int j = 0; j < kMost; ++j)
     if (j < p.k) {
       const float all = total(sum[j]);
       if (writes) dw[blockIdx.y * dw_pitch + c * p.k + j] = all;
@@ -197,15 +305,20 @@ Prepared gradient(const Node& node, const Conv& p, int multiprocessors) {
         float *dz = l.workspace<float>(), *dw = l.workspace<float>(dz_bytes), *db = l.workspace<float>(dz_bytes + dw_bytes);
         constexpr int N = kLanes<T>;
         const int64_t values = p.tokens() * p.c;
-        if (values > 0 && vectors_fit(p, N, {dy, x, l.out(0)})) {
+        const bool vector = vectors_fit(p, N, {dy, x, l.out(0)});
+        if (values > 0 && vector && p.k == kRunTaps) {
+          const unsigned grid = grid_of(run_threads(p, N), 128);
+          slope_run_kernel<T, N, A><<<grid, 128, 0, l.stream()>>>(p, dy, x, w, bias, dz);
+          input_run_kernel<T, N><<<grid, 128, 0, l.stream()>>>(p, dz, w, l.out<T>(0));
+        } else if (values > 0 && vector) {
           slope_kernel<T, N, A><<<grid_of(values / N, 256), 256, 0, l.stream()>>>(p, dy, x, w, bias, dz);
           input_kernel<T, N><<<grid_of(values / N, 256), 256, 0, l.stream()>>>(p, dz, w, l.out<T>(0));
         } else if (values > 0) {
           slope_kernel<T, 1, A><<<grid_of(values, 256), 256, 0, l.stream()>>>(p, dy, x, w, bias, dz);
           input_kernel<T, 1><<<grid_of(values, 256), 256, 0, l.stream()>>>(p, dz, w, l.out<T>(0));
         }
-        weights_kernel<T>
-            <<<dim3(grid_of(p.c, 32), static_cast<unsigned>(parts)), dim3(32, 8), 0, l.stream()>>>(p, dz, x, dw, dw_pitch, db, db_pitch);
+        const auto weights = p.k <= 4 ? weights_kernel<T, 4> : weights_kernel<T, kTaps>;
+        weights<<<dim3(grid_of(p.c, 32), static_cast<unsigned>(parts)), dim3(32, 8), 0, l.stream()>>>(p, dz, x, dw, dw_pitch, db, db_pitch);
         ColumnSums taps{parts, p.c * p.k, {}, 0};
         taps.add(dw, dw_type, l.out(1));
         finish_column_sums(taps, l);
@@ -233,7 +346,10 @@ NEMO_CUDA_KERNEL(causal_conv1d) {
         if (values == 0) return;
         constexpr int N = kLanes<T>;
         const T* bias = biased ? l.in<T>(2) : nullptr;
-        if (vectors_fit(p, N, {l.in(0), l.out(0)}))
+        const bool vector = vectors_fit(p, N, {l.in(0), l.out(0)});
+        if (vector && p.k == kRunTaps)
+          conv_run_kernel<T, N, A><<<grid_of(run_threads(p, N), 128), 128, 0, l.stream()>>>(p, l.in<T>(0), l.in<T>(1), bias, l.out<T>(0));
+        else if (vector)
           conv_kernel<T, N, A><<<grid_of(values / N, 256), 256, 0, l.stream()>>>(p, l.in<T>(0), l.in<T>(1), bias, l.out<T>(0));
         else
           conv_kernel<T, 1, A><<<grid_of(values, 256), 256, 0, l.stream()>>>(p, l.in<T>(0), l.in<T>(1), bias, l.out<T>(0));

@@ -125,6 +125,7 @@ const nemo_plan_api kPlanApi = {
         plan_of(p).expert_capacity = capacity;
       });
     },
+    [](nemo_plan* p) { return guard([&] { plan_of(p).take_turns = true; }); },
 };
 
 }  // namespace

@@ -19,6 +19,9 @@ namespace nemo::passes {
 // may be held back into the block before theirs. A graph without collectives stays as it is.
 void make_room_for_collectives(graph::Graph& graph, bool across_blocks);
 
+// The first part of it: collectives move up.
+void hoist_collectives(graph::Graph& graph);
+
 // What ops of one stream wait for in the other one. Ops of a stream run in program order.
 struct StreamPlan {
   static constexpr int32_t kNothing = -1;

@@ -31,7 +31,9 @@ TensorSpec tensor_spec(const passes::Compiled& compiled, const graph::Op& op, Va
 int64_t vocabulary_of(const graph::Graph& g) {
   int64_t rows = std::numeric_limits<int64_t>::max();
   for (const graph::Op& op : g.ops) {
-    if (op.name() != "embedding" || g.value(op.inputs[0]).name != "tokens") continue;
+    if (op.name() != "embedding") continue;
+    const graph::Value& read = g.value(op.inputs[0]);
+    if ((read.home == 0 ? read : g.value(read.home)).name != "tokens") continue;
     const graph::Value& table = g.value(op.inputs[1]);  // of this rank, or a copy of it
     const graph::Dims& whole = table.members.empty() ? table.dims : g.parameters[table.members[0]].global_dims;
     rows = std::min(rows, whole[0].size);

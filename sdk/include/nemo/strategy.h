@@ -65,6 +65,9 @@ typedef struct nemo_plan_api {
   /* Where a mesh axis splits both "experts" and "batch", rows go to the ranks that hold their experts. A rank has room for `capacity` times
    * the rows that it deals itself; more is an error. Not called, or 0: for as many as there can be. */
   nemo_error* (*expert_capacity)(nemo_plan*, double capacity);
+  /* Each micro-batch is computed in two halves that take turns, so that collectives of one run under the work of the other. Where that
+   * cannot be (an odd number of sequences, dropout, mixtures, a pipeline, ZeRO-2 or -3), it is computed whole. Not called: whole. */
+  nemo_error* (*take_turns)(nemo_plan*);
 } nemo_plan_api;
 
 typedef struct nemo_strategy_api {

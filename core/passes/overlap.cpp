@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <deque>
+#include <utility>
+
+#include "core/passes/pace.hpp"
 
 namespace nemo::passes {
 
@@ -136,11 +139,13 @@ class StreamPlanner {
         compute(i);
     }
     join(n, last_beside_);
+    find_company();
     return std::move(plan_);
   }
 
  private:
   static constexpr int32_t kNever = -1;
+  static constexpr double kSlower = 1.5;
   static size_t at(int32_t i) { return static_cast<size_t>(i); }
   [[nodiscard]] const Op& op(int32_t i) const { return graph_.ops[at(i)]; }
 
@@ -208,6 +213,25 @@ class StreamPlanner {
     while (!open_.empty() && open_.front().op <= last) {
       plan_.joined[at(open_.front().op)] = i;
       open_.pop_front();
+    }
+  }
+
+  // Both streams at a rough pace; collectives beside work take longer than by themselves.
+  void find_company() {
+    plan_.beside.assign(graph_.ops.size(), false);
+    std::array<double, 2> clock{0, 0};
+    std::array<std::vector<std::pair<int32_t, double>>, 2> passed;
+    const auto reached = [&](size_t stream, int32_t below) {
+      for (auto at = passed[stream].rbegin(); at != passed[stream].rend(); ++at)
+        if (at->first < below) return at->second;
+      return 0.0;
+    };
+    for (int32_t i = 0; i < static_cast<int32_t>(graph_.ops.size()); ++i) {
+      const auto mine = static_cast<size_t>(plan_.stream[at(i)]), other = 1 - mine;
+      if (plan_.wait[at(i)] > 0) clock[mine] = std::max(clock[mine], reached(other, plan_.wait[at(i)]));
+      plan_.beside[at(i)] = mine == 0 && clock[1] > clock[0];
+      clock[mine] += rough_seconds(graph_, op(i)) * (mine == 1 ? kSlower : 1);
+      passed[mine].emplace_back(i, clock[mine]);
     }
   }
 

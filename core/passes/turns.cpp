@@ -4,6 +4,7 @@
 
 #include "core/ops/cost.hpp"
 #include "core/passes/overlap.hpp"
+#include "core/passes/pace.hpp"
 #include "core/passes/strands.hpp"
 
 namespace nemo::passes {
@@ -11,9 +12,6 @@ namespace nemo::passes {
 using namespace graph;
 
 namespace {
-
-// Of a device of today, for an order only: what is wrong here costs time, never a result.
-constexpr double kFlops = 6e14, kBytes = 2.5e12, kLinkBytes = 2.5e11, kLaunch = 3e-6, kMessage = 1e-5;  // per second; seconds
 
 enum Strand : uint8_t { kShared = 0, kFirst = 1, kSecond = 2, kMixed = 3 };
 
@@ -117,21 +115,9 @@ class TurnTaker {
     order_.push_back(i);
     const Op& op = graph_.ops[i];
     if (communicates(op))
-      link_ = std::max(link_, clock_) + kMessage + moved_bytes(op) / kLinkBytes;
+      link_ = std::max(link_, clock_) + rough_seconds(graph_, op);
     else
-      clock_ += seconds(op);
-  }
-
-  [[nodiscard]] double bytes(ValueId v) const {
-    return v == 0 ? 0 : static_cast<double>(element_count(graph_.value(v).dims) * size_of(graph_.value(v).dtype));
-  }
-  [[nodiscard]] double moved_bytes(const Op& op) const {
-    const double in = bytes(op.inputs[0]), out = bytes(op.outputs[0]);
-    return in == out ? in : std::abs(in - out);
-  }
-  [[nodiscard]] double seconds(const Op& op) const {
-    const ops::Cost c = ops::cost(graph_, op, false);
-    return kLaunch + std::max(c.flops / kFlops, c.bytes / kBytes);
+      clock_ += rough_seconds(graph_, op);
   }
 
   Graph& graph_;

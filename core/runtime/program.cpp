@@ -54,7 +54,9 @@ Program::Program(Device& device, const passes::Compiled& compiled) : device_(dev
     std::vector<TensorSpec> inputs, outputs;
     for (const ValueId v : op.inputs) inputs.push_back(tensor_spec(compiled, op, v));
     for (const ValueId v : op.outputs) outputs.push_back(tensor_spec(compiled, op, v));
-    PreparedKernel prepared = device.prepare(op.name(), op.scope, inputs, outputs, op.attrs);
+    graph::Attrs attrs = op.attrs;
+    if (!compiled.streams.beside.empty() && compiled.streams.beside[i]) attrs["beside"] = int64_t{1};
+    PreparedKernel prepared = device.prepare(op.name(), op.scope, inputs, outputs, attrs);
     const bool second = !compiled.streams.stream.empty() && compiled.streams.stream[i] == 1;
     int64_t& workspace = second ? second_workspace_bytes_ : first_workspace_bytes_;
     workspace = std::max(workspace, (prepared.workspace_bytes + 255) / 256 * 256);

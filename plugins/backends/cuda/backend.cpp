@@ -71,6 +71,19 @@ uint64_t nemo_backend::overhead_bytes() const {
   return used > allocated_bytes_ ? used - allocated_bytes_ : 0;
 }
 
+namespace {
+
+// Attribute "beside" of any op (nemo/ext/streams.h).
+bool is_beside_collective(const nemo_node& node) {
+  for (uint64_t i = 0; i < node.n_attrs; ++i) {
+    const auto& attr = *reinterpret_cast<const nemo_attr*>(reinterpret_cast<const char*>(node.attrs) + i * node.attr_stride);
+    if (nemo::sdk::to_view(attr.name) == "beside") return attr.i != 0;
+  }
+  return false;
+}
+
+}  // namespace
+
 nemo::cuda::Prepared nemo_backend::prepare(const nemo_node& raw) {
   using nemo::sdk::Error;
   make_current();
@@ -80,6 +93,8 @@ nemo::cuda::Prepared nemo_backend::prepare(const nemo_node& raw) {
   const nemo::cuda::Node node(raw, entry->row, nemo::cuda::kDialect);
   const bool collective = nemo::cuda::is_collective(op);
   if (entry->prepare == nullptr && !collective) node.refuse("this backend has no kernel for it");
+  const bool beside = !collective && groups.collective_sms > 0 && !groups.empty() && is_beside_collective(raw);
+  device.gemm->leave_room(beside ? device.multiprocessors - groups.collective_sms : 0);
   nemo::cuda::Prepared prepared = collective ? nemo::cuda::prepare_collective(op, node, groups) : entry->prepare(node, device);
   prepared.kernel->device = &device;
   prepared.kernel->always_accumulates = node.has_attribute("accumulate") && node.integer("accumulate") != 0;

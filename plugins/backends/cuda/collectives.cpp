@@ -184,9 +184,13 @@ nemo_error* join(nemo_backend* backend, const nemo_group* raw) {
 
 }  // namespace
 
-Group::Group(const nemo_group& raw, const Nccl& library)
+Group::Group(const nemo_group& raw, const Nccl& library, int most_ctas)
     : nccl(library), name(sdk::to_string(raw.name)), rank(static_cast<int>(raw.rank)), size(static_cast<int>(raw.size)) {
-  nccl.check(nccl.comm_init_rank(&comm, size, agree_on_id(raw, nccl), rank), "connecting the ranks of '" + name + "'");
+  Nccl::Config config;
+  if (most_ctas > 0) config.max_ctas = most_ctas;
+  const Nccl::UniqueId id = agree_on_id(raw, nccl);
+  nccl.check(most_ctas > 0 ? nccl.comm_init_rank_config(&comm, size, id, rank, &config) : nccl.comm_init_rank(&comm, size, id, rank),
+             "connecting the ranks of '" + name + "'");
 }
 
 // Abort and not destroy: nothing is under way any more, and a group whose members have died must not be waited for.
@@ -194,7 +198,7 @@ Group::~Group() {
   if (comm != nullptr) nccl.comm_abort(comm);
 }
 
-void Groups::join(const nemo_group& raw) { groups_[sdk::to_string(raw.name)] = std::make_unique<Group>(raw, Nccl::get()); }
+void Groups::join(const nemo_group& raw) { groups_[sdk::to_string(raw.name)] = std::make_unique<Group>(raw, Nccl::get(), collective_sms); }
 
 const Group& Groups::find(const Node& node) const {
   const auto found = groups_.find(node.string("mesh"));

@@ -13,7 +13,8 @@
 namespace nemo::cuda {
 
 struct Group {
-  Group(const nemo_group& raw, const Nccl& nccl);
+  // most_ctas: multiprocessors that a collective may use; 0: as many as NCCL likes.
+  Group(const nemo_group& raw, const Nccl& nccl, int most_ctas);
   ~Group();
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
@@ -29,6 +30,8 @@ class Groups {
   // Connects the members; the device must be current. Throws NOT_FOUND where there is no NCCL, PEER_FAILED where they cannot be reached.
   void join(const nemo_group& raw);
   const Group& find(const Node& node) const;
+  [[nodiscard]] bool empty() const { return groups_.empty(); }
+  int collective_sms = 0;  // setting
 
  private:
   std::map<std::string, std::unique_ptr<Group>, std::less<>> groups_;

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <climits>
 #include <cstddef>
 #include <string>
 
@@ -13,6 +14,15 @@ struct Nccl {
     char bytes[128];
   };
   using Comm = struct ncclComm*;
+  // The beginning of ncclConfig_t, as version 2.17 has it; newer libraries fill up the rest by themselves.
+  struct Config {
+    size_t size = sizeof(Config);
+    unsigned int magic = 0xcafebeef, version = 21701;
+    int blocking = kUndefined, cga_cluster_size = kUndefined, min_ctas = kUndefined, max_ctas = kUndefined;
+    const char* net_name = nullptr;
+    int split_share = kUndefined;
+    static constexpr int kUndefined = INT_MIN;
+  };
   // ncclDataType_t, ncclRedOp_t and ncclResult_t are enums with these values.
   enum DataType : int { kInt8 = 0, kUint8 = 1, kInt32 = 2, kInt64 = 4, kFloat16 = 6, kFloat32 = 7, kFloat64 = 8, kBfloat16 = 9 };
   enum RedOp : int { kSum = 0, kMax = 2 };
@@ -20,6 +30,7 @@ struct Nccl {
   int (*get_version)(int*) = nullptr;
   int (*get_unique_id)(UniqueId*) = nullptr;
   int (*comm_init_rank)(Comm*, int size, UniqueId, int rank) = nullptr;
+  int (*comm_init_rank_config)(Comm*, int size, UniqueId, int rank, Config*) = nullptr;
   int (*comm_abort)(Comm) = nullptr;
   const char* (*error_string)(int) = nullptr;
   int (*all_reduce)(const void*, void*, size_t, int dtype, int op, Comm, cudaStream_t) = nullptr;

@@ -4,6 +4,9 @@
  * the default stream does. record marks a point of a stream, wait makes a stream hold until that point has been passed; both only enqueue.
  * Both may be called between begin and end of a capture (nemo/ext/graph_capture.h): a stream that waits for an event of the captured one
  * becomes part of the capture, and the captured stream must wait for its last event before the capture ends.
+ *
+ * A node whose kernel the host expects to run beside a collective has the attribute "beside" = 1, whatever its op: a kernel that would fill
+ * the device may leave room for the collective.
  */
 #ifndef NEMO_EXT_STREAMS_H
 #define NEMO_EXT_STREAMS_H

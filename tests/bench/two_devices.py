@@ -2,6 +2,8 @@
 
     python3 tests/bench/two_devices.py build/bin/nemo-host [--devices 2] [--layouts ddp,fsdp] [section.key=value ...]
 
+A layout may have settings of its own: --layouts 'fsdp,fsdp:backend.collective_sms=16;strategy.prefetch=2'.
+
 Every layout computes the same global batch. "loss" is the largest relative difference of any step's loss from one device's; "per device" is the median
 over the last steps.
 """
@@ -50,10 +52,11 @@ def main() -> int:
         base = speed(one, 1)
         print(f"{'layout':12}{'loss':>12}{'tokens/s':>12}{'per device':>12}{'of one':>8}", flush=True)
         print(f"{'one device':12}{'':>12}{base:12.0f}{base:12.0f}{1:8.3f}", flush=True)
-        for name in options.layouts.split(","):
-            layout = [setting.format(n=options.devices) for setting in LAYOUTS[name]]
+        for number, name in enumerate(options.layouts.split(",")):
+            kind, _, own = name.partition(":")
+            layout = [setting.format(n=options.devices) for setting in LAYOUTS[kind]] + [setting for setting in own.split(";") if setting]
             try:
-                steps = train(options.host, folder, name, [*common, *layout, f"trainer.devices={options.devices}"])
+                steps = train(options.host, folder, f"{kind}{number}", [*common, *layout, f"trainer.devices={options.devices}"])
             except RuntimeError as error:
                 failed += 1
                 print(f"{name:12}{error}", flush=True)

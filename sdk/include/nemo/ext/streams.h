@@ -31,6 +31,12 @@ typedef struct nemo_streams_api {
   void (*destroy_event)(nemo_event*);                              /* NULL is legal [host-thread] */
   nemo_error* (*record)(nemo_backend*, nemo_event*, nemo_stream*); /* a new record replaces the last one [step-thread] */
   nemo_error* (*wait)(nemo_backend*, nemo_event*, nemo_stream*);   /* for the last record; it must have been made [step-thread] */
+  /* Copies beside what the device computes: host memory that the device reaches by itself, and a copy into it that only enqueues. finish
+   * makes the calling thread wait until an event has been passed. */
+  nemo_error* (*allocate_host)(nemo_backend*, uint64_t bytes, void** out); /* owned(release_host) [host-thread] */
+  void (*release_host)(nemo_backend*, void*);                              /* NULL is legal [host-thread] */
+  nemo_error* (*copy_to_host)(nemo_backend*, void* host, const void* device, uint64_t bytes, nemo_stream*); /* [step-thread] */
+  nemo_error* (*finish)(nemo_backend*, nemo_event*);                                                        /* [any-thread] */
 } nemo_streams_api;
 
 #ifdef __cplusplus

@@ -91,8 +91,9 @@ TEST(Checkpoint, a_run_goes_on_under_any_other_layout) {
 // Copies run while the next step computes, writing while further ones do.
 TEST(Checkpoint, a_save_beside_the_training_has_the_state_of_its_step) {
   const Folder folder;
-  const Overrides every = {"checkpoint.keep_top_k=9", "checkpoint.monitor=loss", "checkpoint.every_n_steps=2", "model.hidden_size=256",
-                           steps(8)};
+  // Little work and much state, so that an update that did not wait would come in between.
+  const Overrides every = {"checkpoint.keep_top_k=9", "checkpoint.monitor=loss", "checkpoint.every_n_steps=2", "model.hidden_size=1024",
+                           "data.seq_length=2",       "data.micro_batch_size=1", "data.global_batch_size=2",   steps(8)};
   for (const Overrides& layout : {Overrides{}, kZero2}) {
     const std::string name = layout.empty() ? "one" : "two";
     (void)train(folder, "llama", name, with(every, layout));

@@ -32,7 +32,7 @@ const Schema schema{{
             {"p2p", "keys and values go around a ring"},
             {"a2a", "each rank attends over whole sequences with a part of the heads (Ulysses)"}},
            "how attention finds the keys of the other ranks"),
-    boolean("tp_comm_overlap", "true",
+    boolean("tp_comm_overlap", "false",
             "two halves of a micro batch take turns: collectives of one run under the work of the other (an even micro_batch_size, no "
             "dropout, mixture, pipeline, ZeRO-2 or -3; else the micro batch is computed whole)"),
     integer("expert_model_parallel_size", "1", "data ranks that share the experts of a mixture out").min(1),

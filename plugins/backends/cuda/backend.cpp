@@ -51,6 +51,7 @@ nemo_backend::nemo_backend(int ordinal, nemo::cuda::Autotune autotune) {
 nemo_backend::~nemo_backend() {
   cudaSetDevice(device.ordinal);
   if (device.stream != nullptr) cudaStreamSynchronize(device.stream);
+  for (auto at = allocated_.begin(); at != allocated_.end();) at = groups.release_shared(at->first) ? allocated_.erase(at) : std::next(at);
   groups = {};
   device.attention.reset();
   gemm_.reset();
@@ -103,8 +104,8 @@ nemo::cuda::Prepared nemo_backend::prepare(const nemo_node& raw) {
 
 void* nemo_backend::allocate(uint64_t bytes, std::string_view tag) {
   make_current();
-  void* memory = nullptr;
-  if (const cudaError_t status = cudaMalloc(&memory, bytes > 0 ? bytes : 1); status != cudaSuccess) {
+  void* memory = groups.allocate_shared(bytes);
+  if (const cudaError_t status = memory != nullptr ? cudaSuccess : cudaMalloc(&memory, bytes > 0 ? bytes : 1); status != cudaSuccess) {
     cudaGetLastError();
     size_t left = 0, total = 0;
     cudaMemGetInfo(&left, &total);
@@ -127,7 +128,7 @@ void nemo_backend::release(void* memory) {
   allocated_bytes_ -= found->second;
   allocated_.erase(found);
   cudaSetDevice(device.ordinal);
-  cudaFree(memory);
+  if (!groups.release_shared(memory)) cudaFree(memory);
 }
 
 void nemo_backend::synchronize(nemo_stream* stream) {

@@ -5,6 +5,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "kernel.hpp"
 #include "nccl.hpp"
@@ -31,10 +33,18 @@ class Groups {
   void join(const nemo_group& raw);
   const Group& find(const Node& node) const;
   [[nodiscard]] bool empty() const { return groups_.empty(); }
-  int collective_sms = 0;  // setting
+  int collective_sms = 0;         // setting
+  bool copies_by_engine = false;  // setting: gathers by the device's copy engines, between memory that all members have registered
+
+  // Memory that members of every group can reach, in the same order and sizes on all of them; null where there is no group, the setting is
+  // off, or the memory is small.
+  void* allocate_shared(uint64_t bytes);
+  // Whether the memory was such.
+  bool release_shared(void* memory);
 
  private:
   std::map<std::string, std::unique_ptr<Group>, std::less<>> groups_;
+  std::map<void*, std::vector<std::pair<Nccl::Comm, Nccl::Window>>> shared_;
 };
 
 // True for rows with attribute `mesh` that move data.

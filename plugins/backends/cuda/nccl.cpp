@@ -43,6 +43,11 @@ Opened open_library() {
   find(library, o.table.receive, "ncclRecv", o.missing);
   find(library, o.table.group_start, "ncclGroupStart", o.missing);
   find(library, o.table.group_end, "ncclGroupEnd", o.missing);
+  std::string newer;
+  find(library, o.table.mem_alloc, "ncclMemAlloc", newer);
+  find(library, o.table.mem_free, "ncclMemFree", newer);
+  find(library, o.table.window_register, "ncclCommWindowRegister", newer);
+  find(library, o.table.window_deregister, "ncclCommWindowDeregister", newer);
   if (int version = 0; o.missing.empty() && (o.table.get_version(&version) != 0 || version < kOldest))
     o.missing =
         std::string(kName) + " is version " + std::to_string(version) + "; 2.17 (" + std::to_string(kOldest) + ") or newer is needed";

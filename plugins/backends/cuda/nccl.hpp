@@ -14,6 +14,8 @@ struct Nccl {
     char bytes[128];
   };
   using Comm = struct ncclComm*;
+  using Window = struct ncclWindow_vidmem*;
+  static constexpr int kSymmetric = 1;  // NCCL_WIN_COLL_SYMMETRIC
   // The beginning of ncclConfig_t, as version 2.17 has it; newer libraries fill up the rest by themselves.
   struct Config {
     size_t size = sizeof(Config);
@@ -38,11 +40,17 @@ struct Nccl {
   int (*reduce_scatter)(const void*, void*, size_t, int dtype, int op, Comm, cudaStream_t) = nullptr;
   int (*send)(const void*, size_t, int dtype, int peer, Comm, cudaStream_t) = nullptr;
   int (*receive)(void*, size_t, int dtype, int peer, Comm, cudaStream_t) = nullptr;
+  // Of 2.27 and later; null in older ones.
+  int (*mem_alloc)(void**, size_t) = nullptr;
+  int (*mem_free)(void*) = nullptr;
+  int (*window_register)(Comm, void*, size_t, Window*, int flags) = nullptr;
+  int (*window_deregister)(Comm, Window) = nullptr;
   int (*group_start)() = nullptr;
   int (*group_end)() = nullptr;
 
   // Opens the library on the first call. Throws NOT_FOUND naming it where it cannot be opened or is too old.
   static const Nccl& get();
+  bool has_windows() const { return mem_alloc != nullptr && mem_free != nullptr && window_register != nullptr; }
   // Throws PEER_FAILED naming `what` and NCCL's own words.
   void check(int status, const std::string& what) const;
 };

@@ -1,5 +1,8 @@
 #include "core/runtime/saver.hpp"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <utility>
 
 namespace nemo::runtime {
@@ -12,9 +15,19 @@ Saver::~Saver() {
   if (thread_.joinable()) thread_.join();
 }
 
+namespace {
+
+// Where all cores compute, this thread takes what they leave. Linux counts niceness by thread.
+void give_way() {
+  constexpr int kNice = 10;
+  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
+}
+
+}  // namespace
+
 void Saver::run(const Snapshot& snapshot) {
   try {
-    if (mode_ == Mode::kBackground) copy_.finish();
+    if (mode_ == Mode::kBackground) give_way(), copy_.finish();
     write(snapshot, device_, ranks_, store_.get());
     const std::lock_guard lock(mutex_);
     finished_ = snapshot.final_dir;

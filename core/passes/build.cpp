@@ -125,6 +125,13 @@ const nemo_plan_api kPlanApi = {
         plan_of(p).expert_capacity = capacity;
       });
     },
+    [](nemo_plan* p) { return guard([&] { plan_of(p).take_turns = true; }); },
+    [](nemo_plan* p, int64_t blocks) {
+      return guard([&] {
+        if (blocks < 0) throw Error(Code::kConfig, "parameters gathered " + std::to_string(blocks) + " blocks ahead");
+        plan_of(p).prefetch = blocks;
+      });
+    },
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "core/passes/schedule.hpp"
 #include "core/passes/share.hpp"
 #include "core/passes/stage_streams.hpp"
+#include "core/passes/strands.hpp"
 
 namespace nemo::passes {
 
@@ -52,6 +53,13 @@ LayoutOptions layout_options(const Plan& plan) {
   if (plan.zero_stage() == 0) return {};
   const bool per_block = plan.zero_stage() > 1;  // gathered and reduced while the program runs
   return {plan.group_size(plan.zero_axis()), per_block ? 1 : plan.bucket_elements, per_block};
+}
+
+// Where blocks are gathered or their gradients reduced within the program, a block's ops must stand together; delayed scaling keeps a
+// history for each tensor of the model.
+bool halves_take_turns(const CompileOptions& options, const Stages& stages) {
+  return options.plan.take_turns && !stages.cut() && options.plan.zero_stage() < 2 &&
+         options.precision.quantization.scaling != Quantization::Scaling::kDelayed;
 }
 
 int64_t pipeline_rank(const CompileOptions& options) {
@@ -107,7 +115,10 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   });
   pass("partition", [&] { partition(g, options.plan, options.coordinates); });
   pass("stage", [&] { out.stages = stage(g, options.plan, pipeline_rank(options)); });
-  pass("group", [&] { group(g); });
+  pass("group", [&] {
+    group(g);
+    if (purpose == Purpose::kTrain && halves_take_turns(options, out.stages)) split_into_strands(g);
+  });
   pass("differentiate", [&] {
     if (purpose == Purpose::kTrain) differentiate(g, options.recompute, &out.stages);
     expand_rings(g);
@@ -123,7 +134,7 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     quantize(g, rule, options.supports);
   });
   pass("schedule", [&] {
-    make_room_for_collectives(g, options.plan.zero_stage() < 2);
+    if (!take_turns(g)) make_room_for_collectives(g, options.plan.zero_stage() < 2);
     schedule(g);
   });
   pass("share", [&] {

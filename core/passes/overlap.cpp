@@ -1,7 +1,11 @@
 #include "core/passes/overlap.hpp"
 
 #include <algorithm>
+#include <array>
 #include <deque>
+#include <utility>
+
+#include "core/passes/pace.hpp"
 
 namespace nemo::passes {
 
@@ -32,8 +36,10 @@ int32_t ahead_of_work(const Graph& graph, int32_t from, int32_t place) {
   return -1;
 }
 
+}  // namespace
+
 // Each collective behind the last producer of its inputs.
-void hoist(Graph& graph) {
+void hoist_collectives(Graph& graph) {
   const Uses uses = analyse_uses(graph);
   std::vector<std::vector<size_t>> behind(graph.ops.size());
   std::vector<bool> moved(graph.ops.size(), false);
@@ -71,6 +77,8 @@ void hoist(Graph& graph) {
   }
   graph.ops = std::move(ops);
 }
+
+namespace {
 
 class HoldBack {
  public:
@@ -124,24 +132,33 @@ class StreamPlanner {
     plan_.wait.assign(graph_.ops.size() + 1, StreamPlan::kNothing);
     plan_.joined.resize(graph_.ops.size());
     for (int32_t i = 0; i < n; ++i) {
-      if (i > 0 && op(i).block != op(i - 1).block) ++region_;
+      enter(op(i).block);
       if (plan_.stream[at(i)] == 1)
         beside(i);
       else
         compute(i);
     }
     join(n, last_beside_);
+    find_company();
     return std::move(plan_);
   }
 
  private:
   static constexpr int32_t kNever = -1;
+  static constexpr double kSlower = 1.5;
   static size_t at(int32_t i) { return static_cast<size_t>(i); }
   [[nodiscard]] const Op& op(int32_t i) const { return graph_.ops[at(i)]; }
 
   [[nodiscard]] ValueId root(ValueId v) const {
     while (graph_.value(v).home != 0) v = graph_.value(v).home;
     return v;
+  }
+
+  // A new run of one block; where two halves of a micro-batch take turns, runs of neighbours alternate and count once.
+  void enter(int32_t block) {
+    if (block == blocks_[0] || block == blocks_[1]) return;
+    blocks_ = {block, blocks_[0]};
+    ++region_;
   }
 
   // The next op of stream 0 does not wait for it.
@@ -199,13 +216,33 @@ class StreamPlanner {
     }
   }
 
+  // Both streams at a rough pace; collectives beside work take longer than by themselves.
+  void find_company() {
+    plan_.beside.assign(graph_.ops.size(), false);
+    std::array<double, 2> clock{0, 0};
+    std::array<std::vector<std::pair<int32_t, double>>, 2> passed;
+    const auto reached = [&](size_t stream, int32_t below) {
+      for (auto at = passed[stream].rbegin(); at != passed[stream].rend(); ++at)
+        if (at->first < below) return at->second;
+      return 0.0;
+    };
+    for (int32_t i = 0; i < static_cast<int32_t>(graph_.ops.size()); ++i) {
+      const auto mine = static_cast<size_t>(plan_.stream[at(i)]), other = 1 - mine;
+      if (plan_.wait[at(i)] > 0) clock[mine] = std::max(clock[mine], reached(other, plan_.wait[at(i)]));
+      plan_.beside[at(i)] = mine == 0 && clock[1] > clock[0];
+      clock[mine] += rough_seconds(graph_, op(i)) * (mine == 1 ? kSlower : 1);
+      passed[mine].emplace_back(i, clock[mine]);
+    }
+  }
+
   struct Open {
     int32_t op, region;
   };
   const Graph& graph_;
   StreamPlan plan_;
-  std::vector<int32_t> written_, read_;  // by root: the last op of stream 1 that did
-  std::deque<Open> open_;                // ops of stream 1 that nothing has waited for
+  std::vector<int32_t> written_, read_;                  // by root: the last op of stream 1 that did
+  std::deque<Open> open_;                                // ops of stream 1 that nothing has waited for
+  std::array<int32_t, 2> blocks_{INT32_MIN, INT32_MIN};  // the last two
   int32_t region_ = 0, forked_ = kNever, last_compute_ = kNever, last_beside_ = kNever;
 };
 
@@ -215,7 +252,7 @@ bool communicates(const Op& op) { return op.row->attribute("mesh") != nullptr &&
 
 void make_room_for_collectives(Graph& graph, bool across_blocks) {
   if (std::none_of(graph.ops.begin(), graph.ops.end(), communicates)) return;
-  hoist(graph);
+  hoist_collectives(graph);
   HoldBack(graph, across_blocks).run();
 }
 

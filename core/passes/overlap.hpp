@@ -19,6 +19,9 @@ namespace nemo::passes {
 // may be held back into the block before theirs. A graph without collectives stays as it is.
 void make_room_for_collectives(graph::Graph& graph, bool across_blocks);
 
+// The first part of it: collectives move up.
+void hoist_collectives(graph::Graph& graph);
+
 // What ops of one stream wait for in the other one. Ops of a stream run in program order.
 struct StreamPlan {
   static constexpr int32_t kNothing = -1;
@@ -29,6 +32,8 @@ struct StreamPlan {
   // By op of stream 1: index of the first op of stream 0 that waits for it; ops.size(): the end of the program. Its buffers are its own up
   // to there. Of stream 0: its own index.
   std::vector<int32_t> joined;
+  // By op: of stream 0, and stream 1 can be expected to be busy while it runs (passes/pace.hpp).
+  std::vector<bool> beside;
 
   [[nodiscard]] bool overlaps() const;  // any op in stream 1
 };

@@ -34,6 +34,8 @@ struct Plan {
   int64_t bucket_elements = 40'000'000;  // of one collective over gradients or parameters, at least, where blocks are smaller
   bool keep_gathered = false;            // ZeRO-3: parameters stay whole between forward and backward
   std::string context = "all_gather";    // attention over split sequences: all_gather, a2a or p2p
+  int64_t prefetch = 1;                  // ZeRO-3: runs of blocks by which a gather is ahead of its use
+  bool take_turns = false;               // two halves of a micro-batch, so that collectives of one run under the work of the other
   double expert_capacity = 0;            // rows that a rank has room for, over those that it deals; 0: all that can come
 
   // How far state is shared out among the ranks of one group: 0 nothing, 1 optimizer state, 2 gradients as well, 3 parameters as well.

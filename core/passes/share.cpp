@@ -59,6 +59,25 @@ class Sharer {
     }
   }
 
+  // Products fill a device's multiprocessors from their first moment to their last, so that a collective launched beside one starts when
+  // it ends; attention gives way to it. In front of the region's attention where it has one and the collective is not needed before it,
+  // else at its beginning.
+  [[nodiscard]] size_t roomy_place(size_t region, size_t needed) const {
+    const size_t begin = regions_[region];
+    if (region == needed) return begin;
+    const size_t end = region + 1 < regions_.size() ? regions_[region + 1] : graph_.ops.size();
+    for (size_t i = begin; i < end; ++i)
+      if (graph_.ops[i].name().starts_with("attention")) return i;
+    return begin;
+  }
+
+  // Of the reduction of gradients whose last writer is op `last`: within the next region, or right behind.
+  [[nodiscard]] size_t reduce_place(size_t last) const {
+    const auto next = std::upper_bound(regions_.begin(), regions_.end(), last);
+    if (next == regions_.end() || *next != last + 1) return last + 1;
+    return roomy_place(static_cast<size_t>(next - regions_.begin()), SIZE_MAX);
+  }
+
   struct Gathered {
     ValueId whole = 0;
     size_t region = 0;  // last to read it
@@ -72,8 +91,9 @@ class Sharer {
       const DType dtype = graph_.value(parameter).dtype;
       const ValueId mine = flat(ValueKind::kParameter, unit, dtype, length(unit) / layout_.shards, "unit." + std::to_string(unit));
       const ValueId whole = flat(ValueKind::kResult, unit, dtype, length(unit));
-      insert(regions_[region > 0 ? region - 1 : 0], "all_gather", {mine}, {{"mesh", plan_.zero_axis()}, {"dim", int64_t{0}}}, whole, unit,
-             "gather");
+      const auto ahead = static_cast<size_t>(plan_.prefetch);
+      insert(roomy_place(region > ahead ? region - ahead : 0, region), "all_gather", {mine},
+             {{"mesh", plan_.zero_axis()}, {"dim", int64_t{0}}}, whole, unit, "gather");
       g = {whole, region, {}};
     }
     g.region = region;
@@ -119,9 +139,10 @@ class Sharer {
     const int64_t share = length(unit) / layout_.shards;
     const ValueId sum = flat(ValueKind::kResult, unit, dtype, share),
                   mine = flat(ValueKind::kGradient, unit, dtype, share, "grad:unit." + std::to_string(unit));
-    insert(w.last + 1, "reduce_scatter", {whole}, {{"mesh", plan_.zero_axis()}, {"dim", int64_t{0}}}, sum, unit, "reduce");
-    insert(w.last + 1, "accumulate_grad", {sum}, {{"accumulate", int64_t{0}}}, mine, unit, "reduce");
-    before_[w.last + 1].back().stream = 1;  // nothing else waits for the sum
+    const size_t place = reduce_place(w.last);
+    insert(place, "reduce_scatter", {whole}, {{"mesh", plan_.zero_axis()}, {"dim", int64_t{0}}}, sum, unit, "reduce");
+    insert(place, "accumulate_grad", {sum}, {{"accumulate", int64_t{0}}}, mine, unit, "reduce");
+    before_[place].back().stream = 1;  // nothing else waits for the sum
   }
 
   // What no op writes counts in the norm all the same, so it must be zero.

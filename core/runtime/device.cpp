@@ -95,13 +95,35 @@ Device::Device(const plugin::Component& backend, const nemo_config* settings, in
 }
 
 Device::~Device() {
-  if (second_ != nullptr) streams_->destroy_stream(backend_, second_);
+  for (nemo_stream* stream : {second_, copies_})
+    if (stream != nullptr) streams_->destroy_stream(backend_, stream);
   api_.close(backend_);
 }
 
 nemo_stream* Device::second_stream() {
   if (second_ == nullptr && streams_ != nullptr) plugin::check(streams_->create_stream(backend_, &second_));
   return second_;
+}
+
+nemo_stream* Device::copy_stream() {
+  if (copies_ == nullptr && streams_ != nullptr) plugin::check(streams_->create_stream(backend_, &copies_));
+  return copies_;
+}
+
+Device::HostMemory Device::allocate_host(int64_t bytes) {
+  void* memory = nullptr;
+  plugin::check(streams_->allocate_host(backend_, static_cast<uint64_t>(bytes), &memory));
+  return {static_cast<std::byte*>(memory), HostDeleter{this}};
+}
+
+void Device::HostDeleter::operator()(std::byte* memory) const { device->streams_->release_host(device->backend_, memory); }
+
+void Device::copy_beside(void* host, const void* device, int64_t bytes) {
+  plugin::check(streams_->copy_to_host(backend_, host, device, static_cast<uint64_t>(bytes), copy_stream()));
+}
+
+void Device::finish(const Event& event) {
+  if (event) plugin::check(streams_->finish(backend_, event.get()));
 }
 
 Event Device::make_event() {

@@ -115,6 +115,20 @@ class Device {
 
   // A further stream, which goes before the device does; NULL, the default stream, where the backend has no other.
   [[nodiscard]] Stream make_stream();
+
+  // Copies to the host beside what the device computes, in a stream of their own; page-locked memory for them. Only where
+  // can_copy_beside(). finish() makes the calling thread, whichever it is, wait for an event.
+  [[nodiscard]] bool can_copy_beside() const { return streams_ != nullptr && streams_->copy_to_host != nullptr; }
+  [[nodiscard]] nemo_stream* copy_stream();
+  struct HostDeleter {
+    Device* device;
+    void operator()(std::byte* memory) const;
+  };
+  using HostMemory = std::unique_ptr<std::byte, HostDeleter>;
+  [[nodiscard]] HostMemory allocate_host(int64_t bytes);
+  void copy_beside(void* host, const void* device, int64_t bytes);
+  void finish(const Event& event);
+
   [[nodiscard]] Mark make_mark();
   void record(Mark& mark);
   // Milliseconds between two recorded marks; waits for `end`.
@@ -152,6 +166,7 @@ class Device {
   const nemo_memory_api* memory_ = nullptr;
   const nemo_streams_api* streams_ = nullptr;
   nemo_stream* second_ = nullptr;
+  nemo_stream* copies_ = nullptr;
   bool plan_only_ = false;
   nemo_device_info info_{};
 };

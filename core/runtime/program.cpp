@@ -32,7 +32,9 @@ TensorSpec tensor_spec(const passes::Compiled& compiled, const graph::Op& op, Va
 int64_t vocabulary_of(const graph::Graph& g) {
   int64_t rows = std::numeric_limits<int64_t>::max();
   for (const graph::Op& op : g.ops) {
-    if (op.name() != "embedding" || g.value(op.inputs[0]).name != "tokens") continue;
+    if (op.name() != "embedding") continue;
+    const graph::Value& read = g.value(op.inputs[0]);
+    if ((read.home == 0 ? read : g.value(read.home)).name != "tokens") continue;
     const graph::Value& table = g.value(op.inputs[1]);  // of this rank, or a copy of it
     const graph::Dims& whole = table.members.empty() ? table.dims : g.parameters[table.members[0]].global_dims;
     rows = std::min(rows, whole[0].size);
@@ -53,7 +55,9 @@ Program::Program(Device& device, const passes::Compiled& compiled) : device_(dev
     std::vector<TensorSpec> inputs, outputs;
     for (const ValueId v : op.inputs) inputs.push_back(tensor_spec(compiled, op, v));
     for (const ValueId v : op.outputs) outputs.push_back(tensor_spec(compiled, op, v));
-    PreparedKernel prepared = device.prepare(op.name(), op.scope, inputs, outputs, op.attrs);
+    graph::Attrs attrs = op.attrs;
+    if (!compiled.streams.beside.empty() && compiled.streams.beside[i]) attrs["beside"] = int64_t{1};
+    PreparedKernel prepared = device.prepare(op.name(), op.scope, inputs, outputs, attrs);
     const bool second = !compiled.streams.stream.empty() && compiled.streams.stream[i] == 1;
     int64_t& workspace = second ? second_workspace_bytes_ : first_workspace_bytes_;
     workspace = std::max(workspace, (prepared.workspace_bytes + 255) / 256 * 256);

@@ -1,10 +1,13 @@
 #include "core/runtime/saver.hpp"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <utility>
 
 namespace nemo::runtime {
 
-Saver::Saver(Device& device, const Ranks& ranks, Mode mode) : device_(device), ranks_(ranks), mode_(mode) {
+Saver::Saver(Device& device, const Ranks& ranks, Mode mode) : device_(device), ranks_(ranks), mode_(mode), copy_(device) {
   if (ranks.world() != nullptr) store_ = ranks.world()->connect();
 }
 
@@ -12,8 +15,19 @@ Saver::~Saver() {
   if (thread_.joinable()) thread_.join();
 }
 
+namespace {
+
+// Where all cores compute, this thread takes what they leave. Linux counts niceness by thread.
+void give_way() {
+  constexpr int kNice = 10;
+  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
+}
+
+}  // namespace
+
 void Saver::run(const Snapshot& snapshot) {
   try {
+    if (mode_ == Mode::kBackground) give_way(), copy_.finish();
     write(snapshot, device_, ranks_, store_.get());
     const std::lock_guard lock(mutex_);
     finished_ = snapshot.final_dir;
@@ -26,8 +40,16 @@ void Saver::run(const Snapshot& snapshot) {
 void Saver::save(Snapshot snapshot) {
   wait();
   if (mode_ == Mode::kForeground) return run(snapshot);
-  copy_to_host(snapshot, device_);
+  copy_.start(snapshot);
   thread_ = std::thread([this, taken = std::move(snapshot)] { run(taken); });
+}
+
+void Saver::reserve(const Snapshot& snapshot) {
+  if (mode_ == Mode::kBackground) copy_.reserve(snapshot);
+}
+
+void Saver::before_update() {
+  if (mode_ == Mode::kBackground) copy_.before_update();
 }
 
 std::optional<std::filesystem::path> Saver::finished() {

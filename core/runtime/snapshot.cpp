@@ -153,35 +153,18 @@ Snapshot take_snapshot(const std::filesystem::path& final_dir, const State& stat
   if (tokenizer != nullptr) out.tokenizer = tokenizer->files();
   for_each_tensor(state, [&](const Group& g, size_t p) {
     const State::Part part = written_part(state, ranks, g.role, p);
-    out.tensors.push_back({g.name,
-                           state.parameters()[p].name,
-                           static_cast<nemo_dtype>(state.dtype(g.role)),
-                           shape_of(state.parameters()[p]),
-                           boxes_of(state, p, part.first, part.count),
-                           part.address,
-                           static_cast<size_t>(part.count * size_of(state.dtype(g.role))),
-                           {}});
+    out.tensors.push_back({g.name, state.parameters()[p].name, static_cast<nemo_dtype>(state.dtype(g.role)),
+                           shape_of(state.parameters()[p]), boxes_of(state, p, part.first, part.count), part.address,
+                           static_cast<size_t>(part.count * size_of(state.dtype(g.role))), nullptr, false});
   });
   for_each_kept(kept, [&](const std::string& name, const passes::StateLayout::Entry& entry) {
     const std::vector<int64_t> shape{elements_of(entry)};
-    out.tensors.push_back({kKept,
-                           kept_names(name, kept)[0],
-                           static_cast<nemo_dtype>(entry.dtype),
-                           shape,
-                           checkpoint::boxes_of(shape, 0, shape[0]),
-                           kept.data + entry.offset,
-                           static_cast<size_t>(entry.bytes),
-                           {}});
+    out.tensors.push_back({kKept, kept_names(name, kept)[0], static_cast<nemo_dtype>(entry.dtype), shape,
+                           checkpoint::boxes_of(shape, 0, shape[0]), kept.data + entry.offset, static_cast<size_t>(entry.bytes), nullptr,
+                           true});
   });
   for (const plugin::Component* c : setup.components()) out.plugins.push_back({std::string(plugin::kind_name(c->kind)), c->id, c->version});
   return out;
-}
-
-void copy_to_host(Snapshot& snapshot, Device& device) {
-  for (Snapshot::Tensor& t : snapshot.tensors) {
-    t.host.resize(t.bytes);
-    if (t.bytes > 0) device.copy_out(t.host.data(), t.device, static_cast<int64_t>(t.bytes));
-  }
 }
 
 void write(const Snapshot& snapshot, Device& device, const Ranks& ranks, dist::StoreClient* store) {
@@ -191,11 +174,11 @@ void write(const Snapshot& snapshot, Device& device, const Ranks& ranks, dist::S
   checkpoint::Writer writer(snapshot.final_dir, bytes, several ? team_of(ranks, *store, snapshot.progress.step) : checkpoint::Team{});
   std::vector<std::byte> host;
   for (const Snapshot::Tensor& t : snapshot.tensors) {
-    if (t.host.empty() && t.bytes > 0) {
+    if (t.host == nullptr && t.bytes > 0) {
       host.resize(t.bytes);
       device.copy_out(host.data(), t.device, static_cast<int64_t>(t.bytes));
     }
-    const checkpoint::TensorView whole{t.name, t.dtype, t.shape, t.host.empty() ? host.data() : t.host.data()};
+    const checkpoint::TensorView whole{t.name, t.dtype, t.shape, t.host == nullptr ? host.data() : t.host};
     if (several)
       writer.write_part(t.group, whole, t.boxes);
     else

@@ -42,7 +42,8 @@ struct Snapshot {
     std::vector<checkpoint::Box> boxes;
     const std::byte* device = nullptr;
     size_t bytes = 0;
-    std::vector<std::byte> host;  // empty: still on the device
+    const std::byte* host = nullptr;  // NULL: still on the device
+    bool changes_early = false;       // by the next launch of a program; the others stay as they are until the next update
   };
   std::filesystem::path final_dir;
   Progress progress;
@@ -56,7 +57,6 @@ struct Snapshot {
 [[nodiscard]] Snapshot take_snapshot(const std::filesystem::path& final_dir, const State& state, const Ranks& ranks,
                                      const Progress& progress, const Setup& setup, const text::Tokenizer* tokenizer,
                                      const KeptState& kept = {});
-void copy_to_host(Snapshot& snapshot, Device& device);
 
 // Writes <final_dir>: all tensors of the state under their parameter names, progress, recipe, tokenizer, plugins in use. All ranks call it;
 // `store` is for their meetings, NULL where there is one rank. What is still on the device is copied tensor by tensor; with everything on

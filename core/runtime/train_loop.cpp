@@ -161,6 +161,7 @@ Outcome TrainLoop::run() {
   saver_ = std::make_unique<Saver>(engine_->device(), engine_->ranks(),
                                    setup_.section("checkpoint").get_bool("async") ? Saver::Mode::kBackground : Saver::Mode::kForeground);
   const bool resumed = resume();
+  if (saves()) saver_->reserve(snapshot());
   start_loggers();
   bool saved = resumed && progress_.step >= max_steps_;
   while (progress_.step < max_steps_ && !stop_) {
@@ -311,6 +312,7 @@ Metrics TrainLoop::step(int64_t n) {
   const int64_t updates = n - scaler_->state().skipped_steps;
   const double lr = schedule_.at(updates - 1), loss_scale = scaler_->scale();
   note("updating");
+  saver_->before_update();
   optimizer_->enqueue({lr, updates, static_cast<double>(tokens), loss_scale, context_.interrupted->load()});
   engine_->device().record(marks_[2]);
   if (n < max_steps_) fetch_ahead();
@@ -348,6 +350,7 @@ Metrics TrainLoop::step(int64_t n) {
     metrics.emplace_back("loss_scale", loss_scale);
     metrics.emplace_back("skipped", static_cast<double>(scaler_->state().skipped_steps));
   }
+  if (save_ms_ > 0) metrics.emplace_back("save_ms", std::exchange(save_ms_, 0));
   if (most_bytes_ > 0) metrics.emplace_back("memory_measured", static_cast<double>(most_bytes_));
   return metrics;
 }
@@ -364,18 +367,27 @@ double TrainLoop::validate() {
 }
 
 void TrainLoop::save_checkpoint(const Metrics& metrics) {
-  const config::Section& rule = setup_.section("checkpoint");
-  if (rule.get_int("keep_top_k") == 0 && !rule.get_bool("save_last")) return;  // nothing would be kept
+  if (!saves()) return;  // nothing would be kept
+  Stopwatch watch;
   progress_.metrics.clear();
   for (const char* name : {"loss", "val_loss"})
     if (const double* value = find(metrics, name)) progress_.metrics[name] = *value;
   if (scaler_->active()) progress_.loss_scale = scaler_->state();
   note("saving a checkpoint");
-  const checkpoint::Store store(directory_ / "checkpoints");
   tell_saved();
-  saver_->save(
-      take_snapshot(store.path_of(progress_.step), engine_->state(), engine_->ranks(), progress_, setup_, tokenizer_.get(), kept()));
-  if (!rule.get_bool("async")) tell_saved();
+  saver_->save(snapshot());
+  if (!setup_.section("checkpoint").get_bool("async")) tell_saved();
+  save_ms_ = watch.lap();
+}
+
+bool TrainLoop::saves() const {
+  const config::Section& rule = setup_.section("checkpoint");
+  return rule.get_int("keep_top_k") != 0 || rule.get_bool("save_last");
+}
+
+Snapshot TrainLoop::snapshot() const {
+  const checkpoint::Store store(directory_ / "checkpoints");
+  return take_snapshot(store.path_of(progress_.step), engine_->state(), engine_->ranks(), progress_, setup_, tokenizer_.get(), kept());
 }
 
 // Of a checkpoint that has become visible since the last call.

@@ -66,6 +66,8 @@ class TrainLoop {
   void watch_memory();
   double validate();
   void save_checkpoint(const Metrics& metrics);
+  [[nodiscard]] bool saves() const;
+  [[nodiscard]] Snapshot snapshot() const;
   void tell_saved();
   void prune(const checkpoint::Store& store) const;
   [[nodiscard]] KeptState kept() const { return {&engine_->state_layout(), engine_->kept_state(), &engine_->ranks()}; }
@@ -87,7 +89,8 @@ class TrainLoop {
   std::array<Mark, 3> marks_;                   // of a step: begin, gradients done, update done
   int64_t planned_bytes_ = 0, most_bytes_ = 0;  // most_: as the device counts them; 0: it cannot
   int64_t watched_steps_ = 0;
-  bool stop_ = false;  // a rank was interrupted: agreed on with the step's totals
+  double save_ms_ = 0;  // that the last save kept the loop; 0: told already
+  bool stop_ = false;   // a rank was interrupted: agreed on with the step's totals
   int64_t global_batch_size_, micro_batches_, max_steps_;
   std::filesystem::path directory_;
 };

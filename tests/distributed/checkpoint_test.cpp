@@ -88,6 +88,26 @@ TEST(Checkpoint, a_run_goes_on_under_any_other_layout) {
   EXPECT_LE(d.grad_norm, 1e-5);
 }
 
+// Copies run while the next step computes, writing while further ones do.
+TEST(Checkpoint, a_save_beside_the_training_has_the_state_of_its_step) {
+  const Folder folder;
+  // Little work and much state, so that an update that did not wait would come in between.
+  const Overrides every = {"checkpoint.keep_top_k=9", "checkpoint.monitor=loss", "checkpoint.every_n_steps=2", "model.hidden_size=1024",
+                           "data.seq_length=2",       "data.micro_batch_size=1", "data.global_batch_size=2",   steps(8)};
+  for (const Overrides& layout : {Overrides{}, kZero2}) {
+    const std::string name = layout.empty() ? "one" : "two";
+    (void)train(folder, "llama", name, with(every, layout));
+    (void)train(folder, "llama", name + "beside", with(with(every, layout), {"checkpoint.async=true"}));
+    size_t compared = 0;
+    for (const auto& entry : fs::directory_iterator(folder.path() / name / "checkpoints")) {
+      const fs::path beside = folder.path() / (name + "beside") / "checkpoints" / entry.path().filename();
+      EXPECT_EQ(tensors(entry.path()), tensors(beside)) << entry.path();
+      ++compared;
+    }
+    EXPECT_EQ(compared, 4U);
+  }
+}
+
 // The token table lies on the first and on the last stage; one of them saves it.
 TEST(Checkpoint, a_tied_table_on_two_stages_is_saved_once_and_loaded_by_one_rank) {
   const Folder folder;

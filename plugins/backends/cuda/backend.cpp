@@ -55,6 +55,7 @@ nemo_backend::nemo_backend(int ordinal, nemo::cuda::Autotune autotune) {
 nemo_backend::~nemo_backend() {
   cudaSetDevice(device.ordinal);
   if (device.stream != nullptr) cudaStreamSynchronize(device.stream);
+  for (auto at = allocated_.begin(); at != allocated_.end();) at = groups.release_shared(at->first) ? allocated_.erase(at) : std::next(at);
   groups = {};
   device.attention.reset();
   gemm_.reset();
@@ -75,6 +76,19 @@ uint64_t nemo_backend::overhead_bytes() const {
   return used > allocated_bytes_ ? used - allocated_bytes_ : 0;
 }
 
+namespace {
+
+// Attribute "beside" of any op (nemo/ext/streams.h).
+bool is_beside_collective(const nemo_node& node) {
+  for (uint64_t i = 0; i < node.n_attrs; ++i) {
+    const auto& attr = *reinterpret_cast<const nemo_attr*>(reinterpret_cast<const char*>(node.attrs) + i * node.attr_stride);
+    if (nemo::sdk::to_view(attr.name) == "beside") return attr.i != 0;
+  }
+  return false;
+}
+
+}  // namespace
+
 nemo::cuda::Prepared nemo_backend::prepare(const nemo_node& raw) {
   using nemo::sdk::Error;
   make_current();
@@ -84,6 +98,8 @@ nemo::cuda::Prepared nemo_backend::prepare(const nemo_node& raw) {
   const nemo::cuda::Node node(raw, entry->row, nemo::cuda::kDialect);
   const bool collective = nemo::cuda::is_collective(op);
   if (entry->prepare == nullptr && !collective) node.refuse("this backend has no kernel for it");
+  const bool beside = !collective && groups.collective_sms > 0 && !groups.empty() && is_beside_collective(raw);
+  device.gemm->leave_room(beside ? device.multiprocessors - groups.collective_sms : 0);
   nemo::cuda::Prepared prepared = collective ? nemo::cuda::prepare_collective(op, node, groups) : entry->prepare(node, device);
   prepared.kernel->device = &device;
   prepared.kernel->always_accumulates = node.has_attribute("accumulate") && node.integer("accumulate") != 0;
@@ -92,8 +108,8 @@ nemo::cuda::Prepared nemo_backend::prepare(const nemo_node& raw) {
 
 void* nemo_backend::allocate(uint64_t bytes, std::string_view tag) {
   make_current();
-  void* memory = nullptr;
-  if (const cudaError_t status = cudaMalloc(&memory, bytes > 0 ? bytes : 1); status != cudaSuccess) {
+  void* memory = groups.allocate_shared(bytes);
+  if (const cudaError_t status = memory != nullptr ? cudaSuccess : cudaMalloc(&memory, bytes > 0 ? bytes : 1); status != cudaSuccess) {
     cudaGetLastError();
     size_t left = 0, total = 0;
     cudaMemGetInfo(&left, &total);
@@ -116,7 +132,7 @@ void nemo_backend::release(void* memory) {
   allocated_bytes_ -= found->second;
   allocated_.erase(found);
   cudaSetDevice(device.ordinal);
-  cudaFree(memory);
+  if (!groups.release_shared(memory)) cudaFree(memory);
 }
 
 void nemo_backend::synchronize(nemo_stream* stream) {

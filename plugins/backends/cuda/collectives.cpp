@@ -1,5 +1,7 @@
 #include "collectives.hpp"
 
+#include <cstdlib>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -200,9 +202,13 @@ nemo_error* join(nemo_backend* backend, const nemo_group* raw) {
 
 }  // namespace
 
-Group::Group(const nemo_group& raw, const Nccl& library)
+Group::Group(const nemo_group& raw, const Nccl& library, int most_ctas)
     : nccl(library), name(sdk::to_string(raw.name)), rank(static_cast<int>(raw.rank)), size(static_cast<int>(raw.size)) {
-  nccl.check(nccl.comm_init_rank(&comm, size, agree_on_id(raw, nccl), rank), "connecting the ranks of '" + name + "'");
+  Nccl::Config config;
+  if (most_ctas > 0) config.max_ctas = most_ctas;
+  const Nccl::UniqueId id = agree_on_id(raw, nccl);
+  nccl.check(most_ctas > 0 ? nccl.comm_init_rank_config(&comm, size, id, rank, &config) : nccl.comm_init_rank(&comm, size, id, rank),
+             "connecting the ranks of '" + name + "'");
 }
 
 // Abort and not destroy: nothing is under way any more, and a group whose members have died must not be waited for.
@@ -210,7 +216,39 @@ Group::~Group() {
   if (comm != nullptr) nccl.comm_abort(comm);
 }
 
-void Groups::join(const nemo_group& raw) { groups_[sdk::to_string(raw.name)] = std::make_unique<Group>(raw, Nccl::get()); }
+// NCCL gathers by copy engines where its policy is to use no multiprocessors, and both sides lie in windows.
+void Groups::join(const nemo_group& raw) {
+  if (copies_by_engine) setenv("NCCL_CTA_POLICY", "2", 0);
+  groups_[sdk::to_string(raw.name)] = std::make_unique<Group>(raw, Nccl::get(), collective_sms);
+}
+
+void* Groups::allocate_shared(uint64_t bytes) {
+  constexpr uint64_t kWorthSharing = uint64_t{1} << 20;
+  if (!copies_by_engine || groups_.empty() || bytes < kWorthSharing) return nullptr;
+  const Nccl& nccl = groups_.begin()->second->nccl;
+  if (!nccl.has_windows())
+    throw sdk::Error(NEMO_CODE_UNSUPPORTED, "cuda backend: copy_engine needs libnccl 2.28 or newer; set backend.copy_engine = false");
+  void* memory = nullptr;
+  if (nccl.mem_alloc(&memory, bytes) != 0)
+    throw sdk::Error(NEMO_CODE_OUT_OF_MEMORY, "cuda backend: NCCL cannot allocate " + std::to_string(bytes) + " bytes");
+  auto& windows = shared_[memory];
+  for (const auto& [name, group] : groups_) {
+    Nccl::Window window = nullptr;
+    nccl.check(nccl.window_register(group->comm, memory, bytes, &window, Nccl::kSymmetric), "memory shared over '" + name + "'");
+    windows.emplace_back(group->comm, window);
+  }
+  return memory;
+}
+
+bool Groups::release_shared(void* memory) {
+  const auto found = shared_.find(memory);
+  if (found == shared_.end()) return false;
+  const Nccl& nccl = groups_.begin()->second->nccl;
+  for (const auto& [comm, window] : found->second) nccl.window_deregister(comm, window);
+  nccl.mem_free(memory);
+  shared_.erase(found);
+  return true;
+}
 
 const Group& Groups::find(const Node& node) const {
   const auto found = groups_.find(node.string("mesh"));

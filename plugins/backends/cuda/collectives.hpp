@@ -5,6 +5,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "kernel.hpp"
 #include "nccl.hpp"
@@ -13,7 +15,8 @@
 namespace nemo::cuda {
 
 struct Group {
-  Group(const nemo_group& raw, const Nccl& nccl);
+  // most_ctas: multiprocessors that a collective may use; 0: as many as NCCL likes.
+  Group(const nemo_group& raw, const Nccl& nccl, int most_ctas);
   ~Group();
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
@@ -29,9 +32,19 @@ class Groups {
   // Connects the members; the device must be current. Throws NOT_FOUND where there is no NCCL, PEER_FAILED where they cannot be reached.
   void join(const nemo_group& raw);
   const Group& find(const Node& node) const;
+  [[nodiscard]] bool empty() const { return groups_.empty(); }
+  int collective_sms = 0;         // setting
+  bool copies_by_engine = false;  // setting: gathers by the device's copy engines, between memory that all members have registered
+
+  // Memory that members of every group can reach, in the same order and sizes on all of them; null where there is no group, the setting is
+  // off, or the memory is small.
+  void* allocate_shared(uint64_t bytes);
+  // Whether the memory was such.
+  bool release_shared(void* memory);
 
  private:
   std::map<std::string, std::unique_ptr<Group>, std::less<>> groups_;
+  std::map<void*, std::vector<std::pair<Nccl::Comm, Nccl::Window>>> shared_;
 };
 
 // True for rows with attribute `mesh` that move data.

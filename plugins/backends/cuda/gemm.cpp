@@ -54,6 +54,7 @@ std::string key_of(const Product& p, uint32_t alignment) {
   if (p.ld_aux != 0) s += "-" + std::to_string(p.ld_aux);
   if (p.b != 0 && p.b != p.ab) s += "-" + std::string(name_of(p.b));
   if (p.arithmetic != Arithmetic::plain) s += p.arithmetic == Arithmetic::tf32 ? "-tf32" : "-fast";
+  if (p.multiprocessors != 0) s += "-sm" + std::to_string(p.multiprocessors);
   return s + "-a" + std::to_string(alignment);
 }
 
@@ -78,6 +79,7 @@ GemmPlan::GemmPlan(const CublasLt& lt, cublasLtHandle_t handle, const Product& p
   const cublasComputeType_t compute = p.arithmetic == Arithmetic::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
   check(lt.cublasLtMatmulDescCreate(&desc_, compute, CUDA_R_32F), "matmul descriptor");
   if (p.arithmetic == Arithmetic::fast) set(lt, desc_, CUBLASLT_MATMUL_DESC_FAST_ACCUM, int8_t{1});
+  if (p.multiprocessors != 0) set(lt, desc_, CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET, p.multiprocessors);
   const cublasOperation_t op_a = p.tb == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N,
                           op_b = p.ta == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N;
   set(lt, desc_, CUBLASLT_MATMUL_DESC_TRANSA, op_a);
@@ -182,7 +184,9 @@ void SearchTime::add(double more) {
   sdk::log(NEMO_LOG_INFO, "backend:cuda", line);
 }
 
-std::shared_ptr<const GemmPlan> Gemm::make(const Product& p, uint32_t alignment, Autotune autotune) {
+std::shared_ptr<const GemmPlan> Gemm::make(const Product& asked, uint32_t alignment, Autotune autotune) {
+  Product p = asked;
+  p.multiprocessors = multiprocessors_;
   const std::string key = key_of(p, alignment);
   if (const auto it = plans_.find(key); it != plans_.end()) return it->second;
   const std::shared_ptr<GemmPlan> plan(new GemmPlan(lt_, handle_, p, alignment));

@@ -38,6 +38,8 @@ struct Product {
   nemo_dtype b = 0;  // of B where it is not that of A
   Arithmetic arithmetic = Arithmetic::plain;
 
+  int32_t multiprocessors = 0;  // that it may fill; 0: all. Set by Gemm::leave_room
+
   nemo_dtype b_type() const { return b != 0 ? b : ab; }
 };
 
@@ -111,6 +113,8 @@ class Gemm {
   GemmPlans plan(const Product& p);
   // The plan for aligned operands only; nullptr where cuBLASLt has no algorithm for the product with its epilogue.
   std::shared_ptr<const GemmPlan> plan_fused(const Product& p);
+  // Products planned from here on fill so many multiprocessors only; 0: all. [host-thread]
+  void leave_room(int32_t multiprocessors) { multiprocessors_ = multiprocessors; }
 
  private:
   std::shared_ptr<const GemmPlan> make(const Product& p, uint32_t alignment, Autotune autotune);
@@ -125,6 +129,7 @@ class Gemm {
   GemmCache cache_;
   std::map<std::string, std::shared_ptr<const GemmPlan>> plans_;
   SearchTime searched_;
+  int32_t multiprocessors_ = 0;
 };
 
 }  // namespace nemo::cuda

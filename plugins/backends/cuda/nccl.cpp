@@ -9,7 +9,7 @@ namespace nemo::cuda {
 namespace {
 
 constexpr const char* kName = "libnccl.so.2";
-constexpr int kOldest = 21000;  // 2.10: bfloat16
+constexpr int kOldest = 21700;  // 2.17: bfloat16, most CTAs of a communicator
 
 struct Opened {
   Nccl table;
@@ -33,6 +33,7 @@ Opened open_library() {
   find(library, o.table.get_version, "ncclGetVersion", o.missing);
   find(library, o.table.get_unique_id, "ncclGetUniqueId", o.missing);
   find(library, o.table.comm_init_rank, "ncclCommInitRank", o.missing);
+  find(library, o.table.comm_init_rank_config, "ncclCommInitRankConfig", o.missing);
   find(library, o.table.comm_abort, "ncclCommAbort", o.missing);
   find(library, o.table.error_string, "ncclGetErrorString", o.missing);
   find(library, o.table.all_reduce, "ncclAllReduce", o.missing);
@@ -42,9 +43,14 @@ Opened open_library() {
   find(library, o.table.receive, "ncclRecv", o.missing);
   find(library, o.table.group_start, "ncclGroupStart", o.missing);
   find(library, o.table.group_end, "ncclGroupEnd", o.missing);
+  std::string newer;
+  find(library, o.table.mem_alloc, "ncclMemAlloc", newer);
+  find(library, o.table.mem_free, "ncclMemFree", newer);
+  find(library, o.table.window_register, "ncclCommWindowRegister", newer);
+  find(library, o.table.window_deregister, "ncclCommWindowDeregister", newer);
   if (int version = 0; o.missing.empty() && (o.table.get_version(&version) != 0 || version < kOldest))
     o.missing =
-        std::string(kName) + " is version " + std::to_string(version) + "; 2.10 (" + std::to_string(kOldest) + ") or newer is needed";
+        std::string(kName) + " is version " + std::to_string(version) + "; 2.17 (" + std::to_string(kOldest) + ") or newer is needed";
   return o;
 }
 

@@ -27,6 +27,14 @@ const nemo::sdk::Schema& schema() {
           "without; 1: deterministic at any cost")
           .min(0)
           .max(1),
+      nemo::sdk::integer("collective_sms", "0",
+                         "multiprocessors that a collective may use (NCCL's maxCTAs), and that matrix products beside it leave free; 0: as "
+                         "many as NCCL likes, and products fill the device")
+          .min(0)
+          .max(64),
+      nemo::sdk::boolean("copy_engine", "false",
+                         "gathers of several ranks by the devices' copy engines, which leave all multiprocessors to other work; all large "
+                         "memory is then shared between the ranks (NCCL 2.28, one host)"),
       nemo::sdk::boolean("cudnn", "true", "attention through cuDNN where it takes the shape; false: own kernels"),
   }};
   return s;
@@ -55,6 +63,8 @@ nemo_error* open(nemo_host*, const nemo_config* config, int64_t device, nemo_bac
     (*out)->device.autotune = autotune;
     (*out)->device.determinism_limit = settings.number("determinism_limit");
     (*out)->device.use_cudnn = use_cudnn;
+    (*out)->groups.copies_by_engine = settings.boolean("copy_engine");
+    (*out)->groups.collective_sms = static_cast<int>(settings.integer("collective_sms"));
   });
 }
 

@@ -50,10 +50,44 @@ nemo_error* wait(nemo_backend* backend, nemo_event* event, nemo_stream* stream) 
   return sdk::guard([&] { check(cudaStreamWaitEvent(backend->stream_of(stream), event->event, 0), "wait for an event"); });
 }
 
+nemo_error* allocate_host(nemo_backend* backend, uint64_t bytes, void** out) {
+  return sdk::guard([&] {
+    backend->make_current();
+    if (cudaHostAlloc(out, bytes > 0 ? bytes : 1, cudaHostAllocDefault) == cudaSuccess) return;
+    cudaGetLastError();
+    throw sdk::Error(NEMO_CODE_OUT_OF_MEMORY, "cuda backend: no " + std::to_string(bytes) + " bytes of page-locked host memory");
+  });
+}
+
+void release_host(nemo_backend*, void* host) { cudaFreeHost(host); }
+
+nemo_error* copy_to_host(nemo_backend* backend, void* host, const void* device, uint64_t bytes, nemo_stream* stream) {
+  return sdk::guard(
+      [&] { check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, backend->stream_of(stream)), "copy from the device"); });
+}
+
+nemo_error* finish(nemo_backend* backend, nemo_event* event) {
+  return sdk::guard([&] {
+    backend->make_current();
+    check(cudaEventSynchronize(event->event), "wait for an event");
+  });
+}
+
 }  // namespace
 
 const nemo_streams_api& streams_api() {
-  static const nemo_streams_api api{sizeof(nemo_streams_api), 0, create_stream, destroy_stream, create_event, destroy_event, record, wait};
+  static const nemo_streams_api api{sizeof(nemo_streams_api),
+                                    0,
+                                    create_stream,
+                                    destroy_stream,
+                                    create_event,
+                                    destroy_event,
+                                    record,
+                                    wait,
+                                    allocate_host,
+                                    release_host,
+                                    copy_to_host,
+                                    finish};
   return api;
 }
 

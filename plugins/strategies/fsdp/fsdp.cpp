@@ -12,6 +12,10 @@ const Schema schema{{
             {"shard_grad_op", "gradients and optimizer state; parameters stay whole (ZeRO-2)"}},
            "what ranks share out"),
     boolean("reshard_after_forward", "true", "full_shard: free gathered parameters after the forward pass and gather them again"),
+    integer("prefetch", "1",
+            "full_shard: blocks by which parameters are gathered ahead of their use; each takes the memory of one block's parameters")
+        .min(0)
+        .unit("blocks"),
     integer("num_replicas", "1", "groups of ranks that each hold the whole state (hybrid sharding); must divide the number of ranks")
         .min(1),
 }};
@@ -29,6 +33,7 @@ nemo_error* plan(nemo_host*, const nemo_config* config, const nemo_topology* top
     check(api->rule(plan, NEMO_STR("batch"), NEMO_STR("fsdp")));
     if (c.string("sharding_strategy") == "shard_grad_op") return check(api->shard_gradients(plan, NEMO_STR("fsdp")));
     check(api->shard_parameters(plan, NEMO_STR("fsdp")));
+    check(api->prefetch(plan, c.integer("prefetch")));
     if (!c.boolean("reshard_after_forward")) check(api->keep_gathered(plan));
   });
 }

@@ -32,6 +32,9 @@ const Schema schema{{
             {"p2p", "keys and values go around a ring"},
             {"a2a", "each rank attends over whole sequences with a part of the heads (Ulysses)"}},
            "how attention finds the keys of the other ranks"),
+    boolean("tp_comm_overlap", "false",
+            "two halves of a micro batch take turns: collectives of one run under the work of the other (an even micro_batch_size, no "
+            "dropout, mixture, pipeline, ZeRO-2 or -3; else the micro batch is computed whole)"),
     integer("expert_model_parallel_size", "1", "data ranks that share the experts of a mixture out").min(1),
     number("moe_expert_rank_capacity_factor", "0",
            "room of a rank for rows of its experts, in multiples of the rows that it deals itself; more rows end the run. 0: for all that "
@@ -121,6 +124,7 @@ nemo_error* plan(nemo_host*, const nemo_config* config, const nemo_topology* top
     }
     if (c.boolean("sequence_parallel")) rule("seq", "tp");
     if (s.pipeline > 1) cut(c, *api, plan);
+    if (c.boolean("tp_comm_overlap")) check(api->take_turns(plan));
     share_out(c, s, *api, plan);
   });
 }

@@ -65,6 +65,12 @@ typedef struct nemo_plan_api {
   /* Where a mesh axis splits both "experts" and "batch", rows go to the ranks that hold their experts. A rank has room for `capacity` times
    * the rows that it deals itself; more is an error. Not called, or 0: for as many as there can be. */
   nemo_error* (*expert_capacity)(nemo_plan*, double capacity);
+  /* Each micro-batch is computed in two halves that take turns, so that collectives of one run under the work of the other. Where that
+   * cannot be (an odd number of sequences, dropout, mixtures, a pipeline, ZeRO-2 or -3), it is computed whole. Not called: whole. */
+  nemo_error* (*take_turns)(nemo_plan*);
+  /* After shard_parameters: a block's parameters are gathered so many blocks ahead of their use. Each further one takes the memory of one
+   * block's parameters. Not called: 1. */
+  nemo_error* (*prefetch)(nemo_plan*, int64_t blocks);
 } nemo_plan_api;
 
 typedef struct nemo_strategy_api {

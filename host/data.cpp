@@ -41,6 +41,7 @@ int prepare(const std::vector<std::string>& arguments) {
       "output-prefix", po::value<std::string>(), "the result is P.bin and P.idx")(
       "json-key", po::value<std::string>()->default_value("text"), "field of a .jsonl line that has the text")(
       "append-eod", "put the end-of-text token behind every document")(
+      "split-lines", "a sequence per line, for tasks about sentences; an empty line of a text file ends a document")(
       "workers", po::value<int>()->default_value(static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))), "threads");
   const Parsed parsed = parse(arguments, usage, options);
   if (parsed.help) return kDone;
@@ -54,6 +55,7 @@ int prepare(const std::vector<std::string>& arguments) {
   settings.output_prefix = parsed.values["output-prefix"].as<std::string>();
   settings.json_key = parsed.values["json-key"].as<std::string>();
   settings.append_eod = parsed.values.count("append-eod") > 0;
+  settings.split_lines = parsed.values.count("split-lines") > 0;
   settings.workers = parsed.values["workers"].as<int>();
   if (settings.workers < 1 || settings.workers > 4096) throw Error(Code::kConfig, "--workers must be 1 to 4096");
   const auto path = parsed.values["tokenizer"].as<std::string>();

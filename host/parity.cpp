@@ -41,7 +41,8 @@ int parity(Program& program, const std::vector<std::string>& arguments) {
   const std::string usage = "nemo-host parity HF_DIR [--golden golden.safetensors] [options]";
   po::options_description options("options");
   options.add_options()("golden", po::value<std::string>(), "outputs of the reference; golden.json lies beside it; default: in HF_DIR")(
-      "work", po::value<std::string>(), "folder for temporary files; default: the system's");
+      "accelerator", po::value<std::string>(), "cpu (default) or gpu")("work", po::value<std::string>(),
+                                                                       "folder for temporary files; default: the system's");
   const Parsed parsed = parse(arguments, usage, options);
   if (parsed.help) return kDone;
   if (parsed.positional.size() != 1) throw Error(Code::kConfig, "one model folder is needed\nusage: " + usage);
@@ -55,6 +56,7 @@ int parity(Program& program, const std::vector<std::string>& arguments) {
       parsed.values.count("golden") ? std::filesystem::path(parsed.values["golden"].as<std::string>()) : folder / "golden.safetensors";
   o.work = work.path();
   o.recipe = kImportedRecipe;
+  if (parsed.values.count("accelerator")) o.device = "trainer.accelerator=" + parsed.values["accelerator"].as<std::string>();
   const std::vector<hub::ParityRow> rows = hub::parity(o, program.registry({}, std::filesystem::current_path()), program.context());
   std::printf("%s\n  %-26s%-10s%-12s%s\n", folder.c_str(), "check", "", "of bound", "measured");
   for (const hub::ParityRow& row : rows)

@@ -23,11 +23,11 @@ namespace {
 class Session {
  public:
   Session(const fs::path& checkpoint, plugin::Registry& registry, const runtime::RunContext& context, std::vector<int64_t> shape,
-          std::set<Purpose> purposes, const Golden& golden) {
+          std::set<Purpose> purposes, const Golden& golden, const std::string& device) {
     const checkpoint::Reader reader(checkpoint, checkpoint::Verify::kSizes);
     const std::string rows = std::to_string(shape.at(0));
     const std::vector<std::string> overrides{"data.seq_length=" + std::to_string(shape.at(1)), "data.micro_batch_size=" + rows,
-                                             "data.global_batch_size=" + rows, "trainer.accelerator=cpu", "trainer.devices=1"};
+                                             "data.global_batch_size=" + rows, device, "trainer.devices=1"};
     setup = runtime::make_setup(config::Document::parse(reader.recipe(), "recipe.toml", overrides), registry, context.warn);
     const bool trains = purposes.contains(Purpose::kTrain);
     runtime::EngineOptions options;
@@ -127,7 +127,7 @@ class Parity {
   }
 
   Session session(std::set<Purpose> purposes) {
-    return {checkpoint_, registry_, context_, token_shape(golden_), std::move(purposes), golden_};
+    return {checkpoint_, registry_, context_, token_shape(golden_), std::move(purposes), golden_, options_.device};
   }
 
   void forward() {
@@ -237,7 +237,7 @@ class Parity {
     const std::vector<int32_t> expected = golden_.ints("gen.output_ids");
     const std::vector<int64_t> shape = golden_.shape("gen.output_ids");
     const int64_t given = golden_.has("gen.prompt_ids") ? golden_.shape("gen.prompt_ids").at(1) : 1;
-    Session s(checkpoint_, registry_, context_, shape, {Purpose::kLogits}, golden_);
+    Session s(checkpoint_, registry_, context_, shape, {Purpose::kLogits}, golden_, options_.device);
     runtime::Batch batch;
     if (s.graph(Purpose::kLogits).find_input("encoder_tokens") != 0) {  // what the encoder reads; the decoder's length is another one
       Session whole = session({Purpose::kLogits});
@@ -255,6 +255,31 @@ class Parity {
         wrong += tokens[static_cast<size_t>(i)] != expected[static_cast<size_t>(i)];
     }
     add("greedy tokens", wrong == 0 ? 0 : 2, std::to_string(compared - wrong) + " of " + std::to_string(compared) + " equal");
+    const std::set<Purpose> purposes = runtime::generation_purposes(s.setup, s.engine->facts());
+    if (purposes.contains(Purpose::kDecode)) greedy_cached(expected, shape, given, purposes);
+  }
+
+  // The same with a cache, beside a shorter prompt, which must change nothing.
+  void greedy_cached(const std::vector<int32_t>& expected, const std::vector<int64_t>& shape, int64_t given,
+                     const std::set<Purpose>& purposes) {
+    Session s(checkpoint_, registry_, context_, {shape[0] + 1, shape[1]}, purposes, golden_, options_.device);
+    std::vector<std::vector<int32_t>> sequences;
+    for (int64_t r = 0; r < shape[0]; ++r) {
+      const auto row = expected.begin() + r * shape[1];
+      sequences.emplace_back(row, row + given);
+    }
+    sequences.emplace_back(sequences[0].begin(), sequences[0].begin() + (given + 1) / 2);
+    const auto model = runtime::make_sequence_model(*s.engine);
+    int64_t wrong = 0, compared = 0;
+    for (int64_t i = given; i < shape[1]; ++i) {
+      const auto logits = model->next_logits(sequences);
+      for (size_t r = 0; r < sequences.size(); ++r)
+        sequences[r].push_back(static_cast<int32_t>(std::ranges::max_element(logits[r]) - logits[r].begin()));
+    }
+    for (int64_t r = 0; r < shape[0]; ++r)
+      for (int64_t i = given; i < given + certain_steps(static_cast<size_t>(r), shape[1] - given); ++i, ++compared)
+        wrong += sequences[static_cast<size_t>(r)][static_cast<size_t>(i)] != expected[static_cast<size_t>(r * shape[1] + i)];
+    add("greedy, cached", wrong == 0 ? 0 : 2, std::to_string(compared - wrong) + " of " + std::to_string(compared) + " equal");
   }
 
   // Each row of the left-padded batch by itself, without its padding.
@@ -267,7 +292,7 @@ class Parity {
     int64_t wrong = 0;
     for (int64_t r = 0; r < shape[0]; ++r) {
       const int64_t pads = std::count(mask.begin() + r * prompt, mask.begin() + (r + 1) * prompt, 0), seq = shape[1] - pads;
-      Session s(checkpoint_, registry_, context_, {1, seq}, {Purpose::kLogits}, golden_);
+      Session s(checkpoint_, registry_, context_, {1, seq}, {Purpose::kLogits}, golden_, options_.device);
       const std::vector<int32_t> expected(output.begin() + r * shape[1] + pads, output.begin() + (r + 1) * shape[1]);
       std::vector<int32_t> tokens(expected.begin(), expected.begin() + prompt - pads);
       tokens.resize(static_cast<size_t>(seq), 0);

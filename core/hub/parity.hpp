@@ -22,10 +22,12 @@ struct ParityOptions {
   std::filesystem::path work;  // an existing folder for the checkpoint and the exported folder
   std::string recipe;          // as ImportOptions
   std::vector<std::string> overrides;
+  std::string device = "trainer.accelerator=cpu";  // the setting that says what computes
 };
 
-// Imports the folder; then, in f32 on the CPU: logits and loss, the same with right padding, gradients and their norms, three AdamW steps,
-// greedy tokens, and the export compared byte by byte. A check whose golden is absent has no row. Bounds are those of the fixtures' README.
+// Imports the folder; then, in f32 on the device: logits and loss, the same with right padding, gradients and their norms, three AdamW
+// steps, greedy tokens, and the export compared byte by byte. A check whose golden is absent has no row. Bounds are those of the fixtures'
+// README.
 [[nodiscard]] std::vector<ParityRow> parity(const ParityOptions& options, plugin::Registry& registry, const runtime::RunContext& context);
 
 }  // namespace nemo::hub

@@ -1,6 +1,7 @@
 #include "core/ops/work.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <string_view>
 
 namespace nemo::ops {
@@ -13,8 +14,9 @@ using graph::Value;
 using graph::ValueId;
 
 constexpr double kBackwardOverForward = 2.5;  // products of attention's backward: 5 instead of 2
-constexpr int64_t kLossChunkRows = 4096;
-constexpr int64_t kLossChunkBytes = int64_t{1} << 30;
+// As our GPU kernel cuts them.
+constexpr int64_t kLossChunkRows = 16384;
+constexpr int64_t kLossChunkBytes = int64_t{2} << 30;
 
 class Counter {
  public:
@@ -26,6 +28,8 @@ class Counter {
       last_linear_and_loss();
     else if (name == "linear" || name.starts_with("linear_"))
       linear(name);
+    else if (name.starts_with("grouped_linear"))
+      grouped(name);
     else if (name == "attention" || name == "attention_grad")
       attention(name == "attention_grad");
     else if (name == "embedding" || name == "embedding_grad")
@@ -78,6 +82,33 @@ class Counter {
     work_.bytes = all_bytes();
   }
 
+  // Rows of all experts of this rank, of which each has as many; of the room that expert parallelism plans, what comes if all ranks get as
+  // much as they deal.
+  void grouped(std::string_view name) {
+    const bool input_gradient = name == "grouped_linear_dgrad", weight_gradient = name == "grouped_linear_wgrad";
+    const Value& weight = weight_gradient ? out(0) : in(2);
+    const auto experts = static_cast<double>(weight.dims[0].size);
+    double k = 1;
+    for (int64_t d = 0; d < op_.int_attr("contract"); ++d)
+      k *= static_cast<double>(weight.dims[weight.dims.size() - 1 - static_cast<size_t>(d)].size);
+    const double n = count(weight) / experts / k, rows = rows_that_come(op_.inputs[1]) / experts;
+    const graph::DType dtype = in(0).dtype;
+    if (weight_gradient)
+      work_.products.push_back({n, k, rows, dtype, 1, experts});
+    else if (input_gradient)
+      work_.products.push_back({rows, k, n, dtype, 1, experts});
+    else
+      work_.products.push_back({rows, n, k, dtype, 1, experts});
+    work_.bytes = all_bytes();
+  }
+
+  // `ids` has a row for each that there is room for.
+  [[nodiscard]] double rows_that_come(ValueId ids) const {
+    for (const Op& op : graph_.ops)
+      if (op.name() == "moe_exchange_plan" && op.outputs[0] == ids) return count(graph_.value(op.inputs[0]));
+    return count(graph_.value(ids));
+  }
+
   // Pairs of query and key that the mask leaves; queries are aligned to the end of the keys.
   [[nodiscard]] double visible(double queries, double keys) const {
     const auto window = static_cast<double>(op_.int_attr("window"));
@@ -91,7 +122,7 @@ class Counter {
     const auto size = [](const Dims& dims, size_t i) { return static_cast<double>(dims[i].size); };
     work_.attention_flops = 2.0 * size(qd, 0) * size(qd, 2) * visible(size(qd, 1), size(kd, 1)) * (size(qd, 3) + size(vd, 3));
     if (backward) work_.attention_flops *= kBackwardOverForward;
-    work_.head_dim = qd[3].size, work_.keys = kd[1].size, work_.backward = backward;
+    work_.head_dim = qd[3].size, work_.queries = qd[1].size, work_.keys = kd[1].size, work_.backward = backward;
     work_.bytes = all_bytes();
     // dq is summed in f32, with the row sums of do * o beside it.
     if (backward) work_.workspace = static_cast<int64_t>(count(in(1)) * 4 + count(in(5)) * 4 * 2);
@@ -114,7 +145,8 @@ class Counter {
     const double d = static_cast<double>(in(1).dims.back().size), v = count(in(1)) / d, rows = count(in(0)) / d;
     const auto element = static_cast<double>(graph::size_of(in(0).dtype));
     const auto fit = static_cast<int64_t>(static_cast<double>(kLossChunkBytes) / (v * element)) / 256 * 256;
-    const double chunk = std::min(rows, static_cast<double>(std::clamp<int64_t>(fit, 256, kLossChunkRows))), chunks = rows / chunk;
+    const double most = static_cast<double>(std::clamp<int64_t>(fit, 256, kLossChunkRows)), parts = std::ceil(rows / most);
+    const double chunk = std::min(rows, std::ceil(std::ceil(rows / parts) / 128) * 128), chunks = rows / chunk;
     const graph::DType dtype = in(0).dtype;
     work_.products.push_back({chunk, v, d, dtype, chunks});
     work_.bytes = rows * v * element * (train ? 2 : 1) + bytes(in(0)) + bytes(in(1));
@@ -129,6 +161,10 @@ class Counter {
   void collective(std::string_view name) {
     if (name == "copy_to") return;
     work_.mesh = op_.string_attr("mesh");
+    if (name == "moe_exchange" || name == "moe_exchange_back" || name == "moe_exchange_plan") {
+      work_.message_bytes = name == "moe_exchange" ? bytes(in(0)) : bytes(out(name == "moe_exchange_back" ? 0 : 1));
+      return;
+    }
     work_.message_bytes = std::max(bytes(in(0)), op_.outputs[0] == 0 ? 0 : bytes(out(0)));
   }
 

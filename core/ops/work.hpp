@@ -15,7 +15,8 @@ namespace nemo::ops {
 struct Product {
   double m = 0, n = 0, k = 0;
   graph::DType dtype = graph::DType::kNone;
-  double count = 1;  // how often, one after the other
+  double count = 1;   // how often, one after the other
+  double groups = 1;  // how often side by side in one launch: m, n, k are those of one
 };
 
 struct Work {
@@ -24,15 +25,17 @@ struct Work {
   // Attention: floating-point operations of visible pairs, 4 b h d a pair forward and 2.5 times that backward; rates go by head size and
   // keys.
   double attention_flops = 0;
-  int64_t head_dim = 0, keys = 0;
+  int64_t head_dim = 0, queries = 0, keys = 0;
   bool backward = false;
-  // Collectives over a mesh axis: bytes of the whole (gathered, or to be scattered or reduced) tensor.
+  // Collectives over a mesh axis: bytes of the whole (gathered, or to be scattered or reduced) tensor; of exchanges and shifts, of what a
+  // rank has.
   std::string mesh;
   double message_bytes = 0;
   int64_t workspace = 0;  // bytes beyond the memory plan, as our GPU kernels take them; an estimate
   [[nodiscard]] bool is_collective() const { return !mesh.empty(); }
 };
 
+// Routers are taken to be balanced: every expert gets as many rows as any other.
 [[nodiscard]] Work work_of(const graph::Graph& graph, const graph::Op& op);
 
 }  // namespace nemo::ops

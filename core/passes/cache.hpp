@@ -2,12 +2,15 @@
 //
 // In: a forward graph to "logits" over whole sequences [batch, seq]. Out: the same model over the next `chunk` tokens of each sequence.
 // Every attention writes its keys and values into named state "cache.<n>.k" / "cache.<n>.v" [batch, context, kv_heads, head_dim] and
-// attends to what is there; input "cache_start" [batch] i32 is the number of tokens that each sequence has in the cache already.
+// attends to what is there; every causal convolution keeps its last inputs in "cache.<n>.window" [batch, taps - 1, channels ..] and every
+// state-space scan its state in "cache.<n>.state" [batch, heads, ..]. Input "cache_start" [batch] i32 is the number of tokens that each
+// sequence has in the cache already, "cache_count" [batch] i32 (where there are windows or states) that of the tokens it gets now.
 // "positions" stays an input: those of the new tokens. Programs of one engine share the state by its names, so one with a large chunk reads
 // prompts and one with chunk 1 extends them.
 //
-// Tokens of a chunk behind a sequence's end may be anything: what they write lies at or behind the next start and is written again before
-// it is read.
+// Tokens of a chunk behind a sequence's end may be anything: what they write to keys and values lies at or behind the next start and is
+// written again before it is read; windows and states do not see them. A window or state belongs to all tokens that went into it: a
+// sequence may go on from there or begin anew (start 0), but not from fewer tokens. has_running_state tells.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +26,9 @@ struct CacheOptions {
 
 // Why the graph cannot be cached (bidirectional attention, packed documents); empty where it can.
 [[nodiscard]] std::string why_not_cached(const graph::Graph& graph);
+
+// True where a cached program keeps more than one value per token: windows or states, which cannot go back by a few tokens.
+[[nodiscard]] bool has_running_state(const graph::Graph& graph);
 
 // Throws nemo::Error(kUnsupported) with why_not_cached().
 void cache(graph::Graph& graph, const CacheOptions& options);

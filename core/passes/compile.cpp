@@ -10,6 +10,7 @@
 #include "core/passes/ring.hpp"
 #include "core/passes/schedule.hpp"
 #include "core/passes/share.hpp"
+#include "core/passes/stage_streams.hpp"
 #include "core/passes/strands.hpp"
 
 namespace nemo::passes {
@@ -133,7 +134,7 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     quantize(g, rule, options.supports);
   });
   pass("schedule", [&] {
-    if (!out.stages.cut() && !take_turns(g)) make_room_for_collectives(g, options.plan.zero_stage() < 2);
+    if (!take_turns(g)) make_room_for_collectives(g, options.plan.zero_stage() < 2);
     schedule(g);
   });
   pass("share", [&] {
@@ -142,10 +143,10 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   });
   pass("memory", [&] {
     if (out.stages.cut()) out.phases = find_phases(g, out.stages, options.plan.pipeline.schedule == "zb-h1");
-    if (!out.stages.cut()) out.streams = plan_streams(g);
+    out.streams = out.stages.cut() ? plan_streams(g, out.phases) : plan_streams(g);
     StateLayout own;
-    out.memory = plan_memory(g, out.layout, options.state != nullptr ? *options.state : own, out.stages.cut() ? &out.phases : nullptr,
-                             out.stages.cut() ? nullptr : &out.streams);
+    out.memory =
+        plan_memory(g, out.layout, options.state != nullptr ? *options.state : own, out.stages.cut() ? &out.phases : nullptr, &out.streams);
   });
   return out;
 }

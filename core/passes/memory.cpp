@@ -40,7 +40,8 @@ bool takes_strides(std::string_view op) {
 
 // Elementwise ops that may write over an input of the same size and dtype.
 bool works_in_place(std::string_view op) {
-  static const std::unordered_set<std::string_view> ops{"add", "mul", "scale", "activation_grad", "dropout", "softmax_grad", "all_reduce"};
+  static const std::unordered_set<std::string_view> ops{
+      "add", "mul", "scale", "activation_grad", "dropout", "softmax_grad", "all_reduce", "cross_entropy_grad", "cross_entropy_shard_grad"};
   return ops.contains(op);
 }
 
@@ -67,8 +68,11 @@ class Planner {
     }
     for (size_t i = graph_.ops.size(); i-- > 0;)
       if (graph_.ops[i].name() == "concat") try_concat(i);
+    for (size_t i = graph_.ops.size(); i-- > 0;)
+      if (graph_.ops[i].name() == "add") try_join_chunks(i);
     for (size_t i = 0; i < graph_.ops.size(); ++i) {
       if (graph_.ops[i].name() == "slice") try_slice(i);
+      if (graph_.ops[i].name() == "take_chunks") try_take_chunks(i);
       if (graph_.ops[i].name() == "copy_to") try_same(i);
       if (graph_.ops[i].name() == "rope") try_turn_in_place(i);
     }
@@ -111,8 +115,13 @@ class Planner {
     return strides;
   }
 
+  // Chunks that will be views read what their source's memory is, and so must their own readers.
   [[nodiscard]] bool all_take_strides(const std::vector<int32_t>& ops) const {
-    return std::all_of(ops.begin(), ops.end(), [&](int32_t i) { return takes_strides(graph_.ops[i].name()); });
+    return std::all_of(ops.begin(), ops.end(), [&](int32_t i) {
+      const Op& op = graph_.ops[i];
+      if (op.name() == "take_chunks" && is_one_run(op) && !is_output(op.outputs[0])) return all_take_strides(uses_.readers[op.outputs[0]]);
+      return takes_strides(op.name());
+    });
   }
 
   [[nodiscard]] bool is_output(ValueId v) const {
@@ -154,6 +163,73 @@ class Planner {
     if (op.int_attr("dim") + 1 != static_cast<int64_t>(graph_.value(whole).dims.size())) return;
     make_view(part, whole, op.int_attr("start"));
     plan_.is_view[i] = true;
+  }
+
+  // The chunks that take_chunks takes or put_chunks puts.
+  [[nodiscard]] static std::vector<int64_t> chunks_of(const Op& op) {
+    const auto& take = std::get<std::vector<double>>(op.attrs.at("take"));
+    return {take.begin(), take.end()};
+  }
+
+  // Whether they are neighbours, so that they are one range of dimension 1.
+  [[nodiscard]] static bool is_one_run(const Op& op) {
+    const std::vector<int64_t> chosen = chunks_of(op);
+    for (size_t i = 1; i < chosen.size(); ++i)
+      if (chosen[i] != chosen[i - 1] + 1) return false;
+    return !chosen.empty();
+  }
+
+  // `part` is a range of positions of `whole`, from chunk `first` of `chunks` on.
+  void make_range(ValueId part, ValueId whole, int64_t first, int64_t chunks) {
+    const Dims& dims = graph_.value(whole).dims;
+    plan_.placements[part].strides = plan_.placements[whole].strides;
+    root_[part] = whole;
+    shift_[part] = dims[1].size / chunks * first * plan_.placements[whole].strides[1] * size_of(graph_.value(part).dtype);
+  }
+
+  void try_take_chunks(size_t i) {
+    const Op& op = graph_.ops[i];
+    const ValueId part = op.outputs[0], whole = op.inputs[0];
+    if (root_[part] != part || is_output(part) || !is_one_run(op) || !all_take_strides(uses_.readers[part])) return;
+    make_range(part, whole, chunks_of(op)[0], op.int_attr("chunks"));
+    plan_.is_view[i] = true;
+  }
+
+  // Chunks put side by side by adding them up are written where the sum wants them.
+  void try_join_chunks(size_t i) {
+    const Op& op = graph_.ops[i];
+    const ValueId whole = op.outputs[0];
+    std::vector<bool> covered;
+    for (const ValueId padded : op.inputs) {
+      const int32_t p = padded == 0 ? -1 : uses_.producer[padded];
+      if (p < 0 || graph_.ops[p].name() != "put_chunks" || !is_one_run(graph_.ops[p]) || uses_.readers[padded].size() != 1 ||
+          is_output(padded) || !may_be_written_elsewhere(graph_.ops[p].inputs[0]))
+        return;
+      covered.resize(static_cast<size_t>(graph_.ops[p].int_attr("chunks")), false);
+      for (const int64_t chunk : chunks_of(graph_.ops[p])) {
+        if (covered[static_cast<size_t>(chunk)]) return;
+        covered[static_cast<size_t>(chunk)] = true;
+      }
+    }
+    if (std::find(covered.begin(), covered.end(), false) != covered.end()) return;
+    for (const ValueId padded : op.inputs) {
+      const Op& put = graph_.ops[uses_.producer[padded]];
+      make_range(padded, whole, 0, 1);
+      make_range(put.inputs[0], whole, chunks_of(put)[0], put.int_attr("chunks"));
+      plan_.is_view[uses_.producer[padded]] = true;
+    }
+    plan_.is_view[i] = true;
+  }
+
+  // A result that nothing has placed yet, whose producer writes and whose readers read it at any strides.
+  [[nodiscard]] bool may_be_written_elsewhere(ValueId v) const {
+    const int32_t p = uses_.producer[v];
+    if (p < 0 || graph_.value(v).kind != ValueKind::kResult || root_[v] != v || is_output(v)) return false;
+    const std::string_view name = graph_.ops[p].name();
+    if (!takes_strides(name) || name == "slice" || name == "concat") return false;
+    const auto& readers = uses_.readers[v];
+    const auto strided = std::count_if(readers.begin(), readers.end(), [&](int32_t r) { return takes_strides(graph_.ops[r].name()); });
+    return strided + 1 == static_cast<std::ptrdiff_t>(readers.size());  // and the one that puts it
   }
 
   // The output is the input under another name.
@@ -278,6 +354,17 @@ class Planner {
     }
   }
 
+  // What a stage sent is needed no more when its gradient comes back, unless the backward region reads it.
+  void give_to_gradient(ValueId sent, ValueId gradient) {
+    if (gradient == 0 || root_[sent] != sent || graph_.value(sent).kind != ValueKind::kResult || bytes(sent) != bytes(gradient)) return;
+    if (root_[gradient] != gradient || over_[sent] != 0) return;
+    for (size_t i = 0; i < graph_.ops.size(); ++i)
+      if (phases_->phase[i] != StagePhase::kForward)
+        for (const ValueId v : graph_.ops[i].inputs)
+          if (v != 0 && taken_over(root(v)) == sent) return;
+    over_[gradient] = sent;
+  }
+
   [[nodiscard]] ValueId taken_over(ValueId v) const { return over_[v] == 0 ? v : over_[v]; }
 
   void allocate() {
@@ -286,6 +373,9 @@ class Planner {
     for (size_t v = 1; v < root_.size(); ++v)
       if (root_[v] != v) has_views[root_[v]] = true;
     for (size_t i = 0; i < graph_.ops.size(); ++i) reuse_dying_input(i, has_views);
+    if (phases_ != nullptr)
+      for (const auto& [name, v] : graph_.outputs)
+        if (name.starts_with("send.")) give_to_gradient(v, graph_.find_input("grad." + name));
 
     std::vector<std::vector<ValueId>> born(graph_.ops.size() + 1), dying(graph_.ops.size() + 1);
     for (ValueId v = 1; v < graph_.values.size(); ++v)

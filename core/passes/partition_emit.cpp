@@ -1,6 +1,7 @@
 #include "core/passes/partition_emit.hpp"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <numeric>
 
@@ -127,6 +128,8 @@ class Emitter {
       op.inputs[2] = share(op.inputs[2], decision.outputs[0].partial, like);
     if (op.name() == "embedding" && !decision.inputs[1].needed[0].empty())
       op.attrs["shard_offset"] = op.int_attr("shard_offset") + offset(op.inputs[1], 0, decision.inputs[1].needed[0]);
+    if (op.name() == "attention" && op.int_attr("alibi") != 0 && !decision.inputs[0].needed[2].empty())
+      op.attrs["alibi_first"] = op.int_attr("alibi_first") + offset(op.inputs[0], 2, decision.inputs[0].needed[2]);
     if (op.name() == "grouped_linear") localize_experts(op, decision, like);
     const bool deals = op.name() == "moe_dispatch";
     if (op.name() == "moe_combine") bring_back(op, like);
@@ -186,6 +189,9 @@ class Emitter {
   }
 
   void attend_in_context(Op& op, int m) {
+    if (op.int_attr("alibi") != 0)
+      throw Error(Code::kUnsupported, place_of(op) + ": attention with linear biases over mesh axis '" + rules_.name(m) +
+                                          "' is not implemented; set context_parallel_size = 1");
     if (rules_.exchanges_heads(m)) return attend_to_heads(op, m);
     if (rules_.context() == "p2p") return attend_around_ring(op, m);
     if (op.int_attr("causal") != 0) return attend_to_chunks(op, m);
@@ -250,7 +256,7 @@ class Emitter {
     half[1].size /= 2, half_lse[2].size /= 2;
     std::vector<ValueId> inputs{take(op.inputs[0], 2, {0}, op), take(op.inputs[0], 2, {1}, op), op.inputs[1], op.inputs[2]};
     graph::OpRequest request{"ring_attention", std::move(inputs), op.attrs, {}, {}};
-    request.attrs.erase("window");
+    for (const char* refused : {"window", "alibi", "alibi_first"}) request.attrs.erase(refused);  // what a ring cannot compute was refused above
     request.attrs["ring"] = rules_.name(m), request.attrs["ranks"] = rules_.size(m), request.attrs["rank"] = rules_.coordinate(m);
     for (int i = 0; i < 2; ++i) {
       request.preset_outputs.push_back(result_like(op.outputs[0], half));
@@ -283,21 +289,23 @@ class Emitter {
   }
 
   // Causal attention of this rank's two chunks of queries, each to all keys up to its own: as much work on every rank. Keys lie as they
-  // were gathered, rank by rank.
+  // were gathered, rank by rank; what the second chunk sees is put in order, and what the first one sees is the beginning of that.
   void attend_to_chunks(const Op& op, int m) {
     const int64_t c = rules_.size(m), r = rules_.coordinate(m);
     if (op.inputs[3] != 0)
       throw Error(Code::kUnsupported, place_of(op) + ": sequences of several documents (segments) cannot be split over mesh axis '" +
                                           rules_.name(m) + "'; pack whole documents only, or drop the rule seq -> " + rules_.name(m));
     require_two_chunks(op, m);
+    std::vector<double> seen, first;
+    for (int64_t j = 0; j < 2 * c - r; ++j) seen.push_back(static_cast<double>(j < c ? 2 * j : 2 * (2 * c - 1 - j) + 1));
+    for (int64_t j = 0; j <= r; ++j) first.push_back(static_cast<double>(j));
+    std::array<ValueId, 2> ordered{};
+    for (size_t i = 0; i < 2; ++i) ordered[i] = take(op.inputs[i + 1], 2 * c, seen, op);
     std::vector<ValueId> results;
     for (int64_t half = 0; half < 2; ++half) {
-      std::vector<double> seen;
-      for (int64_t j = 0; j <= (half == 0 ? r : 2 * c - 1 - r); ++j)
-        seen.push_back(static_cast<double>(j < c ? 2 * j : 2 * (2 * c - 1 - j) + 1));
       Op piece = op;
       piece.inputs[0] = take(op.inputs[0], 2, {static_cast<double>(half)}, op);
-      for (size_t i = 1; i < 3; ++i) piece.inputs[i] = take(op.inputs[i], 2 * c, seen, op);
+      for (size_t i = 0; i < 2; ++i) piece.inputs[i + 1] = half == 0 ? take(ordered[i], 2 * c - r, first, op) : ordered[i];
       for (size_t o = 0; o < 2; ++o) {
         Dims dims = graph_.value(op.outputs[o]).dims;
         dims[o == 0 ? 1 : 2].size /= 2;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <deque>
+#include <map>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -84,23 +86,34 @@ Actions zero_bubble(const Shape& s, int32_t rank) {
   return out;
 }
 
-// The slot that is free for longest at each forward, whatever the chunk; free again behind the micro-batch's last phase there. With several
-// chunks a slot rests while another is used: the gradient that left it last may be on its way, to a rank that waits for this forward.
-void assign_slots(Actions& actions, const Shape& s) {
-  const size_t resting = s.virtual_stages > 1 ? 1 : 0;
-  std::deque<int32_t> free;
-  int32_t made = 0;
-  std::vector<int32_t> held(static_cast<size_t>(s.virtual_stages * s.micro_batches), -1);
+// Of the free slots that are large enough the smallest, and of these the one that is free for longest; free again behind the micro-batch's
+// last phase in its chunk. With several chunks a slot rests while another is used: the gradient that left it last may be on its way, to a
+// rank that waits for this forward. `bytes` by chunk; returns those of each slot.
+std::vector<int64_t> assign_slots(Actions& actions, const std::vector<int64_t>& bytes) {
+  const size_t resting = bytes.size() > 1 ? 1 : 0;
+  std::deque<size_t> free;
+  std::vector<int64_t> slots;
+  std::map<std::pair<int32_t, int32_t>, size_t> held;  // by chunk and micro-batch
   for (Action& a : actions) {
-    int32_t& slot = held[static_cast<size_t>(a.chunk) * static_cast<size_t>(s.micro_batches) + static_cast<size_t>(a.micro_batch)];
+    size_t& slot = held[{a.chunk, a.micro_batch}];
     if (a.phase == Phase::kForward) {
-      if (free.size() <= resting) free.push_front(made++);
-      slot = free.front();
-      free.pop_front();
+      const int64_t need = bytes[static_cast<size_t>(a.chunk)];
+      const auto usable = static_cast<std::ptrdiff_t>(free.size() - std::min(resting, free.size()));
+      auto best = free.begin() + usable;
+      for (auto at = free.begin(); at != free.begin() + usable; ++at)
+        if (slots[*at] >= need && (best == free.begin() + usable || slots[*at] < slots[*best])) best = at;
+      if (best != free.begin() + usable) {
+        slot = *best;
+        free.erase(best);
+      } else {
+        slot = slots.size();
+        slots.push_back(need);
+      }
     }
-    a.slot = slot;
+    a.slot = static_cast<int32_t>(slot);
     if (a.phase == Phase::kBackward || a.phase == Phase::kBackwardWeight) free.push_back(slot);
   }
+  return slots;
 }
 
 }  // namespace
@@ -134,7 +147,7 @@ Actions schedule(Kind kind, const Shape& shape, int32_t rank) {
       actions = zero_bubble(shape, rank);
       break;
   }
-  assign_slots(actions, shape);
+  (void)assign_slots(actions, std::vector<int64_t>(static_cast<size_t>(shape.virtual_stages), 1));
   return actions;
 }
 
@@ -144,6 +157,24 @@ std::vector<Actions> schedule(Kind kind, const Shape& shape) {
   lists.reserve(static_cast<size_t>(shape.ranks));
   for (int32_t r = 0; r < shape.ranks; ++r) lists.push_back(schedule(kind, shape, r));
   return lists;
+}
+
+std::vector<int64_t> fit_slots(Actions& actions, const std::vector<int64_t>& bytes) {
+  if (std::all_of(actions.begin(), actions.end(), [](const Action& a) { return a.phase == Phase::kForward; })) {
+    std::vector<int64_t> own(static_cast<size_t>(slot_count(actions)), 0);
+    for (const Action& a : actions) {
+      int64_t& slot = own[static_cast<size_t>(a.slot)];
+      slot = std::max(slot, bytes[static_cast<size_t>(a.chunk)]);
+    }
+    return own;
+  }
+  const int64_t most = *std::max_element(bytes.begin(), bytes.end());
+  Actions alike = actions;
+  std::vector<int64_t> uniform = assign_slots(alike, std::vector<int64_t>(bytes.size(), most)), fitted = assign_slots(actions, bytes);
+  const auto sum = [](const std::vector<int64_t>& slots) { return std::accumulate(slots.begin(), slots.end(), int64_t{0}); };
+  if (sum(fitted) <= sum(uniform)) return fitted;
+  actions = std::move(alike);
+  return uniform;
 }
 
 int32_t slot_count(const Actions& actions) {

@@ -51,6 +51,10 @@ using Actions = std::vector<Action>;
 [[nodiscard]] Actions schedule(Kind kind, const Shape& shape, int32_t rank);
 [[nodiscard]] std::vector<Actions> schedule(Kind kind, const Shape& shape);
 
+// Deals the slots of a sound list anew for chunks that need different amounts of memory: `bytes` by chunk. Returns the bytes of each slot,
+// together no more than with slots that are all alike. A list that only goes forward keeps its own.
+[[nodiscard]] std::vector<int64_t> fit_slots(Actions& actions, const std::vector<int64_t>& bytes);
+
 // Slots that the list needs: 1 + the largest named.
 [[nodiscard]] int32_t slot_count(const Actions& actions);
 

@@ -12,11 +12,11 @@ namespace {
 
 // Tiles are dealt to the multiprocessors in waves; a product with few tiles splits k, and adds its parts up in f32.
 double tiled_time(const Hardware& h, const ops::Product& p, const Hardware::Tile& tile, double rate, double split) {
-  const double tiles = std::ceil(p.m / tile.m) * std::ceil(p.n / tile.n);
+  const double tiles = std::ceil(p.m / tile.m) * std::ceil(p.n / tile.n) * p.groups;
   const double waves = std::ceil(tiles * split / h.multiprocessors);
   const double depth = std::ceil(p.k / split);
   const double one = 2 * tile.m * tile.n * depth / (rate / h.multiprocessors * tile.efficiency) + h.tile_overhead;
-  const double parts = split > 1 ? p.m * p.n * 4 * (split + 1) / h.memory_rate : 0;
+  const double parts = split > 1 ? p.m * p.n * p.groups * 4 * (split + 1) / h.memory_rate : 0;
   return waves * one + parts;
 }
 
@@ -27,6 +27,15 @@ double interpolate(const std::vector<double>& keys, const std::vector<double>& r
   const auto right = static_cast<size_t>(std::upper_bound(keys.begin(), keys.end(), at) - keys.begin());
   const double share = std::log(at / keys[right - 1]) / std::log(keys[right] / keys[right - 1]);
   return rates[right - 1] + share * (rates[right] - rates[right - 1]);
+}
+
+// Between whole multiples linear, beyond the last one its own.
+double behind(const Hardware& h, int64_t queries, int64_t keys) {
+  if (h.behind_backward.empty() || queries <= 0) return 1;
+  const double times =
+      std::clamp(static_cast<double>(keys) / static_cast<double>(queries), 1.0, static_cast<double>(h.behind_backward.size()));
+  const auto left = static_cast<size_t>(times) - 1, right = std::min(left + 1, h.behind_backward.size() - 1);
+  return h.behind_backward[left] + (times - std::floor(times)) * (h.behind_backward[right] - h.behind_backward[left]);
 }
 
 }  // namespace
@@ -44,20 +53,21 @@ double product_time(const Hardware& h, const ops::Product& p) {
   return best * p.count;
 }
 
-double attention_rate(const Hardware& h, int64_t head_dim, int64_t keys, bool backward) {
+double attention_rate(const Hardware& h, int64_t head_dim, int64_t queries, int64_t keys, bool backward) {
   // Head sizes between the measured ones lie between their rates; smaller ones waste the matrix units in proportion.
   auto above = h.attention.lower_bound(head_dim);
   const double waste = above == h.attention.begin() ? static_cast<double>(head_dim) / static_cast<double>(above->first) : 1.0;
   if (above == h.attention.end()) --above;
   const auto& rates = backward ? above->second.backward : above->second.forward;
-  return interpolate(h.attention_keys, rates, static_cast<double>(keys)) * waste;
+  return interpolate(h.attention_keys, rates, static_cast<double>(keys)) * waste * h.attention_sustained *
+         (backward ? behind(h, queries, keys) : 1);
 }
 
 double compute_time(const Hardware& h, const ops::Work& work) {
   if (work.is_collective()) return 0;
   const double traffic = work.bytes / h.memory_rate;
   if (work.attention_flops > 0)
-    return h.launch + std::max(traffic, work.attention_flops / attention_rate(h, work.head_dim, work.keys, work.backward));
+    return h.launch + std::max(traffic, work.attention_flops / attention_rate(h, work.head_dim, work.queries, work.keys, work.backward));
   if (work.products.empty()) return work.bytes == 0 ? 0 : h.launch + traffic;
   double products = 0;
   for (const ops::Product& p : work.products) products += product_time(h, p) + p.count * h.launch;

@@ -11,6 +11,7 @@
 namespace nemo::planner {
 namespace {
 
+using sdk::boolean;
 using sdk::integer;
 using sdk::list;
 using sdk::number;
@@ -60,6 +61,9 @@ const nemo_schema* attention_schema() {
       list("d64_backward", NEMO_FIELD_FLOAT, "", "likewise").required(),
       list("d128_forward", NEMO_FIELD_FLOAT, "", "likewise").required(),
       list("d128_backward", NEMO_FIELD_FLOAT, "", "likewise").required(),
+      number("sustained", "1", "rate within a step over that of the short benchmarks behind these tables").min(0.1).max(1),
+      list("behind_backward", NEMO_FIELD_FLOAT, "[1]",
+           "of the backward, where keys are 1, 2, ... times the queries, over that where they are as many"),
   }};
   return schema.get();
 }
@@ -73,6 +77,8 @@ const nemo_schema* network_schema() {
       number("between_gb_s", "", "what each device sends to other nodes").required().min(0).unit("GB/s"),
       number("between_us", "15", "per hop").min(0).unit("us"),
       number("between_half_mib", "2", "message that reaches half of the rate").min(0).unit("MiB"),
+      number("copy_gb_s", "", "what a collective moves within its own device").required().min(0).unit("GB/s"),
+      number("library_mib", "0", "memory of the communication library itself").min(0).unit("MiB"),
       number("buffers_mib", "256", "memory of the communication library for each group").min(0).unit("MiB"),
   }};
   return schema.get();
@@ -80,10 +86,9 @@ const nemo_schema* network_schema() {
 
 const nemo_schema* overlap_schema() {
   static const Schema schema{{
-      number("tensor", "0", "share of tensor-parallel communication that runs behind products").min(0).max(1),
-      number("context", "0", "likewise of context-parallel communication").min(0).max(1),
-      number("multiprocessors", "0", "that the communication library takes while it runs behind computation").min(0),
-      number("data", "0", "likewise of gradient and parameter communication, where there is computation to hide it").min(0).max(1),
+      boolean("streams", "true", "the backend runs collectives beside computation"),
+      number("cost_us", "0", "what computation beside a collective loses, whatever the collective's size").min(0).unit("us"),
+      number("cost", "0", "and the share of the collective's time that it loses").min(0).max(0.99),
   }};
   return schema.get();
 }
@@ -133,6 +138,8 @@ void read_network(Hardware& h, const config::Section& network) {
                           network.get_float(name + "_half_mib") * kMiB};
   };
   h.inside = link("inside"), h.between = link("between");
+  h.copy_rate = network.get_float("copy_gb_s") * kGiga;
+  h.message_library = static_cast<int64_t>(network.get_float("library_mib") * kMiB);
   h.message_buffers = static_cast<int64_t>(network.get_float("buffers_mib") * kMiB);
 }
 
@@ -170,9 +177,11 @@ Hardware load_hardware(const std::string& name, std::span<const std::filesystem:
     const std::string prefix = "d" + std::to_string(d) + "_";
     h.attention[d] = {rates(attention, prefix + "forward"), rates(attention, prefix + "backward")};
   }
+  h.attention_sustained = attention.get_float("sustained");
+  h.behind_backward = attention.get_floats("behind_backward");
   read_network(h, all.section("network"));
-  h.message_multiprocessors = overlap.get_float("multiprocessors");
-  h.hidden_tensor = overlap.get_float("tensor"), h.hidden_context = overlap.get_float("context"), h.hidden_data = overlap.get_float("data");
+  h.streams = overlap.get_bool("streams"), h.overlap_fixed = overlap.get_float("cost_us") * kMicro,
+  h.overlap_share = overlap.get_float("cost");
   return h;
 }
 

@@ -21,7 +21,8 @@ struct Hardware {
   int64_t memory_bytes = 0;    // usable by a program
   int64_t overhead_bytes = 0;  // context and libraries
   int64_t gemm_workspace = 0;
-  int64_t message_buffers = 0;                // of the communication library, per group that a rank is in
+  int64_t message_library = 0;                // of the communication library, where there is more than one rank
+  int64_t message_buffers = 0;                // and for each group that a rank is in
   double peak_flops = 0;                      // the maker's dense bf16 figure, for MFU
   double memory_rate = 0;                     // copy, reads and writes counted
   double power_limit = 0;                     // watts
@@ -45,6 +46,10 @@ struct Hardware {
   };
   std::vector<double> attention_keys;
   std::map<int64_t, AttentionRates> attention;  // by head size
+  double attention_sustained = 1;               // within a step, over these rates of short benchmarks
+  // Causal attention of queries that stand behind many keys: its backward's rate over that of as many keys as queries, by keys / queries
+  // from 1 on. Empty: 1.
+  std::vector<double> behind_backward;
 
   struct Link {
     double rate = 0;       // bytes/s that each device sends, large messages
@@ -53,9 +58,10 @@ struct Hardware {
   };
   int64_t devices_per_node = 1;
   Link inside, between;  // a node's own network; that between nodes
-  // How much of the communication along a kind of axis runs behind computation.
-  double hidden_tensor = 0, hidden_context = 0, hidden_data = 0;
-  double message_multiprocessors = 0;  // that the communication library works on meanwhile
+  double copy_rate = 0;  // bytes/s at which a collective moves the part that stays on its device
+  bool streams = true;   // the backend runs collectives beside computation
+  // What computation beside a collective loses: seconds, and a share of the collective's time.
+  double overlap_fixed = 0, overlap_share = 0;
 };
 
 // `name` is a path or the name of a shipped file ("h100", "h100.toml"), looked up in `folders`. Throws nemo::Error(kConfig) with every
@@ -66,6 +72,6 @@ struct Hardware {
 [[nodiscard]] double compute_time(const Hardware& hardware, const ops::Work& work);
 [[nodiscard]] double product_time(const Hardware& hardware, const ops::Product& product);
 // FLOP/s of causal attention of this shape (visible pairs counted).
-[[nodiscard]] double attention_rate(const Hardware& hardware, int64_t head_dim, int64_t keys, bool backward);
+[[nodiscard]] double attention_rate(const Hardware& hardware, int64_t head_dim, int64_t queries, int64_t keys, bool backward);
 
 }  // namespace nemo::planner

@@ -43,26 +43,33 @@ Group group_of(const passes::Plan& plan, const std::vector<std::string>& axes, i
 }
 
 Message message_of(std::string_view op) {
-  return op == "all_reduce"   ? Message::kAllReduce
-         : op == "all_gather" ? Message::kAllGather
-         : op == "all_to_all" ? Message::kAllToAll
-                              : Message::kReduceScatter;
+  return op == "all_reduce"                                     ? Message::kAllReduce
+         : op == "all_gather"                                   ? Message::kAllGather
+         : op == "ring_shift"                                   ? Message::kShift
+         : op == "all_to_all" || op.starts_with("moe_exchange") ? Message::kAllToAll
+                                                                : Message::kReduceScatter;
 }
 
 double message_volume(const Group& g, Message message, double bytes) {
   const auto n = static_cast<double>(g.size);
+  if (message == Message::kShift) return bytes;
   return bytes * (n - 1) / n * (message == Message::kAllReduce ? 2 : 1);
 }
 
 double message_time(const Hardware& h, const Group& g, Message message, double bytes) {
   if (g.size <= 1 || bytes <= 0) return 0;
+  if (message == Message::kShift) return transfer_time(h, g, bytes);
   const auto local = static_cast<double>(g.per_node), nodes = static_cast<double>(g.nodes());
+  const auto n = static_cast<double>(g.size);
   const double passes = message == Message::kAllReduce ? 2 : 1;
-  const double inner = local > 1 ? seconds(h.inside, bytes * (local - 1) / local) : 0;
-  // Every device of a node carries its share of what leaves the node.
-  const double outer = nodes > 1 ? seconds(h.between, bytes * (nodes - 1) / nodes / local) : 0;
+  const double stays = message == Message::kAllToAll ? bytes / nodes : bytes;
+  const double inner = local > 1 ? seconds(h.inside, stays * (local - 1) / local) : 0;
+  // Every device of a node carries its share of what leaves the node; of what each sends to each, its own.
+  const double leaves = bytes * (nodes - 1) / nodes / (message == Message::kAllToAll ? 1 : local);
+  const double outer = nodes > 1 ? seconds(h.between, leaves) : 0;
   const double latency = (nodes > 1 ? h.between.latency : h.inside.latency) * hops(g);
-  return passes * (std::max(inner, outer) + latency);
+  // An all-reduce leaves its part in place once; the others bring it to or from another buffer.
+  return passes * (std::max(inner, outer) + latency) + bytes / n / h.copy_rate;
 }
 
 double transfer_time(const Hardware& h, const Group& g, double bytes) {

@@ -21,9 +21,9 @@ struct Group {
 [[nodiscard]] std::vector<std::string> split_axes(const std::string& axes);
 [[nodiscard]] Group group_of(const passes::Plan& plan, const std::vector<std::string>& axes, int64_t devices_per_node);
 
-enum class Message { kAllGather, kReduceScatter, kAllReduce, kAllToAll };
-// Seconds of a collective whose whole tensor has `bytes`: of the slower of the node's inner network and the one between nodes, which both
-// work at the same time, and one latency per hop (logarithmic beyond a node).
+enum class Message { kAllGather, kReduceScatter, kAllReduce, kAllToAll, kShift };
+// Seconds of a collective whose whole tensor (of kAllToAll and kShift, a rank's) has `bytes`: of the slower of the node's inner network and
+// the one between nodes, which both work at the same time, and one latency per hop (logarithmic beyond a node).
 [[nodiscard]] double message_time(const Hardware& hardware, const Group& group, Message message, double bytes);
 // Bytes that each rank sends.
 [[nodiscard]] double message_volume(const Group& group, Message message, double bytes);

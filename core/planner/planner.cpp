@@ -8,6 +8,7 @@
 #include "core/base/error.hpp"
 #include "core/ops/cost.hpp"
 #include "core/planner/role.hpp"
+#include "core/planner/streams.hpp"
 #include "core/planner/warnings.hpp"
 
 namespace nemo::planner {
@@ -108,6 +109,8 @@ class Planner {
     options.recompute = request_.recompute;
     options.edit = request_.edit;
     options.supports = [this](std::string_view op) { return h_.fused_rows.contains(op); };
+    // Of ranks along a sequence, whose chunks are as much work, the last one's keys are the most awkward.
+    if (!context_.empty()) options.coordinates[context_] = plan().axis_size(context_) - 1;
     for (int64_t rank = 0; rank < report_.pipeline_ranks; ++rank) {
       const std::string kind = kind_of(rank);
       const auto known = std::find_if(compiled_.begin(), compiled_.end(), [&](const Compiled& c) { return c.kind == kind; });
@@ -115,9 +118,17 @@ class Planner {
       if (known != compiled_.end()) continue;
       if (piped()) options.coordinates[plan().pipeline.mesh] = rank;
       Compiled one{std::make_unique<passes::Compiled>(passes::compile(forward_, passes::Purpose::kTrain, options)), {}, kind};
-      one.load = load_of(*one.program, plan(), context_, h_);
+      one.load = load_of(*one.program, plan(), request_.precision.gradient, h_, actions_of(rank));
       compiled_.push_back(std::move(one));
     }
+  }
+
+  // Of a step, or of as many micro-batches as show its end.
+  [[nodiscard]] pipeline::Actions actions_of(int64_t rank) const {
+    if (!piped()) return {};
+    const Shape shape{static_cast<int32_t>(report_.pipeline_ranks), static_cast<int32_t>(report_.virtual_stages),
+                      static_cast<int32_t>(std::min(report_.micro_batches, 4 * report_.pipeline_ranks))};
+    return pipeline::schedule(pipeline::parse_kind(plan().pipeline.schedule), shape, static_cast<int32_t>(rank));
   }
 
   [[nodiscard]] const Compiled& at(int64_t rank) const { return compiled_[role_of_[static_cast<size_t>(rank)]]; }
@@ -207,6 +218,7 @@ class Planner {
     double real = 0, ideal = 0;
     for (const auto& phases : at(slowest_).load.chunks)
       for (const PhaseLoad& load : phases) real += load.products, ideal += load.ideal_products;
+    for (const Compiled& role : compiled_) report_.expert_room = std::max(report_.expert_room, role.load.room);
     report_.product_share = real > 0 ? ideal / real : 1;
   }
 
@@ -217,58 +229,19 @@ class Planner {
     report_.traffic.push_back({name, g.size, g.nodes(), load.bytes, load.seconds, load.exposed});
   }
 
-  // Once a step: sums of gradients over the ranks that saw other tokens, and the way back of what ZeRO-1's owners updated.
+  // Once a step: sums of gradients over the ranks that saw other tokens.
   void exchange_gradients() {
-    double most = -1;
-    std::vector<std::pair<std::vector<std::string>, AxisLoad>> worst;
-    for (const Compiled& role : compiled_) {
-      auto loads = gradient_loads(role);
+    const auto exposed = [](const Compiled& role) {
       double sum = 0;
-      for (const auto& [axes, load] : loads) sum += load.exposed;
-      if (sum > most) most = sum, worst = std::move(loads);
-    }
-    for (const auto& [axes, load] : worst) {
-      add_traffic(axes, load);
+      for (const auto& [axes, load] : role.load.exchange) sum += load.exposed;
+      return sum;
+    };
+    const auto most =
+        std::max_element(compiled_.begin(), compiled_.end(), [&](const Compiled& a, const Compiled& b) { return exposed(a) < exposed(b); });
+    for (const auto& [axes, load] : most->load.exchange) {
+      add_traffic(split_axes(axes), load);
       report_.split.exposed += load.exposed;
     }
-  }
-
-  std::vector<std::pair<std::vector<std::string>, AxisLoad>> gradient_loads(const Compiled& role) {
-    std::map<std::vector<std::string>, double> elements;
-    for (const graph::Parameter& p : role.program->graph.parameters) {
-      if (!p.trainable) continue;
-      std::vector<std::string> axes = p.gradient_partial;
-      if (plan().zero_stage() > 1)  // summed in the graph
-        std::erase_if(axes, [&](const std::string& a) { return passes::Plan::in_group(plan().zero_axis(), a); });
-      elements[axes] += static_cast<double>(graph::element_count(p.dims));
-    }
-    double forward = 0, backward = 0;
-    for (const auto& phases : role.load.chunks)
-      forward += with_exposed(phases[0]), backward += with_exposed(phases[1]) + with_exposed(phases[2]);
-    std::vector<std::pair<std::vector<std::string>, AxisLoad>> out;
-    for (const auto& [axes, n] : elements) {
-      const Group g = group_of(plan(), axes, h_.devices_per_node);
-      if (g.size == 1) continue;
-      const double gradient = n * static_cast<double>(graph::size_of(request_.precision.gradient));
-      const double parameter = n * static_cast<double>(graph::size_of(request_.precision.parameter));
-      const bool sharded = plan().zero_stage() == 1 && std::any_of(axes.begin(), axes.end(), [&](const std::string& a) {
-                             return passes::Plan::in_group(plan().zero_axis(), a);
-                           });
-      const auto exposed = [&](double seconds, double window) { return std::max(seconds * (1 - h_.hidden_data), seconds - window); };
-      AxisLoad load;
-      const Message first = sharded ? Message::kReduceScatter : Message::kAllReduce;
-      load.bytes = message_volume(g, first, gradient);
-      load.seconds = message_time(h_, g, first, gradient);
-      load.exposed = exposed(load.seconds, backward);
-      if (sharded) {
-        const double back = message_time(h_, g, Message::kAllGather, parameter);
-        load.bytes += message_volume(g, Message::kAllGather, parameter);
-        load.seconds += back;
-        load.exposed += exposed(back, forward);
-      }
-      out.emplace_back(axes, load);
-    }
-    return out;
   }
 
   // Norm over the gradients, then AdamW over what the rank owns.
@@ -279,13 +252,42 @@ class Planner {
     const double owned = size(precision.gradient) + size(precision.parameter) +
                          (precision.has_master() ? 2 * size(precision.master) : size(precision.parameter)) +
                          2 * moments * size(precision.moment);
+    AxisLoad back;
     for (const Compiled& role : compiled_) {
-      const auto n = static_cast<double>(role.program->layout.trainable);
-      report_.split.optimizer =
-          std::max(report_.split.optimizer, n / static_cast<double>(shards()) * (owned + size(precision.gradient)) / h_.memory_rate);
+      const double elements = static_cast<double>(role.program->layout.trainable) / static_cast<double>(shards());
+      const double norm = elements * size(precision.gradient) / h_.memory_rate, step = elements * owned / h_.memory_rate;
+      report_.split.optimizer = std::max(report_.split.optimizer, norm + step);
+      if (const AxisLoad one = gather(role, step / elements); one.exposed > back.exposed) back = one;
     }
+    if (back.seconds > 0) add_traffic(split_axes(plan().zero_axis()), back);
+    report_.split.exposed += back.exposed;
     const Group everyone{report_.world, std::min(report_.world, h_.devices_per_node)};
     report_.split.optimizer += message_time(h_, everyone, Message::kAllReduce, 8);
+  }
+
+  // ZeRO-1: parameters of each unit come back beside the update of the next. `pace`: seconds that the update of an owned element takes.
+  AxisLoad gather(const Compiled& role, double pace) {
+    AxisLoad load;
+    const std::vector<double> units = gathered_units(*role.program, plan());
+    if (units.empty()) return load;
+    const Group g = group_of(plan(), split_axes(plan().zero_axis()), h_.devices_per_node);
+    TwoStreams time({h_.overlap_fixed, h_.overlap_share});
+    double update = 0;
+    for (const double n : units) {
+      const double bytes = n * static_cast<double>(graph::size_of(request_.precision.parameter));
+      const double seconds = message_time(h_, g, Message::kAllGather, bytes), computed = n / static_cast<double>(g.size) * pace;
+      time.compute(computed);
+      update += computed;
+      if (h_.streams)
+        time.beside(seconds, "");
+      else
+        time.between(seconds, "");
+      load.seconds += seconds;
+      load.bytes += message_volume(g, Message::kAllGather, bytes);
+    }
+    time.wait_for_all();
+    load.exposed = time.now() - update;
+    return load;
   }
 
   void fill_memory() {
@@ -307,9 +309,10 @@ class Planner {
       return runtime::state_bytes(role, request_.keep, program.layout, request_.precision, share);
     };
     int64_t held = 0, groups = 0;
-    if (piped())  // a slot serves all chunks
-      held = pipeline::slot_count(lists_[static_cast<size_t>(rank)]) *
-             *std::max_element(program.memory.slot_bytes.begin(), program.memory.slot_bytes.end());
+    if (piped()) {
+      const auto slots = pipeline::fit_slots(lists_[static_cast<size_t>(rank)], program.memory.slot_bytes);
+      held = std::accumulate(slots.begin(), slots.end(), int64_t{0});
+    }
     for (const passes::MeshAxis& axis : plan().mesh) groups += axis.size > 1;
     runtime::MemoryReport out;
     out.rows = {{"parameters", state(runtime::Role::kParameter)},
@@ -321,7 +324,7 @@ class Planner {
                 {"micro-batches in flight", held},
                 {"kernel workspace", at(rank).load.workspace},
                 {"batch", program.memory.input_bytes},
-                {"communication buffers", groups * h_.message_buffers},
+                {"communication buffers", groups > 0 ? h_.message_library + groups * h_.message_buffers : 0},
                 {"backend libraries", h_.overhead_bytes}};
     out.at_peak = program.memory.at_peak;
     out.device_bytes = h_.memory_bytes;

@@ -71,6 +71,7 @@ struct Report {
   std::vector<Traffic> traffic;
   double bubble = 0;         // idle over busy time of the pipeline
   Split split;               // seconds of a step
+  double expert_room = 1;    // for rows of experts, over those that balanced routers send
   double product_share = 0;  // achieved of the large products' rate
   std::vector<std::string> warnings, assumptions;
 

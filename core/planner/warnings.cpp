@@ -6,12 +6,18 @@
 namespace nemo::planner {
 namespace {
 
-constexpr double kMuchBubble = 0.10, kMuchExposed = 0.10, kSlowProducts = 0.80, kUneven = 0.05;
+constexpr double kMuchBubble = 0.10, kMuchExposed = 0.10, kSlowProducts = 0.80, kUneven = 0.05, kMuchRoom = 2;
 constexpr int64_t kVocabularyStep = 128, kManyRoundings = 8;
 
 std::string percent(double share) {
   char text[32];
   std::snprintf(text, sizeof text, "%.1f %%", 100 * share);
+  return text;
+}
+
+std::string number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g", value);
   return text;
 }
 
@@ -30,6 +36,7 @@ class Critic {
     sequence();
     optimizer();
     gradients();
+    experts();
     assumptions();
   }
 
@@ -126,6 +133,13 @@ class Critic {
     if (r_.data_ranks > 1 && q_.plan.zero_stage() == 0)
       warn("all " + std::to_string(r_.data_ranks) +
            " data ranks keep the whole optimizer state; a distributed optimizer (ZeRO-1) keeps it once");
+  }
+
+  void experts() {
+    if (r_.expert_room > kMuchRoom)
+      warn("experts have room for " + number(r_.expert_room) +
+           " times the rows that balanced routers send, and work on all of it: strategy.moe_expert_rank_capacity_factor bounds it (1.2: a "
+           "rank may get a fifth more than its share; more ends the run)");
   }
 
   void gradients() {

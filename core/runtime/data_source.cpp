@@ -41,9 +41,20 @@ std::unique_ptr<text::Tokenizer> make_tokenizer(const Setup& setup) {
 std::set<std::string> batch_fields(const Setup& setup) {
   std::set<std::string> fields;
   const auto& api = setup.data->api<nemo_data_api>();
-  for (const std::string_view name : {"positions", "segments"})
+  for (const std::string_view name :
+       {"positions", "segments", "token_types", "lengths", "encoder_tokens", "encoder_lengths", "next_sentence_labels"})
     if (api.has_field != nullptr && api.has_field(setup.data->host, &setup.section("data"), to_str(name))) fields.emplace(name);
   return fields;
+}
+
+int64_t added_tokens(const Setup& setup) {
+  const auto& api = setup.data->api<nemo_data_api>();
+  return api.added_tokens == nullptr ? 0 : api.added_tokens(setup.data->host, &setup.section("data"));
+}
+
+int64_t encoder_seq_length(const Setup& setup) {
+  const config::Section& data = setup.section("data");
+  return data.knows("encoder_seq_length") ? data.get_int("encoder_seq_length") : 0;
 }
 
 std::unique_ptr<DataSource> DataSource::open(const Setup& setup, const nemo_host_api& host, const text::Tokenizer* tokenizer,
@@ -69,18 +80,22 @@ std::unique_ptr<DataSource> DataSource::open(const Setup& setup, const nemo_host
   return source;
 }
 
+// Memory of each field, and its place for the plugin. Shapes are those of nemo/data.h.
 void DataSource::make_fields(const Setup& setup, const graph::BuildFacts& facts) {
-  shape_ = {facts.micro_batch_size, facts.seq_length};
-  strides_ = {facts.seq_length, 1};
+  const int64_t rows = facts.micro_batch_size, encoder = facts.encoder_seq_length == 0 ? facts.seq_length : facts.encoder_seq_length;
+  for (const auto& [place, columns] : {std::pair{&tokens_, facts.seq_length}, {&encoder_tokens_, encoder}, {&numbers_, int64_t{1}}})
+    *place = {{rows, columns}, {columns, 1}};
   std::set<std::string> names = batch_fields(setup);
   names.insert({"tokens", "labels"});
   for (const std::string& name : names) {
-    auto& [key, values] = *batch_.fields.emplace(name, std::vector<int32_t>(static_cast<size_t>(shape_[0] * shape_[1]))).first;
+    const bool number = name == "lengths" || name == "encoder_lengths" || name == "next_sentence_labels";
+    Layout& layout = number ? numbers_ : name == "encoder_tokens" ? encoder_tokens_ : tokens_;
+    auto& [key, values] = *batch_.fields.emplace(name, std::vector<int32_t>(static_cast<size_t>(rows * layout.shape[1]))).first;
     nemo_batch_field field{};
     field.name = to_str(key);
     field.tensor.struct_size = sizeof(nemo_tensor);
     field.tensor.dtype = NEMO_DTYPE_I32;
-    field.tensor.t = {values.data(), {1, 0}, 2, {0, 32, 1}, shape_.data(), strides_.data(), 0};
+    field.tensor.t = {values.data(), {1, 0}, number ? 1 : 2, {0, 32, 1}, layout.shape.data(), layout.strides.data(), 0};
     fields_.push_back(field);
   }
 }
@@ -106,12 +121,16 @@ namespace {
 
 // Kernels treat an id outside the table as absent, so a vocabulary that is too small would train on nothing, silently.
 void check_tokens(const Batch& batch, int64_t vocabulary) {
-  const std::vector<int32_t>& tokens = batch.fields.at("tokens");
-  const auto wrong = std::find_if(tokens.begin(), tokens.end(), [&](int32_t t) { return t < 0 || t >= vocabulary; });
-  if (wrong != tokens.end())
-    throw Error(Code::kConfig, "the data has token id " + std::to_string(*wrong) + ", but the model's vocabulary has " +
-                                   std::to_string(vocabulary) +
-                                   " entries; set model.vocab_size, or use the tokenizer that the data was made with");
+  for (const char* field : {"tokens", "encoder_tokens"}) {
+    const auto found = batch.fields.find(field);
+    if (found == batch.fields.end()) continue;
+    const std::vector<int32_t>& tokens = found->second;
+    const auto wrong = std::find_if(tokens.begin(), tokens.end(), [&](int32_t t) { return t < 0 || t >= vocabulary; });
+    if (wrong != tokens.end())
+      throw Error(Code::kConfig, "the data has token id " + std::to_string(*wrong) + ", but the model's vocabulary has " +
+                                     std::to_string(vocabulary) +
+                                     " entries; set model.vocab_size, or use the tokenizer that the data was made with");
+  }
 }
 
 // Of [rows, whole sequence] the chunks that this rank has, where ranks share sequences out.

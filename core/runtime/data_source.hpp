@@ -21,6 +21,11 @@ namespace nemo::runtime {
 // Fields beyond tokens and labels that batches of this recipe have.
 [[nodiscard]] std::set<std::string> batch_fields(const Setup& setup);
 
+// Ids behind the tokenizer's vocabulary that batches of this recipe have.
+[[nodiscard]] int64_t added_tokens(const Setup& setup);
+// Columns of field "encoder_tokens"; 0: as seq_length.
+[[nodiscard]] int64_t encoder_seq_length(const Setup& setup);
+
 struct SourceOptions {
   std::string split;
   graph::BuildFacts facts;
@@ -30,7 +35,7 @@ struct SourceOptions {
   int64_t shard = 0, shards = 1;  // of the ranks that read different samples
 };
 
-// One micro-batch on the host: [micro_batch, seq] each, row-major.
+// One micro-batch on the host: row-major, in the shapes of nemo/data.h.
 struct Batch {
   std::map<std::string, std::vector<int32_t>> fields;
   int64_t unmasked_tokens = 0;
@@ -58,8 +63,10 @@ class DataSource {
   nemo_data* data_ = nullptr;
   Batch batch_;
   std::vector<nemo_batch_field> fields_;
-  std::array<int64_t, 2> shape_{};
-  std::array<int64_t, 2> strides_{};
+  struct Layout {
+    std::array<int64_t, 2> shape{}, strides{};
+  };
+  Layout tokens_, encoder_tokens_, numbers_;
 };
 
 // Where a batch goes: inputs by name (0: there is none), and their device addresses.

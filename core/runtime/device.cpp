@@ -132,6 +132,12 @@ Event Device::make_event() {
   return {made, EventDeleter{streams_}};
 }
 
+Stream Device::make_stream() {
+  nemo_stream* made = nullptr;
+  if (streams_ != nullptr) plugin::check(streams_->create_stream(backend_, &made));
+  return {made, StreamDeleter{streams_, backend_}};
+}
+
 void Device::record(const Event& event, nemo_stream* stream) {
   if (event) plugin::check(streams_->record(backend_, event.get(), stream));
 }

@@ -75,6 +75,13 @@ struct EventDeleter {
 // A point of a stream that another one can wait for; NULL where the backend has one stream, which is in order by itself.
 using Event = std::unique_ptr<nemo_event, EventDeleter>;
 
+struct StreamDeleter {
+  const nemo_streams_api* api;
+  nemo_backend* backend;
+  void operator()(nemo_stream* stream) const { api->destroy_stream(backend, stream); }
+};
+using Stream = std::unique_ptr<nemo_stream, StreamDeleter>;
+
 // Opens the device at construction and closes it at the end. One thread at a time. Copies are complete when the call returns.
 class Device {
  public:
@@ -119,6 +126,8 @@ class Device {
   void copy_beside(void* host, const void* device, int64_t bytes);
   void finish(const Event& event);
 
+  // A further stream, which goes before the device does; NULL, the default stream, where the backend has no other.
+  [[nodiscard]] Stream make_stream();
   [[nodiscard]] Mark make_mark();
   void record(Mark& mark);
   // Milliseconds between two recorded marks; waits for `end`.

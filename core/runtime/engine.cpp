@@ -182,6 +182,7 @@ void Engine::allocate() {
     if (entry.program) entry.program->bind(bases);
     if (entry.program && purpose == passes::Purpose::kTrain && sync_) sync_->overlap_with(*entry.program);
     if (entry.pipeline) entry.pipeline->bind(bases, slots_.data());
+    if (entry.pipeline && purpose == passes::Purpose::kTrain && sync_) sync_->overlap_with(*entry.pipeline);
   }
 }
 

@@ -136,9 +136,48 @@ void GradientSync::overlap_with(Program& program) {
   program.set_beside(std::move(list));
 }
 
+void GradientSync::overlap_with(PipelineProgram& program) {
+  const passes::Compiled& compiled = program.compiled();
+  const graph::Graph& g = compiled.graph;
+  const auto overlaps = [](const Launch& l, const void* from, int64_t bytes) {
+    const auto *begin = static_cast<const std::byte*>(l.input), *at = static_cast<const std::byte*>(from);
+    return at < begin + l.input_bytes && begin < at + bytes;
+  };
+  std::vector<size_t> ready(gradients_.size(), 0);
+  early_.assign(gradients_.size(), true);
+  for (size_t i = 0; i < g.ops.size(); ++i)
+    for (const graph::ValueId v : g.ops[i].outputs) {
+      if (v == 0 || !writes_kept_gradient(g, v)) continue;
+      const int64_t bytes = graph::element_count(g.value(v).dims) * graph::size_of(g.value(v).dtype);
+      for (size_t k = 0; k < gradients_.size(); ++k)
+        if (overlaps(gradients_[k], program.gradient(v), bytes)) ready[k] = std::max(ready[k], program.last_position(i));
+    }
+  const bool sharded = state_.is_sharded(Role::kGradient);
+  for (size_t k = 0; k < gradients_.size(); ++k) {
+    for (const passes::SharedParameter& s : compiled.stages.shared) {
+      const graph::Parameter& p = g.parameters[s.parameter];
+      if (!p.trainable) continue;
+      early_[k] = early_[k] && !sharded &&
+                  !overlaps(gradients_[k], state_.element(Role::kGradient, compiled.layout.offset[s.parameter]),
+                            graph::element_count(p.dims) * graph::size_of(state_.dtype(Role::kGradient)));
+    }
+    for (size_t before = 0; before < k; ++before)  // one range may be summed over several axes, one after the other
+      if (overlaps(gradients_[k], gradients_[before].input, gradients_[before].input_bytes)) {
+        ready[k] = std::max(ready[k], ready[before]);
+        early_[k] = early_[k] && early_[before];
+      }
+  }
+  std::vector<PipelineProgram::Beside> list;
+  for (size_t k = 0; k < gradients_.size(); ++k)
+    if (early_[k]) list.push_back({ready[k], [this, k](nemo_stream* stream) { launch(gradients_[k], stream); }});
+  std::stable_sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.position < b.position; });
+  program.set_beside(std::move(list));
+}
+
 void GradientSync::reduce_gradients() {
   if (std::exchange(reduced_, false)) return;
-  for (Launch& l : gradients_) launch(l);
+  for (size_t k = 0; k < gradients_.size(); ++k)
+    if (k >= early_.size() || !early_[k]) launch(gradients_[k]);
 }
 
 void GradientSync::reduce_totals(std::byte* totals, int64_t count) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/runtime/device.hpp"
+#include "core/runtime/pipeline_program.hpp"
 #include "core/runtime/program.hpp"
 #include "core/runtime/ranks.hpp"
 #include "core/runtime/state.hpp"
@@ -21,6 +22,9 @@ class GradientSync {
   // Call it before the first run; after a run with Last::kYes, say so by reduced().
   void overlap_with(Program& program);
   void reduced() { reduced_ = true; }
+  // The same in pipeline stages: behind the last action of the step that writes into the range. Sums that other stages' gradients are still
+  // to be added to stay for reduce_gradients(). Call it once the program is bound.
+  void overlap_with(PipelineProgram& program);
   // Gradients become complete, where they are not yet: of all elements, or of this rank's shard where optimizer state is shared out.
   void reduce_gradients();
   // Sums f64 values over all ranks, in place. The address is the same in every call.
@@ -62,6 +66,7 @@ class GradientSync {
   std::vector<Launch> gradients_, parameters_, totals_;
   size_t gathered_ = 0;  // of parameters_, in the step at hand
   bool reduced_ = false;
+  std::vector<bool> early_;  // by sum: a pipeline's step launches it
   Event forked_, joined_;
   Buffer workspace_;
   int64_t workspace_bytes_ = 0;

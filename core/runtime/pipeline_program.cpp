@@ -7,7 +7,6 @@
 namespace nemo::runtime {
 
 using graph::ValueId;
-using passes::Region;
 using passes::StageLink;
 using passes::StagePhase;
 
@@ -26,10 +25,13 @@ PipelineProgram::PipelineProgram(Device& device, const passes::Compiled& compile
       rank_(compiled.stages.rank),
       ranks_(compiled.stages.ranks),
       chunks_(static_cast<size_t>(compiled.stages.chunks())),
+      order_(device),
       vocabulary_(vocabulary_of(compiled.graph)) {
-  pending_.resize(static_cast<size_t>(pipeline::slot_count(actions_)));
-  for (const int64_t bytes : compiled.memory.slot_bytes) slot_bytes_ = std::max(slot_bytes_, bytes);
-  slots_bytes_ = slot_bytes_ * static_cast<int64_t>(pending_.size());
+  for (const int64_t bytes : pipeline::fit_slots(actions_, compiled.memory.slot_bytes)) {
+    slot_at_.push_back(slots_bytes_);
+    slots_bytes_ += bytes;
+  }
+  pending_.resize(slot_at_.size());
   const graph::Graph& g = compiled.graph;
   for (ValueId v = 1; v < g.values.size(); ++v)
     if (const auto& value = g.value(v); value.kind == graph::ValueKind::kInput && compiled.phases.value_chunk[v] >= 0)
@@ -42,17 +44,25 @@ PipelineProgram::PipelineProgram(Device& device, const passes::Compiled& compile
 void PipelineProgram::prepare_steps() {
   const graph::Graph& g = compiled_.graph;
   for (size_t i = 0; i < g.ops.size(); ++i) {
+    Phase& phase = chunks_[static_cast<size_t>(compiled_.phases.chunk[i])].phases[static_cast<size_t>(compiled_.phases.phase[i])];
+    phase.ops.push_back(i);
     if (compiled_.memory.is_view[i]) continue;
     const graph::Op& op = g.ops[i];
     std::vector<TensorSpec> inputs, outputs;
     for (const ValueId v : op.inputs) inputs.push_back(tensor_spec(compiled_, op, v));
     for (const ValueId v : op.outputs) outputs.push_back(tensor_spec(compiled_, op, v));
     PreparedKernel prepared = device_.prepare(op.name(), op.scope, inputs, outputs, op.attrs);
-    workspace_bytes_ = std::max(workspace_bytes_, prepared.workspace_bytes);
+    int64_t& workspace = compiled_.streams.stream[i] == 1 ? second_workspace_bytes_ : first_workspace_bytes_;
+    workspace = std::max(workspace, (prepared.workspace_bytes + 255) / 256 * 256);
     const bool gradients = std::any_of(op.outputs.begin(), op.outputs.end(), [&](ValueId v) { return writes_kept_gradient(g, v); });
-    chunks_[static_cast<size_t>(compiled_.phases.chunk[i])].phases[static_cast<size_t>(compiled_.phases.phase[i])].steps.push_back(
-        {std::move(prepared), i, op.once_per_step, gradients});
+    phase.steps.push_back({std::move(prepared), i, op.once_per_step, gradients});
   }
+  for (Chunk& chunk : chunks_)
+    for (Phase& phase : chunk.phases) {
+      std::vector<size_t> steps;
+      for (const Step& step : phase.steps) steps.push_back(step.op);
+      phase.order = order_.make(compiled_.streams, phase.ops, steps, {});
+    }
 }
 
 TensorSpec PipelineProgram::flat(ValueId value) const {
@@ -66,7 +76,7 @@ PreparedKernel PipelineProgram::message(std::string_view op, const std::string& 
   if (op == "recv") attrs["shape"] = spec.shape;
   PreparedKernel kernel =
       op == "send" ? device_.prepare(op, "pipeline", {spec}, {token}, attrs) : device_.prepare(op, "pipeline", {token}, {spec}, attrs);
-  workspace_bytes_ = std::max(workspace_bytes_, kernel.workspace_bytes);
+  first_workspace_bytes_ = std::max(first_workspace_bytes_, (kernel.workspace_bytes + 255) / 256 * 256);
   return kernel;
 }
 
@@ -104,7 +114,7 @@ void PipelineProgram::prepare_shared(const Ranks& ranks) {
       shared.receive.push_back(message("recv", forward_group_, other - rank_, spec));
     }
     shared.add = device_.prepare("accumulate_grad", "pipeline", {spec}, {spec}, {{"accumulate", int64_t{1}}});
-    workspace_bytes_ = std::max(workspace_bytes_, shared.add.workspace_bytes);
+    first_workspace_bytes_ = std::max(first_workspace_bytes_, (shared.add.workspace_bytes + 255) / 256 * 256);
     most = std::max(most, shared.elements);
     shared_.push_back(std::move(shared));
   }
@@ -112,24 +122,7 @@ void PipelineProgram::prepare_shared(const Ranks& ranks) {
 }
 
 std::byte* PipelineProgram::address(ValueId value, int32_t slot) const {
-  const passes::Placement& p = compiled_.memory.placements[value];
-  switch (p.region) {
-    case Region::kArena:
-      return bases_.arena + p.offset;
-    case Region::kParameters:
-      return bases_.parameters + p.offset;
-    case Region::kGradients:
-      return bases_.gradients + p.offset;
-    case Region::kInputs:
-      return bases_.inputs + p.offset;
-    case Region::kState:
-      return bases_.state + p.offset;
-    case Region::kSlot:
-      return slots_ + slot * slot_bytes_ + p.offset;
-    case Region::kNone:
-      break;
-  }
-  throw Error(Code::kInternal, "value %" + std::to_string(value) + " has no memory");
+  return bases_.address(compiled_.memory.placements[value], slots_ + slot_at_[static_cast<size_t>(slot)]);
 }
 
 void PipelineProgram::bind_phase(Phase& phase) {
@@ -149,7 +142,7 @@ void PipelineProgram::bind_phase(Phase& phase) {
       launch.struct_size = sizeof launch;
       launch.inputs = at;
       launch.outputs = at + op.inputs.size();
-      launch.workspace = bases_.workspace;
+      launch.workspace = compiled_.streams.stream[step.op] == 1 ? bases_.workspace + first_workspace_bytes_ : bases_.workspace;
       at += op.inputs.size() + op.outputs.size();
       phase.launches[static_cast<size_t>(slot)].push_back(launch);
     }
@@ -211,9 +204,15 @@ void PipelineProgram::launch(Phase& phase, int32_t slot) {
   const uint32_t flags = phase.first ? 0 : NEMO_LAUNCH_ACCUMULATE;
   phase.first = false;
   auto& launches = phase.launches[static_cast<size_t>(slot)];
-  for (size_t i = 0; i < phase.steps.size(); ++i) {
+  for (const LaunchAction& line : phase.order) {
+    if (line.kind != LaunchAction::Kind::kLaunch) {
+      order_.run(line);
+      continue;
+    }
+    const size_t i = line.index;
     if (flags != 0 && phase.steps[i].once_per_step) continue;
     launches[i].flags = phase.steps[i].writes_gradients ? flags : 0;
+    launches[i].stream = line.stream;
     device_.launch(phase.steps[i].prepared.kernel.get(), launches[i]);
   }
 }
@@ -233,6 +232,7 @@ void PipelineProgram::act(const pipeline::Action& action, const Calls& calls) {
       break;
     case pipeline::Phase::kBackward:
     case pipeline::Phase::kBackwardInput:
+      senders_[kForward]->wait(pending_[static_cast<size_t>(action.slot)][kForward]);  // its gradient takes the memory of what was sent
       receive(chunk.receive_backward, action.slot);
       launch(phase(StagePhase::kBackward), action.slot);
       send(chunk.send_backward, action.slot, kBackward);
@@ -243,10 +243,38 @@ void PipelineProgram::act(const pipeline::Action& action, const Calls& calls) {
   }
 }
 
+void PipelineProgram::set_beside(std::vector<Beside> list) {
+  beside_ = std::move(list);
+  fork_.clear(), join_.clear();
+  if (beside_.empty()) return;
+  if (aside_ == nullptr) aside_ = device_.make_stream();
+  order_.sync(fork_, nullptr, aside_.get());
+  order_.sync(join_, aside_.get(), nullptr);
+}
+
+size_t PipelineProgram::last_position(size_t op) const {
+  const StagePhase phase = compiled_.phases.phase[op];
+  for (size_t position = actions_.size(); position-- > 0;) {
+    const pipeline::Action& a = actions_[position];
+    const StagePhase runs = a.phase == pipeline::Phase::kForward          ? StagePhase::kForward
+                            : a.phase == pipeline::Phase::kBackwardWeight ? StagePhase::kBackwardWeight
+                                                                          : StagePhase::kBackward;
+    if (a.chunk == compiled_.phases.chunk[op] && runs == phase) return position;
+  }
+  throw Error(Code::kInternal, "no action of the schedule runs op " + std::to_string(op));
+}
+
 void PipelineProgram::run(const Calls& calls) {
   for (Chunk& chunk : chunks_)
     for (Phase& phase : chunk.phases) phase.first = true;
-  for (const pipeline::Action& action : actions_) act(action, calls);
+  auto next = beside_.begin();
+  for (size_t position = 0; position < actions_.size(); ++position) {
+    act(actions_[position], calls);
+    if (next == beside_.end() || next->position > position) continue;
+    for (const LaunchAction& line : fork_) order_.run(line);
+    for (; next != beside_.end() && next->position <= position; ++next) next->launch(aside_.get());
+  }
+  for (const LaunchAction& line : join_) order_.run(line);
   for (auto& sender : senders_) sender->wait_all();
 }
 

@@ -30,12 +30,25 @@ class PipelineProgram {
   // Borrows all. `actions`: this rank's list for the program's purpose; one that only evaluates has forwards alone.
   PipelineProgram(Device& device, const passes::Compiled& compiled, const Ranks& ranks, pipeline::Actions actions);
 
-  [[nodiscard]] int64_t workspace_bytes() const { return workspace_bytes_; }
+  [[nodiscard]] int64_t workspace_bytes() const { return first_workspace_bytes_ + second_workspace_bytes_; }
   [[nodiscard]] int64_t slots_bytes() const { return slots_bytes_; }
   [[nodiscard]] const passes::Compiled& compiled() const { return compiled_; }
   [[nodiscard]] bool has_loss() const { return compiled_.graph.find_output("loss") != 0; }
   // `slots` has slots_bytes().
   void bind(const Bases& bases, std::byte* slots);
+
+  // What runs beside the rest of the step, behind the action at a position of the rank's list: in a stream of its own, as collectives of
+  // the stages wait for nothing but their own.
+  struct Beside {
+    size_t position;
+    std::function<void(nemo_stream*)> launch;
+  };
+  // Ordered by position; kept for all runs.
+  void set_beside(std::vector<Beside> list);
+  // Position of the last action of the step that runs op `op` of the graph.
+  [[nodiscard]] size_t last_position(size_t op) const;
+  // Device address of a gradient buffer that outlives the step. After bind().
+  [[nodiscard]] std::byte* gradient(graph::ValueId value) const { return address(value, 0); }
 
   struct Calls {
     // The batch of a micro-batch; asked for once for every chunk that reads fields. Valid until the next call.
@@ -60,7 +73,9 @@ class PipelineProgram {
   };
   // One launch list: of a chunk's phase.
   struct Phase {
+    std::vector<size_t> ops;  // of the graph, those that launch nothing too
     std::vector<Step> steps;
+    std::vector<LaunchAction> order;
     std::vector<std::vector<void*>> pointers;        // by slot
     std::vector<std::vector<nemo_launch>> launches;  // by slot
     bool first = true;                               // of this optimizer step
@@ -100,14 +115,19 @@ class PipelineProgram {
   std::string forward_group_, backward_group_;
   int64_t rank_, ranks_;
   std::vector<Chunk> chunks_;
-  int64_t slot_bytes_ = 0;                      // the most that a chunk needs
+  std::vector<int64_t> slot_at_;                // where each slot begins
   std::vector<std::array<Ticket, 2>> pending_;  // by slot: sends out of it, forward and backward
   std::vector<Shared> shared_;
   Buffer scratch_;  // of sum_shared
   int64_t scratch_bytes_ = 0;
   Bases bases_;
   std::byte* slots_ = nullptr;
-  int64_t workspace_bytes_ = 0, slots_bytes_ = 0;
+  int64_t first_workspace_bytes_ = 0, second_workspace_bytes_ = 0;  // by stream; the second one's lies behind the first one's
+  int64_t slots_bytes_ = 0;
+  LaunchOrder order_;
+  std::vector<Beside> beside_;  // by position
+  std::vector<LaunchAction> fork_, join_;
+  Stream aside_{nullptr, {nullptr, nullptr}};
   int64_t vocabulary_;
   std::array<std::unique_ptr<Sender>, 2> senders_;  // forward, backward
 };

@@ -1,6 +1,7 @@
 #include "core/runtime/program.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "core/base/error.hpp"
 
@@ -45,7 +46,7 @@ bool writes_kept_gradient(const graph::Graph& g, ValueId v) {
   return g.value(v).kind == graph::ValueKind::kGradient && g.value(v).home == 0;
 }
 
-Program::Program(Device& device, const passes::Compiled& compiled) : device_(device), compiled_(compiled) {
+Program::Program(Device& device, const passes::Compiled& compiled) : device_(device), compiled_(compiled), order_(device) {
   const graph::Graph& g = compiled.graph;
   size_t pointers = 0;
   for (size_t i = 0; i < g.ops.size(); ++i) {
@@ -70,25 +71,20 @@ Program::Program(Device& device, const passes::Compiled& compiled) : device_(dev
   vocabulary_ = vocabulary_of(g);
 }
 
-std::byte* Program::address(ValueId value) const {
-  const passes::Placement& p = compiled_.memory.placements[value];
-  switch (p.region) {
-    case Region::kArena:
-      return bases_.arena + p.offset;
-    case Region::kParameters:
-      return bases_.parameters + p.offset;
-    case Region::kGradients:
-      return bases_.gradients + p.offset;
-    case Region::kInputs:
-      return bases_.inputs + p.offset;
-    case Region::kState:
-      return bases_.state + p.offset;
-    case Region::kSlot:  // a pipeline binds its own addresses
-    case Region::kNone:
-      break;
-  }
-  throw Error(Code::kInternal, "value %" + std::to_string(value) + " has no memory");
+std::byte* Bases::address(const passes::Placement& p, std::byte* slot) const {
+  std::byte* const base = p.region == Region::kArena        ? arena
+                          : p.region == Region::kParameters ? parameters
+                          : p.region == Region::kGradients  ? gradients
+                          : p.region == Region::kInputs     ? inputs
+                          : p.region == Region::kState      ? state
+                          : p.region == Region::kSlot       ? slot
+                                                            : nullptr;
+  if (p.region == Region::kNone || (p.region == Region::kSlot && slot == nullptr))
+    throw Error(Code::kInternal, "a value of a program has no memory");
+  return base + p.offset;
 }
+
+std::byte* Program::address(ValueId value) const { return bases_.address(compiled_.memory.placements[value]); }
 
 void Program::bind(const Bases& bases) {
   bases_ = bases;
@@ -109,46 +105,12 @@ void Program::bind(const Bases& bases) {
   }
 }
 
-// What stream `to` gets from here on waits for what `from` has so far.
-void Program::add_sync(std::vector<Action>& list, nemo_stream* from, nemo_stream* to) {
-  if (from == to) return;
-  events_.push_back(device_.make_event());
-  list.push_back({Action::Kind::kRecord, events_.size() - 1, from});
-  list.push_back({Action::Kind::kWait, events_.size() - 1, to});
-}
-
-// Ops without work are walked too: what they wait for holds for what follows.
-std::vector<Program::Action> Program::list_actions(const std::vector<Beside>& beside) {
-  const passes::StreamPlan& plan = compiled_.streams;
-  const bool overlaps = plan.overlaps();
-  nemo_stream* const second = overlaps || !beside.empty() ? device_.second_stream() : nullptr;
-  const size_t ops = compiled_.graph.ops.size();
-  std::vector<Action> list;
-  std::vector<size_t> recorded(ops + 1, SIZE_MAX);  // event behind an op of stream 1
-  if (overlaps)
-    for (size_t i = 0; i <= ops; ++i)
-      if ((i == ops || plan.stream[i] == 0) && plan.wait[i] > 0) recorded[static_cast<size_t>(plan.wait[i]) - 1] = 0;
-  size_t step = 0, extra = 0;
-  for (size_t i = 0; i < ops; ++i) {
-    const bool in_second = overlaps && plan.stream[i] == 1;
-    if (overlaps && plan.wait[i] != passes::StreamPlan::kNothing) {
-      if (in_second)
-        add_sync(list, nullptr, second);
-      else
-        list.push_back({Action::Kind::kWait, recorded[static_cast<size_t>(plan.wait[i]) - 1], nullptr});
-    }
-    if (step < steps_.size() && steps_[step].op == i) list.push_back({Action::Kind::kLaunch, step++, in_second ? second : nullptr});
-    if (in_second && recorded[i] != SIZE_MAX) {
-      events_.push_back(device_.make_event());
-      list.push_back({Action::Kind::kRecord, recorded[i] = events_.size() - 1, second});
-    }
-    for (bool first = true; extra < beside.size() && beside[extra].after_op <= i; first = false) {
-      if (first) add_sync(list, nullptr, second);
-      list.push_back({Action::Kind::kBeside, extra++, second});
-    }
-  }
-  if (!list.empty() && (overlaps || !beside.empty())) add_sync(list, second, nullptr);
-  return list;
+std::vector<LaunchAction> Program::list_actions(const std::vector<Beside>& beside) {
+  std::vector<size_t> ops(compiled_.graph.ops.size()), steps, after;
+  std::iota(ops.begin(), ops.end(), size_t{0});
+  for (const Step& step : steps_) steps.push_back(step.op);
+  for (const Beside& addition : beside) after.push_back(addition.after_op);
+  return order_.make(compiled_.streams, ops, steps, after);
 }
 
 void Program::set_beside(std::vector<Beside> list) {
@@ -162,21 +124,19 @@ void Program::launch_step(size_t step, uint32_t flags) {
   device_.launch(steps_[step].prepared.kernel.get(), launches_[step]);
 }
 
-void Program::launch_all(const std::vector<Action>& actions, uint32_t flags) {
-  for (const Action& a : actions) {
+void Program::launch_all(const std::vector<LaunchAction>& actions, uint32_t flags) {
+  for (const LaunchAction& a : actions) {
     switch (a.kind) {
-      case Action::Kind::kLaunch:
+      case LaunchAction::Kind::kLaunch:
         launches_[a.index].stream = a.stream;
         launch_step(a.index, flags);
         break;
-      case Action::Kind::kBeside:
+      case LaunchAction::Kind::kBeside:
         beside_[a.index].launch(a.stream);
         break;
-      case Action::Kind::kRecord:
-        device_.record(events_[a.index], a.stream);
-        break;
-      case Action::Kind::kWait:
-        device_.wait(events_[a.index], a.stream);
+      case LaunchAction::Kind::kRecord:
+      case LaunchAction::Kind::kWait:
+        order_.run(a);
         break;
     }
   }
@@ -184,7 +144,7 @@ void Program::launch_all(const std::vector<Action>& actions, uint32_t flags) {
 
 void Program::run(Gradients gradients, Last last) {
   const uint32_t flags = gradients == Gradients::kAccumulate ? NEMO_LAUNCH_ACCUMULATE : 0;
-  const std::vector<Action>& actions = actions_[static_cast<size_t>(last)];
+  const std::vector<LaunchAction>& actions = actions_[static_cast<size_t>(last)];
   Recording& recording = recordings_[static_cast<size_t>(gradients) * 2 + static_cast<size_t>(last)];
   if (!device_.can_capture() || !recording.warm) {
     recording.warm = true;

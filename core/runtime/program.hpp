@@ -13,6 +13,7 @@
 
 #include "core/passes/compile.hpp"
 #include "core/runtime/device.hpp"
+#include "core/runtime/launch_order.hpp"
 
 namespace nemo::runtime {
 
@@ -24,6 +25,9 @@ struct Bases {
   std::byte* inputs = nullptr;
   std::byte* workspace = nullptr;
   std::byte* state = nullptr;
+
+  // Of a placement, the slot of a pipeline's micro-batch at `slot`. Throws nemo::Error(kInternal) where it has no memory.
+  [[nodiscard]] std::byte* address(const passes::Placement& placement, std::byte* slot = nullptr) const;
 };
 
 // Whether weight gradients overwrite (first micro-batch of a step) or add.
@@ -81,16 +85,9 @@ class Program {
     bool warm = false;
     Device::Capture capture{nullptr, {nullptr}};
   };
-  // One line of the launch list.
-  struct Action {
-    enum class Kind { kLaunch, kBeside, kRecord, kWait } kind;
-    size_t index;  // of the step, the addition or the event
-    nemo_stream* stream;
-  };
-  [[nodiscard]] std::vector<Action> list_actions(const std::vector<Beside>& beside);
-  void add_sync(std::vector<Action>& list, nemo_stream* from, nemo_stream* to);
+  [[nodiscard]] std::vector<LaunchAction> list_actions(const std::vector<Beside>& beside);
   void launch_step(size_t step, uint32_t flags);
-  void launch_all(const std::vector<Action>& actions, uint32_t flags);
+  void launch_all(const std::vector<LaunchAction>& actions, uint32_t flags);
 
   Device& device_;
   const passes::Compiled& compiled_;
@@ -100,10 +97,10 @@ class Program {
   std::vector<Step> steps_;
   std::vector<void*> pointers_;
   std::vector<nemo_launch> launches_;
-  std::vector<Event> events_;
+  LaunchOrder order_;
   std::vector<Beside> beside_;
-  std::array<std::vector<Action>, 2> actions_;  // by Last
-  std::array<Recording, 4> recordings_;         // by Gradients and Last
+  std::array<std::vector<LaunchAction>, 2> actions_;  // by Last
+  std::array<Recording, 4> recordings_;               // by Gradients and Last
 };
 
 }  // namespace nemo::runtime

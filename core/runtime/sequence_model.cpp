@@ -51,17 +51,24 @@ std::vector<std::vector<float>> WholeModel::next_logits(Sequences sequences) {
   return logits;
 }
 
-CachedModel::CachedModel(Engine& engine) : SequenceModel(engine), cached_(static_cast<size_t>(batch())) {}
+CachedModel::CachedModel(Engine& engine)
+    : SequenceModel(engine),
+      cached_(static_cast<size_t>(batch())),
+      logits_(cached_.size()),
+      running_state_(passes::has_running_state(engine.program(Purpose::kDecode).compiled().graph)) {}
 
-// Keeps of each row's cache the tokens that its sequence begins with; the last token is always computed, for its logits.
+// Keeps of each row's cache the tokens that its sequence begins with, and its logits where that is all; else the last token is computed.
 void CachedModel::forget_what_differs(Sequences sequences) {
-  for (size_t row = sequences.size(); row < cached_.size(); ++row) cached_[row].clear();  // every run writes to all rows
-  for (size_t row = 0; row < sequences.size(); ++row) {
-    const auto part = seen(sequences[row]);
+  for (size_t row = 0; row < cached_.size(); ++row) {
+    const auto part = row < sequences.size() ? seen(sequences[row]) : std::span<const int32_t>();  // every run writes to all rows
     std::vector<int32_t>& cached = cached_[row];
-    const size_t most = std::min(cached.size(), part.size() - 1);
-    cached.resize(
-        static_cast<size_t>(std::mismatch(part.begin(), part.begin() + static_cast<int64_t>(most), cached.begin()).first - part.begin()));
+    if (!logits_[row].empty() && std::ranges::equal(cached, part)) continue;
+    logits_[row].clear();
+    const size_t most = std::min(cached.size(), part.empty() ? 0 : part.size() - 1);
+    auto same =
+        static_cast<size_t>(std::mismatch(part.begin(), part.begin() + static_cast<int64_t>(most), cached.begin()).first - part.begin());
+    if (running_state_ && same < cached.size()) same = 0;
+    cached.resize(same);
   }
 }
 
@@ -86,25 +93,32 @@ CachedModel::Turn CachedModel::take(Sequences sequences, int64_t columns) const 
   return turn;
 }
 
+void CachedModel::advance(Sequences sequences, Program& program) {
+  const graph::Graph& g = program.compiled().graph;
+  const Turn turn = take(sequences, g.value(g.find_input("tokens")).dims[1].size);
+  const auto put = [&](const char* input, const std::vector<int32_t>& values) {
+    if (g.find_input(input) != 0)
+      engine_.device().copy_in(program.input(input), values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
+  };
+  put("cache_start", turn.start);
+  put("cache_count", turn.count);
+  run(program, turn.tokens, turn.positions);
+  for (size_t row = 0; row < sequences.size(); ++row) {
+    if (turn.count[row] == 0) continue;
+    const auto part = seen(sequences[row]);
+    const auto added = part.subspan(static_cast<size_t>(turn.start[row]), static_cast<size_t>(turn.count[row]));
+    cached_[row].insert(cached_[row].end(), added.begin(), added.end());
+    if (cached_[row].size() == part.size()) logits_[row] = logits_at(program, static_cast<int64_t>(row), turn.count[row] - 1);
+  }
+}
+
 std::vector<std::vector<float>> CachedModel::next_logits(Sequences sequences) {
   forget_what_differs(sequences);
-  std::vector<std::vector<float>> logits(sequences.size());
-  const auto left = [&](size_t row) { return seen(sequences[row]).size() - cached_[row].size(); };
   for (;;) {
     size_t most = 0;
-    for (size_t row = 0; row < sequences.size(); ++row) most = std::max(most, left(row));
-    if (most == 0) return logits;
-    Program& program = engine_.program(most > 1 ? Purpose::kPrefill : Purpose::kDecode);
-    const graph::Graph& g = program.compiled().graph;
-    const Turn turn = take(sequences, g.value(g.find_input("tokens")).dims[1].size);
-    engine_.device().copy_in(program.input("cache_start"), turn.start.data(), static_cast<int64_t>(turn.start.size() * sizeof(int32_t)));
-    run(program, turn.tokens, turn.positions);
-    for (size_t row = 0; row < sequences.size(); ++row) {
-      if (turn.count[row] == 0) continue;
-      const auto part = seen(sequences[row]).subspan(static_cast<size_t>(turn.start[row]), static_cast<size_t>(turn.count[row]));
-      cached_[row].insert(cached_[row].end(), part.begin(), part.end());
-      if (left(row) == 0) logits[row] = logits_at(program, static_cast<int64_t>(row), turn.count[row] - 1);
-    }
+    for (size_t row = 0; row < sequences.size(); ++row) most = std::max(most, seen(sequences[row]).size() - cached_[row].size());
+    if (most == 0) return {logits_.begin(), logits_.begin() + static_cast<int64_t>(sequences.size())};
+    advance(sequences, engine_.program(most > 1 ? Purpose::kPrefill : Purpose::kDecode));
   }
 }
 

@@ -1,8 +1,8 @@
 // core/runtime/sequence_model.hpp - the logits that follow token sequences, for generation.
 //
-// CachedModel keeps keys and values of what it has seen, so that a further token costs one token's work (passes/cache.hpp); WholeModel
-// computes every sequence anew and serves models that have no cached form. Both see at most context() tokens of a sequence: older ones are
-// dropped. One thread at a time.
+// CachedModel keeps keys, values and running states of what it has seen, so that a further token costs one token's work (passes/cache.hpp);
+// WholeModel computes every sequence anew and serves models that have no cached form. Both see at most context() tokens of a sequence:
+// older ones are dropped. One thread at a time.
 #pragma once
 
 #include <memory>
@@ -53,7 +53,11 @@ class CachedModel final : public SequenceModel {
   };
   void forget_what_differs(Sequences sequences);
   [[nodiscard]] Turn take(Sequences sequences, int64_t columns) const;
-  std::vector<std::vector<int32_t>> cached_;  // tokens whose keys and values are in the cache, by row
+  // Feeds and runs one turn; the logits of rows that it completes are kept.
+  void advance(Sequences sequences, Program& program);
+  std::vector<std::vector<int32_t>> cached_;  // tokens that the cache has seen, by row
+  std::vector<std::vector<float>> logits_;    // behind these, where they were computed
+  bool running_state_;                        // a row's cache can be extended or begun anew, not cut back
 };
 
 // The purposes that generation from this model needs: prefill and decode, or whole sequences where it has no cached form.

@@ -103,7 +103,8 @@ graph::BuildFacts build_facts(const Setup& setup, const text::Tokenizer* tokeniz
     throw config::fault_at(data, "global_batch_size",
                            std::to_string(global) + " is no multiple of micro_batch_size = " + std::to_string(micro) +
                                "; gradient accumulation needs whole micro-batches");
-  return {micro, data.get_int("seq_length"), tokenizer == nullptr ? 0 : tokenizer->vocab_size(), batch_fields(setup), 0, true};
+  const int64_t vocabulary = tokenizer == nullptr ? 0 : tokenizer->vocab_size() + added_tokens(setup);
+  return {micro, data.get_int("seq_length"), vocabulary, batch_fields(setup), encoder_seq_length(setup), true};
 }
 
 TrainLoop::TrainLoop(const Setup& setup, RunContext context)

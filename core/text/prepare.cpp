@@ -59,7 +59,7 @@ class Preparation {
     for (const TokenizerFile& f : tokenizer_.files()) tokenizer = fingerprint(f.bytes, fingerprint(f.name, tokenizer));
     std::string out = "nemo-host data prepare, version 1\ntokenizer " + std::string(tokenizer_.type()) + " " + std::to_string(tokenizer) +
                       "\ndtype " + std::to_string(static_cast<int>(type_)) + "\njson_key " + settings_.json_key + "\nappend_eod " +
-                      (settings_.append_eod ? "yes" : "no") + "\n";
+                      (settings_.append_eod ? "yes" : "no") + "\n" + (settings_.split_lines ? "split_lines yes\n" : "");
     for (const fs::path& input : settings_.inputs)
       out += "input " + fs::absolute(input).string() + " " + std::to_string(fs::file_size(input)) + " " +
              std::to_string(fs::last_write_time(input).time_since_epoch().count()) + "\n";
@@ -82,8 +82,10 @@ class Preparation {
 
   void count(const InputPart& input, const TokenPart& part) {
     progress_.bytes += input.end - input.begin;
-    progress_.documents += part.lengths.size();
-    for (const uint32_t n : part.lengths) progress_.tokens += n;
+    for (const uint32_t n : part.lengths) {
+      progress_.documents += (n & kDocumentGoesOn) == 0;
+      progress_.tokens += n & ~kDocumentGoesOn;
+    }
   }
 
   bool encode_all(const PrepareReport& report) {
@@ -140,8 +142,8 @@ class Preparation {
       const TokenPart part = read_part(part_file(i));
       tokens.write(part.tokens.data(), static_cast<std::streamsize>(part.tokens.size()));
       for (const uint32_t n : part.lengths) {
-        index.add_sequence(n);
-        index.end_document();
+        index.add_sequence(n & ~kDocumentGoesOn);
+        if ((n & kDocumentGoesOn) == 0) index.end_document();
       }
     }
     tokens.close();

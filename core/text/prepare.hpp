@@ -16,6 +16,9 @@ struct PrepareSettings {
   std::filesystem::path output_prefix;  // of PREFIX.bin and PREFIX.idx
   std::string json_key = "text";
   bool append_eod = false;  // the tokenizer's eos behind every document
+  // Lines that are not empty become sequences of their own, which Megatron takes for sentences; in files that are not JSON lines an empty
+  // line then ends a document. Else a document is one sequence.
+  bool split_lines = false;
   int workers = 1;
 };
 

@@ -100,27 +100,49 @@ uint64_t line_number(const fs::path& file, uint64_t offset) {
 class PartWriter {
  public:
   PartWriter(const Tokenizer& tokenizer, const PrepareSettings& settings, sdk::TokenType type)
-      : tokenizer_(tokenizer), append_eod_(settings.append_eod), type_(type) {}
+      : tokenizer_(tokenizer), append_eod_(settings.append_eod), split_lines_(settings.split_lines), type_(type) {}
 
-  void add(std::string_view text) {
-    uint64_t n = 0;
-    tokenizer_.encode_to(text, [&](std::span<const int32_t> ids) {
-      put(ids);
-      n += ids.size();
-    });
-    if (n == 0) return;
-    if (append_eod_) {
-      const auto eod = static_cast<int32_t>(tokenizer_.eos());
-      put({&eod, 1});
-      ++n;
+  // One document, or where `empty_line_ends` and lines are split, several.
+  void add(std::string_view text, bool empty_line_ends) {
+    if (!split_lines_) {
+      sequence(text);
+      return end_document();
     }
-    if (n > INT32_MAX) throw Error(Code::kUnsupported, "a document of " + std::to_string(n) + " tokens; the format allows 2147483647");
-    part.lengths.push_back(static_cast<uint32_t>(n));
+    while (!text.empty()) {
+      const size_t end = std::min(text.find('\n'), text.size());
+      const std::string_view line = text.substr(0, end);
+      text.remove_prefix(std::min(end + 1, text.size()));
+      if (line.find_first_not_of(" \t\r") != std::string_view::npos)
+        sequence(line.substr(0, line.find_last_not_of('\r') + 1));
+      else if (empty_line_ends)
+        end_document();
+    }
+    end_document();
   }
 
   TokenPart part;
 
  private:
+  void sequence(std::string_view text) {
+    uint64_t n = 0;
+    tokenizer_.encode_to(text, [&](std::span<const int32_t> ids) {
+      put(ids);
+      n += ids.size();
+    });
+    if (n > INT32_MAX - 1) throw Error(Code::kUnsupported, "a sequence of " + std::to_string(n) + " tokens; the format allows 2147483647");
+    if (n > 0) part.lengths.push_back(static_cast<uint32_t>(n) | kDocumentGoesOn);
+  }
+
+  // Nothing where the document has no tokens.
+  void end_document() {
+    if (part.lengths.empty() || (part.lengths.back() & kDocumentGoesOn) == 0) return;
+    part.lengths.back() &= ~kDocumentGoesOn;
+    if (!append_eod_) return;
+    const auto eod = static_cast<int32_t>(tokenizer_.eos());
+    put({&eod, 1});
+    ++part.lengths.back();
+  }
+
   void put(std::span<const int32_t> ids) {
     const size_t at = part.tokens.size();
     if (type_ == sdk::TokenType::kI32) {
@@ -135,7 +157,7 @@ class PartWriter {
     }
   }
   const Tokenizer& tokenizer_;
-  bool append_eod_;
+  bool append_eod_, split_lines_;
   sdk::TokenType type_;
 };
 
@@ -150,7 +172,7 @@ void encode_lines(const std::string& bytes, const fs::path& file, const PrepareS
     KeyReader reader(settings.json_key, text);
     const bool valid = nlohmann::json::sax_parse(line, &reader);
     if (valid && reader.found()) {
-      out.add(text);
+      out.add(text, false);
       continue;
     }
     const std::string place = file.string() + ":" + std::to_string(line_number(file, part.begin + begin));
@@ -186,7 +208,7 @@ TokenPart encode_part(const Tokenizer& tokenizer, const PrepareSettings& setting
   if (is_json_lines(file))
     encode_lines(bytes, file, settings, part, out);
   else
-    out.add(bytes);
+    out.add(bytes, true);
   return std::move(out.part);
 }
 

@@ -22,9 +22,12 @@ struct InputPart {
 
 [[nodiscard]] bool is_json_lines(const std::filesystem::path& file);
 
+// Set in the length of a sequence whose document goes on with the next one.
+inline constexpr uint32_t kDocumentGoesOn = uint32_t{1} << 31;
+
 // The tokens of a part: in the file a u64 count, that many u32 lengths, then the tokens.
 struct TokenPart {
-  std::vector<uint32_t> lengths;  // of documents
+  std::vector<uint32_t> lengths;  // of sequences
   std::string tokens;             // in the output's type
 };
 

@@ -21,11 +21,11 @@ Array part(const Array& whole, int64_t begin, int64_t end) {
 
 class CachedAttention : public ::testing::TestWithParam<Attrs> {};
 
-TEST_P(CachedAttention, equals_attention_of_the_whole_however_the_tokens_are_cut) {
+void expect_same_in_pieces(const Attrs& attrs, const Array& sinks) {
   const Array q = normal_array(F64, {kBatch, kTokens, kHeads, kHead}, 1), k = normal_array(F64, {kBatch, kTokens, kGroups, kHead}, 2),
               v = normal_array(F64, {kBatch, kTokens, kGroups, kWide}, 3);
   const Shape out{kBatch, kTokens, kHeads, kWide};
-  const Array whole = device().apply("attention", {q, k, v, {}}, {Array(F64, out), Array(F64, {kBatch, kHeads, kTokens})}, GetParam())[0];
+  const Array whole = device().apply("attention", {q, k, v, {}, sinks}, {Array(F64, out), Array(F64, {kBatch, kHeads, kTokens})}, attrs)[0];
   for (const std::vector<int64_t>& cuts : std::vector<std::vector<int64_t>>{{0, 21}, {0, 8, 16, 21}, {0, 7, 8, 9, 20, 21}}) {
     Arrays k_cache{normal_array(F64, {kBatch, 32, kGroups, kHead}, 4)}, v_cache{normal_array(F64, {kBatch, 32, kGroups, kWide}, 5)};
     for (size_t c = 0; c + 1 < cuts.size(); ++c) {
@@ -33,17 +33,22 @@ TEST_P(CachedAttention, equals_attention_of_the_whole_however_the_tokens_are_cut
       const Array start(I32, {kBatch}, {double(begin), double(begin)});
       device().run("cache_write", {part(k, begin, end), start}, k_cache);
       device().run("cache_write", {part(v, begin, end), start}, v_cache);
-      const Array got = device().apply("attention_cached", {part(q, begin, end), k_cache[0], v_cache[0], start},
-                                       {Array(F64, {kBatch, end - begin, kHeads, kWide})}, GetParam())[0];
+      const Array got = device().apply("attention_cached", {part(q, begin, end), k_cache[0], v_cache[0], start, sinks},
+                                       {Array(F64, {kBatch, end - begin, kHeads, kWide})}, attrs)[0];
       const Array want = part(whole, begin, end);
       for (int64_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got.get(i), want.get(i), 1e-12) << begin << " " << i;
     }
   }
 }
 
+TEST_P(CachedAttention, equals_attention_of_the_whole_however_the_tokens_are_cut) { expect_same_in_pieces(GetParam(), {}); }
+
+TEST_P(CachedAttention, with_sinks_equals_attention_of_the_whole) { expect_same_in_pieces(GetParam(), normal_array(F64, {kHeads}, 6)); }
+
 INSTANTIATE_TEST_SUITE_P(, CachedAttention,
                          ::testing::Values(Attrs{{"scale", 0.3}}, Attrs{{"scale", 0.3}, {"window", 5}},
-                                           Attrs{{"scale", 0.3}, {"softcap", 2.0}, {"window", 9}}));
+                                           Attrs{{"scale", 0.3}, {"softcap", 2.0}, {"window", 9}},
+                                           Attrs{{"scale", 0.3}, {"alibi", int64_t{12}}, {"alibi_first", int64_t{3}}, {"window", 9}}));
 
 TEST(CacheWrite, drops_what_lies_behind_the_end) {
   Arrays cache{Array(F32, {1, 4, 1, 1}, {1, 2, 3, 4})};

@@ -139,6 +139,13 @@ void add_state_space(std::vector<OpCase>& c) {
                {},
                true,
                true});
+  c.push_back({"causal_conv1d_cached",
+               "causal_conv1d_cached",
+               {x(wide), dense({70, 4}, 0.5), dense({70}), ids({2}, 2), ids({2}, 30)},
+               {x(wide), dense({2, 3, 70})},
+               {},
+               false,
+               true});
   const Shape heads{2, 29, 4, 6}, step{2, 29, 4}, group{2, 29, 2, 5}, state{2, 4, 6, 5}, h{4};
   const std::vector<Operand> scan{x(heads), dense(step), acc(h, 0.5), x(group), x(group), acc(h), acc(h), acc(state)};
   std::vector<Operand> back{x(heads, 0.3)};
@@ -146,6 +153,9 @@ void add_state_space(std::vector<OpCase>& c) {
   back.push_back(acc(state, 0.3));
   const Attrs limits{{"dt_min", 0.2}, {"dt_max", 1.5}};
   c.push_back({"ssd_scan", "ssd_scan", scan, {x(heads), acc(state)}, limits, false, true});
+  std::vector<Operand> scan_on(scan.begin(), scan.end() - 1);
+  scan_on.insert(scan_on.end(), {ids({2}, 2), ids({2}, 30)});
+  c.push_back({"ssd_scan_cached", "ssd_scan_cached", scan_on, {x(heads), acc(state)}, limits, false, true});
   c.push_back({"ssd_scan_grad",
                "ssd_scan_grad",
                back,
@@ -159,6 +169,9 @@ void add_state_space(std::vector<OpCase>& c) {
   selective_back.insert(selective_back.end(), selective.begin(), selective.end());
   selective_back.push_back(acc(s, 0.3));
   c.push_back({"selective_scan", "selective_scan", selective, {x(channels), acc(s)}, {}, false, true});
+  std::vector<Operand> selective_on(selective.begin(), selective.end() - 1);
+  selective_on.insert(selective_on.end(), {ids({2}, 2), ids({2}, 30)});
+  c.push_back({"selective_scan_cached", "selective_scan_cached", selective_on, {x(channels), acc(s)}, {}, false, true});
   c.push_back({"selective_scan_grad",
                "selective_scan_grad",
                selective_back,

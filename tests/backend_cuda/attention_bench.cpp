@@ -71,6 +71,7 @@ void run(const std::string& only, bool split) {
   }
   std::printf("%-14s %4s %6s %6s %4s %4s %4s %5s %9s %9s %9s %9s %9s\n", "causal bf16", "b", "s", "t", "h", "g", "d", "docs", "fwd us",
               "TFLOP/s", "bwd us", "TFLOP/s", "bwd MiB");
+  std::fflush(stdout);
   for (const auto& [name, settings] :
        {std::pair<std::string, Settings>{"cudnn", {}}, {"deterministic", {.deterministic = true}}, {"own", {.cudnn = false}}}) {
     if (!only.empty() && only != name) continue;
@@ -78,7 +79,15 @@ void run(const std::string& only, bool split) {
     for (const Size& z : kSizes) {
       if (z.documents > 1 && name != "own") continue;
       if (split && (z.b > 1 || z.d != 64)) continue;
-      const Times t = measure(backend, z);
+      Times t;
+      try {
+        t = measure(backend, z);
+      } catch (const std::exception& e) {
+        std::printf("%-14s %4ld %6ld %6ld %4ld %4ld %4ld %5ld  %s\n", name.c_str(), z.b, z.s, z.s + z.before, z.h, z.g, z.d, z.documents,
+                    e.what());
+        std::fflush(stdout);
+        continue;
+      }
       const double length = static_cast<double>(z.s) / static_cast<double>(z.documents);
       const double flops = 2.0 * static_cast<double>(z.b * z.h * z.s * z.d) * (length + 2 * static_cast<double>(z.before));
       std::printf("%-14s %4ld %6ld %6ld %4ld %4ld %4ld %5ld %9.1f %9.1f %9.1f %9.1f %9.1f\n", name.c_str(), z.b, z.s, z.s + z.before, z.h,

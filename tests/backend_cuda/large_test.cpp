@@ -51,22 +51,62 @@ void add_fused_and_norms(std::vector<OpCase>& c) {
   }
 }
 
+// So many rows that each team of warps of a gradient walks over several: 16, 8, 4 and 2 teams on each of 132 multiprocessors.
+void add_rows_in_turns(std::vector<OpCase>& c) {
+  for (const auto& [rows, d] :
+       std::vector<std::pair<int64_t, int64_t>>{{7001, 768}, {3001, 1600}, {2501, 2048}, {1301, 4096}, {701, 8192}}) {
+    const Shape a{rows, d}, w{d}, r{rows};
+    const std::string s = std::to_string(d);
+    c.push_back({"rms_norm_grad_turns_" + s, "rms_norm_grad_add", {x(a, 0.1), x(a), x(w), acc(r), x(a)}, {x(a), grad(w)}, {}, true, true});
+    c.push_back({"layer_norm_grad_turns_" + s,
+                 "layer_norm_grad_add",
+                 {x(a, 0.1), x(a), x(w), acc(r), acc(r), x(a)},
+                 {x(a), grad(w), grad(w), grad(w)},
+                 {},
+                 true,
+                 true});
+  }
+}
+
+// Attributes point at them.
+const std::vector<double>& frequencies(int64_t pairs) {
+  static std::map<int64_t, std::vector<double>> known;
+  std::vector<double>& f = known[pairs];
+  if (f.empty())
+    for (int64_t i = 0; i < pairs; ++i) f.push_back(std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(pairs)));
+  return f;
+}
+
+// Heads that fill a block, more than that, few heads, and sequences that blocks do not divide.
+void add_ropes(std::vector<OpCase>& c) {
+  for (const Shape& heads : {Shape{2, 37, 32, 64}, Shape{3, 9, 40, 128}, Shape{1, 301, 1, 32}, Shape{2, 65, 3, 256}}) {
+    const std::string s = std::to_string(heads[2]) + "x" + std::to_string(heads[3]);
+    c.push_back({"rope_" + s,
+                 "rope",
+                 {x(heads), ids({heads[0], heads[1]}, 1000000)},
+                 {x(heads)},
+                 {{"inv_freq", frequencies(heads[3] / 2)}, {"scale", 1.5}},
+                 false,
+                 true});
+  }
+}
+
 std::vector<OpCase> large_cases() {
   std::vector<OpCase> c;
+  add_rows_in_turns(c);
+  add_ropes(c);
   c.push_back({"linear_bias", "linear", {x({512, 768}), x({2304, 768}, 0.03), x({2304})}, {x({512, 2304})}, {}, false, true});
   c.push_back({"dgrad", "linear_dgrad", {x({512, 1536}), x({1536, 768}, 0.03)}, {x({512, 768})}, {}, false, true});
   c.push_back({"wgrad", "linear_wgrad", {x({1024, 768}, 0.03), x({1024, 512})}, {grad({768, 512})}, {}, true, true});
   add_fused_and_norms(c);
   c.push_back({"bias_grad", "bias_grad", {x({4000, 768}, 0.1)}, {grad({768})}, {}, true, true});
-  std::vector<double> frequencies;
-  for (int i = 0; i < 32; ++i) frequencies.push_back(std::pow(10000.0, -i / 32.0));
   const Shape heads{2, 100, 8, 64};
-  c.push_back({"rope", "rope", {x(heads), ids({2, 100}, 100000)}, {x(heads)}, {{"inv_freq", frequencies}}, false, true});
+  c.push_back({"rope", "rope", {x(heads), ids({2, 100}, 100000)}, {x(heads)}, {{"inv_freq", frequencies(32)}}, false, true});
   c.push_back({"rope_interleaved",
                "rope",
                {x(heads), ids({2, 100}, 100000)},
                {x(heads)},
-               {{"inv_freq", frequencies}, {"interleaved", 1}},
+               {{"inv_freq", frequencies(32)}, {"interleaved", 1}},
                false,
                true});
   c.push_back({"glu", "glu", {x({300, 4096}), x({300, 4096})}, {x({300, 4096})}, {}, false, true});

@@ -56,22 +56,14 @@ inline void expect_same_bits(const Arrays& got, const Arrays& want, const std::s
 
 inline std::string name_of(nemo_dtype d) { return d == BF16 ? "bf16" : "f32"; }
 
-// What this backend still lacks: ops of the CPU backend without a kernel here (mixtures of experts, state-space models, parts of T5 and
-// multimodal models), and cases of an op that its kernel refuses (attention with sinks, a bias or key lengths). An entry whose kernel
-// exists fails the tests: it must go.
+// What this backend still lacks: ops of the CPU backend without a kernel here, and cases of an op that its kernel refuses. An entry whose
+// kernel exists fails the tests: it must go.
 inline const std::set<std::string>& missing_ops() {
-  static const std::set<std::string> ops{
-      "moe_route",     "moe_route_grad",   "moe_load",       "moe_load_grad",        "moe_balance",          "moe_balance_grad",
-      "moe_z_loss",    "moe_z_loss_grad",  "moe_dispatch",   "moe_dispatch_grad",    "moe_combine",          "moe_combine_grad",
-      "add_loss",      "add_loss_grad",    "grouped_linear", "grouped_linear_dgrad", "grouped_linear_wgrad", "grouped_bias_grad",
-      "row_scale",     "row_scale_grad",   "clamped_glu",    "clamped_glu_grad",     "relative_bias",        "relative_bias_grad",
-      "head_concat",   "head_concat_grad", "take_token",     "take_token_grad",      "causal_conv1d",        "causal_conv1d_grad",
-      "ssd_scan",      "ssd_scan_grad",    "selective_scan", "selective_scan_grad",  "gated_rms_norm",       "gated_rms_norm_grad",
-      "attention_join"};
+  static const std::set<std::string> ops{};
   return ops;
 }
 inline const std::set<std::string>& refused_cases() {
-  static const std::set<std::string> cases{"attention_extras", "attention_grad_extras"};
+  static const std::set<std::string> cases{};
   return cases;
 }
 inline bool is_missing(const OpCase& c) { return missing_ops().count(c.op) != 0 || refused_cases().count(c.name) != 0; }

@@ -2,7 +2,7 @@
 // GPU where they are present.
 //
 // usage: bench_gpu_train [--only WORD[,WORD]] [--steps N] [--peer FOLDER] [--llmc "COMMAND"]
-//   --only   rows whose name contains one of the words     --steps  timed steps of each row (default 5, after three that are not timed)
+//   --only   rows whose name contains one of the words (=NAME: is NAME)     --steps  timed steps of each row (default 5, after three that are not timed)
 //   --peer   folder with torch_llama.py: runs its configuration of each model    --llmc  llm.c's command line, run as it is
 // A row is the median of whole optimizer steps: batch copied in, forward, backward, clipping, AdamW, loss read. Model FLOPs are 6 N + 6 L q
 // s per token (core/ops/cost.hpp: causal attention counts half); MFU is against 989.4 TFLOP/s, dense bf16 of an H100 or H200 SXM.
@@ -95,7 +95,9 @@ Options parse(int argc, char** argv) {
 
 bool wanted(const Options& o, const std::string& name) {
   if (o.only.empty()) return true;
-  return std::any_of(o.only.begin(), o.only.end(), [&](const std::string& word) { return name.find(word) != std::string::npos; });
+  return std::any_of(o.only.begin(), o.only.end(), [&](const std::string& word) {
+    return word.front() == '=' ? name == word.substr(1) : name.find(word) != std::string::npos;
+  });
 }
 
 double gib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }

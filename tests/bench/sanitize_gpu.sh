@@ -8,6 +8,7 @@
 #   -f       a gtest filter for all programs; default '*'         -o  folder for the logs; default a new one under TMPDIR
 # COMPUTE_SANITIZER names the tool, default: the one in PATH or in the CUDA toolkit. SANITIZER_OPTIONS are added to its command line.
 # racecheck watches this project's kernels only: those of libraries are not ours to mend.
+# A shard in which the tool itself fails ("Internal Sanitizer Error") says TOOL; it is run again in four parts, alone on the device.
 # One line per shard, then a total; ends with 1 where a shard failed, found something or was stopped.
 set -u
 
@@ -19,11 +20,11 @@ while getopts t:s:j:f:o: option; do
     j) jobs=$OPTARG ;;
     f) filter=$OPTARG ;;
     o) logs=$OPTARG ;;
-    *) sed -n '4,12s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
+    *) sed -n '4,13s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
   esac
 done
 shift $((OPTIND - 1))
-[ $# -ge 1 ] || { sed -n '4,12s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '4,13s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 bin=$1
 shift
 [ $# -gt 0 ] || set -- test_backend_cuda=24 test_backend_cuda_precision=8 test_backend_cuda_attention=16
@@ -53,7 +54,7 @@ command_of() { # TOOL: the words before the program
 
 count() { grep -oE "$2" "$1" | grep -oE '[0-9]+' | tail -1; }
 
-shard() { # TOOL PROGRAM INDEX SHARDS
+shard() { # TOOL PROGRAM INDEX SHARDS [last]
   local log="$logs/$1-$2-$3.log" start=$SECONDS rc verdict summary
   # shellcheck disable=SC2046
   GTEST_TOTAL_SHARDS=$4 GTEST_SHARD_INDEX=$3 timeout -k 5 "$seconds" $(command_of "$1") "$bin/$2" --gtest_filter="$filter" >"$log" 2>&1
@@ -65,14 +66,19 @@ shard() { # TOOL PROGRAM INDEX SHARDS
     124 | 137) verdict=STOPPED ;;
     *) verdict="FAILED($rc)" ;;
   esac
+  [ $rc -eq 0 ] || ! grep -q 'Internal Sanitizer Error' "$log" || verdict=TOOL
   [ $rc -ne 0 ] || [ "$1" = plain ] || [ -n "$summary" ] || { verdict='FAILED(no summary)' rc=1; }
   printf '%-9s %-28s shard %2d/%-2d  %-9s passed %3d  skipped %3d  failed %2d  %3d s  %s\n' "$1" "$2" $(($3 + 1)) "$4" "$verdict" \
     "$(count "$log" 'PASSED  \] [0-9]+' || echo 0)" "$(count "$log" 'SKIPPED \] [0-9]+' || echo 0)" \
     "$(count "$log" 'FAILED  \] [0-9]+' || echo 0)" $((SECONDS - start)) "${summary:-}"
-  [ $rc -eq 0 ] || echo "$log" >>"$logs/bad"
+  if [ "$verdict" = TOOL ] && [ "${5:-}" != last ]; then
+    echo "$1 $2 $3 $4" >>"$logs/again"
+  elif [ $rc -ne 0 ]; then
+    echo "$log" >>"$logs/bad"
+  fi
 }
 
-rm -f "$logs/bad"
+rm -f "$logs/bad" "$logs/again"
 total=0
 for tool in ${tools//,/ }; do
   for entry in "$@"; do
@@ -86,6 +92,12 @@ for tool in ${tools//,/ }; do
   done
 done
 wait
+if [ -f "$logs/again" ]; then
+  while read -r tool program index shards; do # tests of number index modulo shards, in four parts
+    for ((part = 0; part < 4; ++part)); do shard "$tool" "$program" $((index + part * shards)) $((4 * shards)) last; done
+    total=$((total + 3))
+  done <"$logs/again"
+fi
 bad=$([ -f "$logs/bad" ] && wc -l <"$logs/bad" || echo 0)
 echo "$total shards, $bad not clean; logs in $logs"
 [ "$bad" -eq 0 ]

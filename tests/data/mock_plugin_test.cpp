@@ -71,6 +71,23 @@ TEST(MockData, the_same_samples_come_again_after_num_samples) {
   EXPECT_EQ(DataPlugin("mock", {{"vocab_size", 100}}).open({}).num_samples(), -1);
 }
 
+TEST(MockData, has_what_encoders_read_where_it_is_asked_for) {
+  const std::vector<std::string> fields{"encoder_tokens", "encoder_lengths", "lengths", "token_types", "next_sentence_labels"};
+  DataPlugin plain("mock", {{"vocab_size", 50}});
+  DataPlugin plugin("mock", {{"vocab_size", 50}, {"encoder_fields", true}, {"encoder_seq_length", 5}});
+  for (const std::string& field : fields) EXPECT_EQ(plain.has_field(field) ? 2 : plugin.has_field(field) ? 1 : 0, 1) << field;
+  Open open;
+  open.micro = open.global = 3;
+  Source source = plugin.open(open);
+  const Batch b = source.next(fields);
+  EXPECT_EQ(b.at("lengths"), (std::vector<int32_t>{8, 8, 8}));
+  EXPECT_EQ(b.at("encoder_lengths"), (std::vector<int32_t>{5, 5, 5}));
+  EXPECT_EQ(b.at("encoder_tokens").size(), 15u);
+  for (const int32_t id : b.at("encoder_tokens")) EXPECT_TRUE(id >= 0 && id < 50) << id;
+  for (const int32_t label : b.at("next_sentence_labels")) EXPECT_TRUE(label == 0 || label == 1) << label;
+  expect_stream_laws(plugin, {}, fields);
+}
+
 TEST(MockData, the_vocabulary_is_the_tokenizers_where_none_is_set) {
   DataPlugin plugin("mock", nlohmann::json::object());
   const PluginError error = error_of([&] { plugin.open({}); });

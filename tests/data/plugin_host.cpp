@@ -118,7 +118,8 @@ Source DataPlugin::open(const Open& o) {
   }
   nemo_data* data = nullptr;
   check(api_->open(nullptr, &config_, &request, &data));
-  return {*api_, data, o.micro, o.seq_length};
+  const int64_t encoder = config_.values.value("encoder_seq_length", int64_t{0});
+  return {*api_, data, o.micro, o.seq_length, encoder == 0 ? o.seq_length : encoder};
 }
 
 bool DataPlugin::has_field(const std::string& field) const {

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -44,8 +45,10 @@ using Batch = std::map<std::string, std::vector<int32_t>>;
 // One opened source; closes it.
 class Source {
  public:
-  Source(const nemo_data_api& api, nemo_data* data, int64_t micro, int64_t seq) : api_(api), data_(data), micro_(micro), seq_(seq) {}
-  Source(Source&& o) noexcept : api_(o.api_), data_(std::exchange(o.data_, nullptr)), micro_(o.micro_), seq_(o.seq_) {}
+  Source(const nemo_data_api& api, nemo_data* data, int64_t micro, int64_t seq, int64_t encoder_seq)
+      : api_(api), data_(data), micro_(micro), seq_(seq), encoder_seq_(encoder_seq) {}
+  Source(Source&& o) noexcept
+      : api_(o.api_), data_(std::exchange(o.data_, nullptr)), micro_(o.micro_), seq_(o.seq_), encoder_seq_(o.encoder_seq_) {}
   ~Source() { api_.close(data_); }
   [[nodiscard]] bool present() const { return data_ != nullptr; }
   [[nodiscard]] int64_t num_samples() const {
@@ -57,12 +60,17 @@ class Source {
   Batch next(const std::vector<std::string>& names = {"tokens", "labels"}) {
     Batch batch;
     std::vector<nemo_batch_field> fields(names.size());
-    int64_t shape[] = {micro_, seq_}, strides[] = {seq_, 1};
+    std::vector<std::array<int64_t, 2>> shapes(names.size()), all_strides(names.size());
     for (size_t i = 0; i < names.size(); ++i) {
+      const bool number = names[i].ends_with("lengths") || names[i] == "next_sentence_labels";
+      const int64_t columns = number ? 1 : names[i] == "encoder_tokens" ? encoder_seq_ : seq_;
+      int64_t *shape = shapes[i].data(), *strides = all_strides[i].data();
+      shapes[i] = {micro_, columns}, all_strides[i] = {columns, 1};
       std::vector<int32_t>& values = batch[names[i]];
-      values.assign(static_cast<size_t>(micro_ * seq_), -7);
+      values.assign(static_cast<size_t>(micro_ * columns), -7);
       fields[i].name = {names[i].data(), names[i].size()};
-      fields[i].tensor = {sizeof(nemo_tensor), 0, NEMO_DTYPE_I32, 0, {values.data(), {1, 0}, 2, {0, 32, 1}, shape, strides, 0}};
+      fields[i].tensor = {
+          sizeof(nemo_tensor), 0, NEMO_DTYPE_I32, 0, {values.data(), {1, 0}, number ? 1 : 2, {0, 32, 1}, shape, strides, 0}};
     }
     check(api_.next(data_, fields.data(), fields.size(), sizeof(nemo_batch_field)));
     return batch;
@@ -71,7 +79,7 @@ class Source {
  private:
   const nemo_data_api& api_;
   nemo_data* data_;
-  int64_t micro_, seq_;
+  int64_t micro_, seq_, encoder_seq_;
 };
 
 struct Open {

@@ -6,10 +6,10 @@
 namespace nemo::testing {
 
 // The stream does not depend on shards or micro-batches, seeking equals replaying, and opening again gives the same stream.
-inline void expect_stream_laws(DataPlugin& plugin, Open open) {
+inline void expect_stream_laws(DataPlugin& plugin, Open open, const std::vector<std::string>& fields = {"tokens", "labels"}) {
   constexpr int64_t kBatches = 7;
   open.global = 8;
-  for (const std::string field : {"tokens", "labels"}) {
+  for (const std::string& field : fields) {
     open.n_shards = 1;
     open.micro = 1;
     const std::vector<int32_t> whole = read_stream(plugin, open, kBatches, field);

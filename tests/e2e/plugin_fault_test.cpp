@@ -20,7 +20,8 @@ class PluginFault : public Sandbox {
 TEST_F(PluginFault, a_missing_plugin_names_the_nearest_and_what_was_searched) {
   EXPECT_THAT(pretrain("run", {"model.plugin=lama"}),
               fails_with(kUsage, "no model plugin \"lama\"", "did you mean \"llama\"?", "searched:", kInstallFolder));
-  EXPECT_THAT(pretrain("run", {"data.plugin=zzzzzz"}), fails_with(kUsage, "no data plugin \"zzzzzz\"", "known: megatron, mock, text"));
+  EXPECT_THAT(pretrain("run", {"data.plugin=zzzzzz"}),
+              fails_with(kUsage, "no data plugin \"zzzzzz\"", "known: masked_tokens, megatron, mock, span_corruption, text"));
   EXPECT_THAT(pretrain("run", {"log.loggers=[\"jsonll\"]"}), fails_with(kUsage, "no logger plugin \"jsonll\"", "did you mean \"jsonl\"?"));
 }
 

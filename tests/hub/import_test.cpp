@@ -130,6 +130,30 @@ TEST(Import, old_buffers_and_tied_outputs_are_understood_and_given_back) {
   EXPECT_EQ(hub::tensor_differences(changed.model(), changed.at("out")), "model.layers.0.self_attn.rotary_emb.inv_freq is not exported");
 }
 
+// Eight pairs of phi3's heads turn.
+void stretch(hub::Json& c, const char* type) {
+  c.erase("rope_parameters");
+  c["rope_theta"] = 10000.0;
+  c["original_max_position_embeddings"] = 64;
+  c["rope_scaling"] = {
+      {"type", type}, {"short_factor", {1, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6}}, {"long_factor", {1, 2, 3, 4, 5, 6, 7, 8}}};
+}
+
+TEST(Import, longrope_is_understood_under_its_old_names_and_given_back) {
+  for (const char* type : {"longrope", "su", "yarn"}) {
+    Changed changed("phi3", nullptr, [&](auto& c) { stretch(c, type); });
+    changed.import();
+    const checkpoint::Reader reader(changed.at("checkpoint"), checkpoint::Verify::kSizes);
+    EXPECT_THAT(reader.recipe(), AllOf(HasSubstr("longrope"), HasSubstr("1.05"), HasSubstr("original_max_position_embeddings = 64")));
+    changed.export_to("out");
+    EXPECT_EQ(hub::config_differences(hub::read_json(changed.model() / "config.json").root,
+                                      hub::read_json(changed.at("out") / "config.json").root),
+              "");
+    EXPECT_EQ(changed.host.warnings, std::vector<std::string>{});
+  }
+  EXPECT_THAT(refusal("phi3", nullptr, [](auto& c) { stretch(c, "longest"); }), HasSubstr("\"longest\""));
+}
+
 TEST(Import, names_without_the_first_word_are_understood_and_given_back) {
   Changed changed("gpt2", [](auto& t) {
     std::remove_reference_t<decltype(t)> renamed;
@@ -178,8 +202,10 @@ TEST(Export, dtype_and_shards_are_as_asked) {
 }
 
 TEST(Export, a_config_from_nothing_imports_to_the_same_model) {
-  for (const char* model : {"gpt2", "llama_yarn_bias", "gemma2", "phi3", "nemotron", "llama3_rope_tied"}) {
-    Changed changed(model, nullptr);
+  for (const std::string model : {"gpt2", "llama_yarn_bias", "gemma2", "phi3", "nemotron", "llama3_rope_tied", "phi3 longrope"}) {
+    const bool stretched = model == "phi3 longrope";
+    Changed changed(stretched ? "phi3" : model, nullptr,
+                    stretched ? [](hub::Json& c) { stretch(c, "longrope"); } : std::function<void(hub::Json&)>());
     changed.import();
     // As a checkpoint of a run has it: without what import kept of the folder.
     const checkpoint::Reader reader(changed.at("checkpoint"));

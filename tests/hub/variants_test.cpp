@@ -49,6 +49,7 @@ TEST(Variants, have_their_published_numbers_of_parameters) {
       {"phi3", "phi3_mini_4k", 3821079552},
       {"starcoder2", "starcoder2_3b", 3030371328},
       {"baichuan2", "baichuan2_7b", 7505973248},
+      {"baichuan2", "baichuan2_13b", 13896668160},
       {"chatglm", "chatglm3_6b", 6243584000},
   };
   Host host;

@@ -5,6 +5,7 @@ outputs that transformers computes here (logits, loss, gradients, greedy tokens;
 exported folder and must compute the same logits.
 """
 import json
+import math
 import os
 import subprocess
 import sys
@@ -49,7 +50,12 @@ CASES = {
                                        final_logit_softcapping=None))],
     "nemotron": [(tf.NemotronConfig, sized(partial_rotary_factor=0.5)),
                  (tf.NemotronConfig, sized(partial_rotary_factor=0.25, head_dim=16, num_attention_heads=3, num_key_value_heads=1))],
-    "phi3": [(tf.Phi3Config, sized(sliding_window=None)), (tf.Phi3Config, sized(sliding_window=7, tie_word_embeddings=True))],
+    "phi3": [(tf.Phi3Config, sized(sliding_window=None)), (tf.Phi3Config, sized(sliding_window=7, tie_word_embeddings=True)),
+             # Sequences within the first context, and all of them beyond it.
+             (tf.Phi3Config, sized(sliding_window=None, original_max_position_embeddings=32, rope_scaling=dict(
+                 type="longrope", short_factor=[1.0, 1.1, 1.3, 1.7], long_factor=[1.0, 2.5, 6.0, 11.5]))),
+             (tf.Phi3Config, sized(sliding_window=None, original_max_position_embeddings=4, rope_scaling=dict(
+                 type="su", short_factor=[1.0, 1.1, 1.3, 1.7], long_factor=[1.0, 2.5, 6.0, 11.5])))],
     "starcoder2": [(tf.Starcoder2Config, sized(sliding_window=6)),
                    (tf.Starcoder2Config, sized(sliding_window=None, use_bias=False, tie_word_embeddings=False))],
     "mixtral": [(tf.MixtralConfig, sized(num_local_experts=5, num_experts_per_tok=2, sliding_window=None)),
@@ -62,6 +68,9 @@ CASES = {
             (tf.GlmConfig, sized(head_dim=16, num_attention_heads=3, num_key_value_heads=1, attention_bias=False, tie_word_embeddings=True))],
     "chatglm": [(tf.GlmConfig, sized(head_dim=8, attention_bias=True))],
     "baichuan2": [(tf.LlamaConfig, sized(num_key_value_heads=6, rms_norm_eps=1e-6))],
+    # Without rotation and with linear biases (see linear_biases below).
+    "baichuan2_13b": [(tf.LlamaConfig, sized(num_key_value_heads=6, rms_norm_eps=1e-6)),
+                      (tf.LlamaConfig, sized(num_attention_heads=8, num_key_value_heads=8, rms_norm_eps=1e-6))],
 }
 
 
@@ -109,7 +118,21 @@ def baichuan2(c, tensors):
     return out, config
 
 
-RENAMED = {"chatglm": chatglm, "baichuan2": baichuan2}
+def baichuan2_13b(c, tensors):
+    out, config = baichuan2(c, tensors)
+    del config["max_position_embeddings"]
+    return out, config
+
+
+RENAMED = {"chatglm": chatglm, "baichuan2": baichuan2, "baichuan2_13b": baichuan2_13b}
+
+
+def linear_biases(heads, length):
+    """What Baichuan 13B adds to the scores, with -infinity for later keys: [1, heads, length, length]."""
+    power = 2**math.floor(math.log2(heads))
+    slopes = [2**(-8 * (i + 1) / power) for i in range(power)] + [2**(-8 * (i + 1) / (2 * power)) for i in range(0, 2 * power, 2)]
+    bias = torch.tensor(slopes[:heads]).view(heads, 1, 1) * torch.arange(length).view(1, 1, length)
+    return (bias + torch.full((length, length), -math.inf).triu(1)).unsqueeze(0)
 
 
 class Normalized(torch.nn.Module):
@@ -122,7 +145,10 @@ class Normalized(torch.nn.Module):
 
 
 def logits_of(model, ids):
-    return model(input_ids=ids, use_cache=False).logits
+    if not getattr(model, "is_linear", False):
+        return model(input_ids=ids, use_cache=False).logits
+    mask = linear_biases(model.config.num_attention_heads, ids.shape[1]).expand(ids.shape[0], -1, -1, -1)
+    return model(input_ids=ids, attention_mask=mask, use_cache=False).logits
 
 
 def golden(model, folder, seed, family):
@@ -178,7 +204,12 @@ def check(host, family, case, work):
     folder = f"{work}/model"
     os.makedirs(folder)
     save(family, model, folder)
-    if family == "baichuan2":
+    if family == "baichuan2_13b":
+        model.is_linear = True
+        for module in model.modules():
+            if hasattr(module, "inv_freq"):
+                module.inv_freq.zero_()
+    if family.startswith("baichuan2"):
         model.lm_head = Normalized(model.lm_head)
     ids = golden(model, folder, 23, family)
     code, text = run(host, "parity", folder, "--work", work)

@@ -28,6 +28,13 @@ nemo_error* read_string(const nemo_config* config, nemo_str path, nemo_str* out)
   return nullptr;
 }
 
+nemo_error* read_size(const nemo_config* config, nemo_str path, uint64_t* out) {
+  nlohmann::json list;
+  nemo_error* error = read<nlohmann::json>(config, path, &list);
+  *out = list.size();
+  return error;
+}
+
 void flatten(const nlohmann::json& table, const std::string& prefix, std::map<std::string, nlohmann::json>& out) {
   for (const auto& [key, value] : table.items()) {
     if (value.is_object())
@@ -68,6 +75,13 @@ const nemo_host_api* host_api() {
     a.config_int = [](const nemo_config* c, nemo_str path, int64_t* out) { return read<int64_t>(c, path, out); };
     a.config_float = [](const nemo_config* c, nemo_str path, double* out) { return read<double>(c, path, out); };
     a.config_string = read_string;
+    a.config_list_size = read_size;
+    a.config_list_float = [](const nemo_config* c, nemo_str path, uint64_t i, double* out) {
+      nlohmann::json list;
+      if (nemo_error* e = read<nlohmann::json>(c, path, &list)) return e;
+      *out = list.at(i).get<double>();
+      return static_cast<nemo_error*>(nullptr);
+    };
     return a;
   }();
   return &api;

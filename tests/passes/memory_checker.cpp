@@ -14,7 +14,8 @@ using graph::ValueId;
 using graph::ValueKind;
 
 const std::set<std::string, std::less<>> kElementwise{
-    "add", "mul", "scale", "activation", "activation_grad", "dropout", "softmax_grad", "cast", "glu", "all_reduce", "rope"};
+    "add", "mul",        "scale", "activation",         "activation_grad",         "dropout", "softmax_grad", "cast",
+    "glu", "all_reduce", "rope",  "cross_entropy_grad", "cross_entropy_shard_grad"};
 // Kernels that are asked to read or write memory whose rows do not follow each other.
 const std::set<std::string, std::less<>> kStrided{"linear",         "linear_dgrad", "linear_wgrad", "bias_grad", "rope",  "attention",
                                                   "attention_grad", "glu",          "glu_grad",     "add",       "slice", "concat"};
@@ -124,6 +125,12 @@ class Machine {
       for (int64_t c = 0; c < length; ++c) body(static_cast<size_t>(o * width + start * inner + c), static_cast<size_t>(o * length + c));
   }
 
+  // Position of the first chunk that is taken or put.
+  [[nodiscard]] int64_t chunk_start(const Op& op, ValueId whole) const {
+    const auto& take = std::get<std::vector<double>>(op.attrs.at("take"));
+    return g_.value(whole).dims[1].size / op.int_attr("chunks") * static_cast<int64_t>(take.at(0));
+  }
+
   void view(const Op& op) {
     const ValueId out = op.outputs[0];
     std::vector<uint64_t> tags(static_cast<size_t>(element_count(g_.value(out).dims)));
@@ -142,6 +149,16 @@ class Machine {
         const Dims& dims = g_.value(out).dims;
         start += element_count(g_.value(v).dims) * dims[static_cast<size_t>(dim)].size / element_count(dims);
       }
+    } else if (op.name() == "take_chunks") {
+      for_each_pair(op.inputs[0], out, 1, chunk_start(op, op.inputs[0]), [&](size_t w, size_t p) { tags[p] = tag(op.inputs[0], w); });
+    } else if (op.name() == "put_chunks") {
+      return put_.insert_or_assign(out, &op), void();  // what it puts together with others is looked at there
+    } else if (op.name() == "add" && put_.contains(op.inputs[0]) && put_.contains(op.inputs[1])) {
+      for (const ValueId v : op.inputs) {
+        const Op& put = *put_.at(v);
+        read(put.inputs[0], "it");
+        for_each_pair(out, put.inputs[0], 1, chunk_start(put, out), [&](size_t w, size_t p) { tags[w] = tag(put.inputs[0], p); });
+      }
     } else {
       fault("is no op that can be a view");
     }
@@ -153,6 +170,7 @@ class Machine {
   const MemoryPlan& plan_;
   std::vector<uint64_t> memory_;
   std::vector<std::vector<uint64_t>> tags_;  // of views; empty: the value's own
+  std::map<ValueId, const Op*> put_;         // results of put_chunks that are views
   size_t at_ = 0;
   std::vector<std::string> faults_;
 };

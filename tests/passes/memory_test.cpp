@@ -124,8 +124,9 @@ Plan whole_vocabulary(Plan plan) {
 TEST(Memory, programs_of_one_rank_find_every_value_where_they_left_it) {
   Plan shared_gradients = testing::data_parallel(2);
   shared_gradients.shard_gradients = "dp";
-  for (const Plan& plan : {testing::data_parallel(2), shared_gradients, testing::fully_sharded(4),
-                           whole_vocabulary(testing::tensor_parallel(2)), whole_vocabulary(testing::sequence_parallel(2))})
+  for (const Plan& plan :
+       {testing::data_parallel(2), shared_gradients, testing::fully_sharded(4), whole_vocabulary(testing::tensor_parallel(2)),
+        whole_vocabulary(testing::sequence_parallel(2)), Plan{{{"cp", 2}}, {{"seq", "cp"}}, "", ""}})
     for (const auto recompute : {Recompute::kNone, Recompute::kFull})
       for (const Graph& model : {testing::gpt(), testing::llama()}) {
         CompileOptions options = options_for(DType::kBF16, recompute, true);

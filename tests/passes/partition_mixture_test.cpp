@@ -3,7 +3,6 @@
 
 #include "core/base/error.hpp"
 #include "core/graph/builder.hpp"
-#include "core/passes/cache.hpp"
 #include "core/passes/differentiate.hpp"
 #include "core/passes/partition.hpp"
 
@@ -90,16 +89,6 @@ TEST(PartitionMixture, ranks_with_other_tokens_deal_them_by_themselves) {
   const Op& dispatch = *named(graph, "moe_dispatch")[0];
   EXPECT_EQ(graph::element_count(graph.value(dispatch.outputs[0]).dims), 1 * 8 * 2 * 16);
   EXPECT_EQ(graph::element_count(graph.value(dispatch.outputs[1]).dims), 1 * 8 * 2);
-}
-
-TEST(Cache, ops_that_carry_a_state_are_named_as_what_has_no_cached_form) {
-  Graph graph;
-  graph::Builder b(graph, {1, 8, 32, {}});
-  const ValueId x = graph.add_input("x", graph::DType::kF32, {{1, "batch", {}}, {8, "seq", {}}, {4, "mlp", {}}});
-  const ValueId w = graph.add_input("w", graph::DType::kF32, {{4, "mlp", {}}, {4, "", {}}});
-  b.scope_push("layers.0");
-  b.output("logits", b.op("causal_conv1d", {x, w}, {})[0]);
-  EXPECT_NE(why_not_cached(graph).find("layers.0: op 'causal_conv1d'"), std::string::npos);
 }
 
 TEST(Shape, a_letter_that_only_outputs_have_takes_its_size_from_the_attribute) {

@@ -166,6 +166,18 @@ TEST(Stage, values_that_skip_stages_are_handed_on_by_those_between) {
   for (const StageLink& link : middle.stages.sends) EXPECT_NE(link.gradient, 0U);
 }
 
+TEST(StageMemory, a_gradient_comes_back_to_where_its_value_was_sent_from) {
+  Cut part = cut(gpt({.layers = 4}), pipelined(2, 2), 0, true);
+  const Phases phases = find_phases(part.graph, part.stages, false);
+  StateLayout state;
+  const MemoryPlan plan = plan_memory(part.graph, layout(part.graph), state, &phases);
+  ASSERT_FALSE(part.stages.sends.empty());
+  for (const StageLink& link : part.stages.sends) {
+    EXPECT_EQ(plan.placements[link.gradient].region, Region::kSlot);
+    EXPECT_EQ(plan.placements[link.gradient].offset, plan.placements[link.value].offset);
+  }
+}
+
 TEST(StageMemory, what_outlives_a_phase_lies_in_the_slot_and_the_rest_in_the_arena) {
   for (const bool split : {false, true}) {
     Cut part = cut(gpt({.layers = 4}), pipelined(2, 2), 1, true);

@@ -1,4 +1,5 @@
 // Schedules against the closed formulas of their papers, and thousands of shapes against the checker.
+#include <numeric>
 #include <gmock/gmock.h>
 
 #include "core/base/error.hpp"
@@ -81,6 +82,36 @@ TEST(Schedules, slots_are_as_many_as_micro_batches_are_held) {
   const auto lists = schedule(Kind::kInterleaved, s);
   const Timeline line = simulate(lists, s, alike(s, 1, 1, 1));
   for (size_t r = 0; r < lists.size(); ++r) EXPECT_LE(slot_count(lists[r]), line.in_flight[r] + 1);
+}
+
+TEST(Schedules, slots_of_chunks_of_many_sizes_are_sound_and_take_no_more_than_alike_ones) {
+  for (const Kind kind : {Kind::kGPipe, Kind::k1F1B, Kind::kInterleaved, Kind::kZeroBubble})
+    for (const auto& [p, m] : {std::pair{2, 4}, {4, 8}, {8, 64}}) {
+      const Shape s{p, kind == Kind::kInterleaved ? 4 : 1, m};
+      auto lists = schedule(kind, s);
+      for (const std::vector<int64_t>& bytes : {std::vector<int64_t>{10, 20, 20, 20}, {20, 20, 20, 50}, {7, 3, 5, 11}}) {
+        const std::vector<int64_t> used(bytes.begin(), bytes.begin() + s.virtual_stages);
+        for (Actions& list : lists) {
+          const int64_t alike = slot_count(list) * *std::max_element(used.begin(), used.end());
+          const std::vector<int64_t> slots = fit_slots(list, used);
+          EXPECT_EQ(slot_count(list), static_cast<int32_t>(slots.size()));
+          EXPECT_LE(std::accumulate(slots.begin(), slots.end(), int64_t{0}), alike);
+          for (const Action& a : list) EXPECT_GE(slots[static_cast<size_t>(a.slot)], used[static_cast<size_t>(a.chunk)]);
+        }
+        EXPECT_EQ(find_fault(lists, s), "");
+      }
+    }
+}
+
+TEST(Schedules, a_large_last_chunk_makes_few_slots_large) {
+  auto list = schedule(Kind::kInterleaved, Shape{8, 4, 64}, 7);  // the last rank: backward right behind the last chunk's forward
+  const std::vector<int64_t> slots = fit_slots(list, {1, 1, 1, 100});
+  EXPECT_LE(4 * std::count(slots.begin(), slots.end(), 100), static_cast<std::ptrdiff_t>(slots.size()));
+}
+
+TEST(Schedules, a_list_that_only_goes_forward_keeps_its_slots) {
+  Actions list{{Phase::kForward, 0, 0, 0}, {Phase::kForward, 0, 1, 0}};
+  EXPECT_EQ(fit_slots(list, {3, 5}), (std::vector<int64_t>{5}));
 }
 
 std::string refusal(Kind kind, const Shape& shape) {

@@ -5,6 +5,7 @@
 
 #include "core/base/error.hpp"
 #include "core/planner/network.hpp"
+#include "core/planner/streams.hpp"
 #include "tests/planner/planned.hpp"
 
 namespace nemo::planner_test {
@@ -146,6 +147,26 @@ TEST(Planner, bad_choices_are_named) {
   EXPECT_THAT(odd.warnings, Contains(AllOf(HasSubstr("50257"), HasSubstr("make_vocab_size_divisible_by=128"))));
 }
 
+TEST(Planner, experts_are_counted_by_the_rows_that_come) {
+  const std::string mixture = "model.plugin=mixtral strategy.plugin=megatron trainer.devices=8 model.num_layers=4 ";
+  const Report one = planned("llama3_8b", mixture + "strategy.expert_model_parallel_size=1"),
+               wide = planned("llama3_8b", mixture + "strategy.expert_model_parallel_size=8"),
+               tight = planned("llama3_8b", mixture + "strategy.expert_model_parallel_size=8 strategy.moe_expert_rank_capacity_factor=1");
+  EXPECT_DOUBLE_EQ(one.expert_room, 1);
+  EXPECT_DOUBLE_EQ(wide.expert_room, 8);
+  EXPECT_DOUBLE_EQ(tight.expert_room, 1);
+  EXPECT_THAT(wide.warnings, Contains(AllOf(HasSubstr("room for 8 times"), HasSubstr("moe_expert_rank_capacity_factor"))));
+  EXPECT_LT(memory(tight, "activations"), memory(wide, "activations"));
+  // A rank sends 7 of 8 rows of 2 choices, there and back, forward and backward, in every layer and micro-batch; sums of gradients besides.
+  const double rows = 8192.0 * 2 * 4096 * 2, each = rows * 7 / 8;
+  EXPECT_NEAR(traffic(tight, "ep").bytes, each * 4 * 4 * static_cast<double>(tight.micro_batches), each);
+  // Every product of the experts is of as many rows; as one launch they take what one product of all rows takes.
+  const planner::Hardware& h = hardware();
+  const double whole = planner::product_time(h, {16384, 14336, 4096, graph::DType::kBF16}),
+               groups = planner::product_time(h, {2048, 14336, 4096, graph::DType::kBF16, 1, 8});
+  EXPECT_NEAR(groups, whole, 1e-9);
+}
+
 TEST(Planner, narrow_gradients_over_many_micro_batches_are_named) {
   const std::string narrow = "precision.grad_dtype=bf16 data.micro_batch_size=1 data.global_batch_size=";
   const auto lost = Contains(HasSubstr("summed in 16 bits over 9 micro-batches"));
@@ -167,16 +188,59 @@ TEST(Network, groups_know_their_nodes) {
   EXPECT_EQ(nodes({"dp", "cp"}), 2);
 }
 
-TEST(Network, an_all_reduce_is_a_scatter_and_a_gather) {
+TEST(Network, an_all_reduce_moves_what_a_scatter_and_a_gather_do) {
   const Group g{8, 8};
   for (const double bytes : {1e6, 1e9}) {
     const double all = message_time(hardware(), g, Message::kAllReduce, bytes);
-    EXPECT_NEAR(all, message_time(hardware(), g, Message::kReduceScatter, bytes) + message_time(hardware(), g, Message::kAllGather, bytes),
-                1e-12);
+    const double both =
+        message_time(hardware(), g, Message::kReduceScatter, bytes) + message_time(hardware(), g, Message::kAllGather, bytes);
+    EXPECT_NEAR(both - all, bytes / 8 / hardware().copy_rate, 1e-12);  // its own part stays where it is
     EXPECT_DOUBLE_EQ(message_volume(g, Message::kAllReduce, bytes), 2 * bytes * 7 / 8);
   }
   EXPECT_EQ(message_time(hardware(), {1, 1}, Message::kAllReduce, 1e9), 0);
-  EXPECT_GT(message_time(hardware(), {16, 8}, Message::kAllGather, 1e9), message_time(hardware(), g, Message::kAllGather, 1e9));
+  EXPECT_GT(message_time(hardware(), {256, 8}, Message::kAllGather, 1e9), message_time(hardware(), g, Message::kAllGather, 1e9));
+}
+
+// tests/bench/results/overlap_two_h100.txt, "alone" with all of NCCL's channels; nccl-tests' bus bandwidth of performance.md for 8.
+TEST(Network, collectives_within_a_node_take_what_was_measured) {
+  struct Row {
+    int64_t ranks;
+    Message message;
+    double bytes, seconds;
+  };
+  for (const Row& row : {Row{2, Message::kAllGather, 67.1e6, 0.160e-3}, Row{2, Message::kAllGather, 122e6, 0.265e-3},
+                         Row{2, Message::kReduceScatter, 67.1e6, 0.172e-3}, Row{2, Message::kReduceScatter, 244e6, 0.527e-3},
+                         Row{2, Message::kAllReduce, 244e6, 0.844e-3}, Row{4, Message::kAllReduce, 1 << 30, 1.5 * (1 << 30) / 355e9},
+                         Row{8, Message::kAllReduce, 1 << 30, 1.75 * (1 << 30) / 361e9},
+                         Row{8, Message::kAllGather, 16.0 * (1 << 30), 16.0 * (1 << 30) * 7 / 8 / 361e9}})
+    EXPECT_NEAR(message_time(hardware(), {row.ranks, row.ranks}, row.message, row.bytes) / row.seconds, 1, 0.10)
+        << row.ranks << " ranks, " << row.bytes << " bytes";
+}
+
+// The same file: products of 0.73 ms, as many as last longer than the collective.
+TEST(Streams, what_a_collective_costs_the_products_beside_it_is_what_was_measured) {
+  const planner::TwoStreams::Cost cost{hardware().overlap_fixed, hardware().overlap_share};
+  for (const auto& [alone, lost] :
+       {std::pair{0.160e-3, 0.092e-3}, {0.172e-3, 0.104e-3}, {0.265e-3, 0.138e-3}, {0.527e-3, 0.170e-3}, {0.844e-3, 0.265e-3}}) {
+    planner::TwoStreams time(cost);
+    time.beside(alone, "dp");
+    time.compute(2.9e-3);
+    time.wait_for_all();
+    EXPECT_NEAR(time.now() - 2.9e-3, lost, 0.025e-3) << alone;
+    EXPECT_NEAR(time.take_losses().at(0).seconds, time.now() - 2.9e-3, 1e-12);
+  }
+}
+
+TEST(Streams, a_collective_that_outlasts_its_cover_is_waited_for) {
+  planner::TwoStreams time({0, 0.25});
+  time.beside(1.0, "tp");
+  time.compute(0.3);  // 0.4 s at three quarters
+  EXPECT_NEAR(time.now(), 0.4, 1e-12);
+  time.wait_for_all();
+  EXPECT_NEAR(time.now(), 1.0, 1e-12);
+  EXPECT_NEAR(time.take_losses().at(0).seconds, 0.7, 1e-12);
+  time.between(0.5, "tp");
+  EXPECT_NEAR(time.now(), 1.5, 1e-12);
 }
 
 TEST(ComputeTime, large_products_reach_the_rate_and_small_ones_do_not) {
@@ -195,7 +259,7 @@ TEST(ComputeTime, attention_rates_lie_between_the_measured) {
     for (const bool backward : {false, true}) {
       double before = 0;
       for (const int64_t keys : {512, 1024, 1500, 2048, 3000, 4096, 8192, 32768}) {
-        const double rate = attention_rate(hardware(), d, keys, backward);
+        const double rate = attention_rate(hardware(), d, keys, keys, backward);
         EXPECT_GE(rate, before);
         before = rate;
       }

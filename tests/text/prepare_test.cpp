@@ -79,6 +79,34 @@ TEST_F(Prepare, writes_documents_with_their_end_and_leaves_out_empty_ones) {
   EXPECT_FALSE(fs::exists(dir_ / "out.parts"));
 }
 
+TEST_F(Prepare, lines_become_sequences_of_their_document) {
+  const auto lines = write("s.jsonl", "{\"text\": \"One here.\\nTwo.\\n\\n\"}\n{\"text\": \"\\n\"}\n{\"text\": \"Three\\r\\n\"}\n");
+  const auto plain = write("s.txt", "\n\nFour\nFive five\n \nSix");
+  PrepareSettings s = settings({lines, plain}, "split");
+  s.split_lines = true;
+  PrepareProgress result;
+  ASSERT_TRUE(prepare(
+      *tokenizer_, s, [](const PrepareProgress&) { return true; }, result));
+  std::vector<int32_t> lengths;
+  std::vector<uint16_t> expected;
+  for (const std::string text : {"One here.", "Two.|", "Three|", "Four", "Five five|", "Six|"}) {
+    auto ids = tokenizer_->encode(text.substr(0, text.find('|')));
+    if (text.ends_with('|')) ids.push_back(static_cast<int32_t>(tokenizer_->eos()));
+    lengths.push_back(static_cast<int32_t>(ids.size()));
+    expected.insert(expected.end(), ids.begin(), ids.end());
+  }
+  const std::string bin = bytes("split.bin"), idx = bytes("split.idx");
+  ASSERT_EQ(bin.size(), 2 * expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) EXPECT_EQ(at<uint16_t>(bin, 2 * i), expected[i]) << i;
+  ASSERT_EQ(at<uint64_t>(idx, 18), lengths.size());
+  for (size_t i = 0; i < lengths.size(); ++i) EXPECT_EQ(at<int32_t>(idx, 34 + 4 * i), lengths[i]) << i;
+  const std::vector<int64_t> documents{0, 2, 3, 5, 6};
+  ASSERT_EQ(at<uint64_t>(idx, 26), documents.size());
+  for (size_t i = 0; i < documents.size(); ++i) EXPECT_EQ(at<int64_t>(idx, 34 + 12 * lengths.size() + 8 * i), documents[i]) << i;
+  EXPECT_EQ(result.documents, 4u);
+  EXPECT_EQ(result.tokens, expected.size());
+}
+
 TEST_F(Prepare, stopping_and_going_on_gives_the_same_bytes_with_any_number_of_workers) {
   const auto lines = many_lines();
   tokenizer_ = make_tokenizer("byte", {}, {});

@@ -1,5 +1,7 @@
 #include "backend.hpp"
 
+#include "mixture_fault.hpp"
+
 namespace nemo::cuda {
 
 void check(cudaError_t status, const char* what) {
@@ -21,8 +23,10 @@ const char* text_of(Fault fault) {
     case Fault::label:
       return "cross_entropy: label is neither ignore_index nor within the vocabulary";
     default:
-      return "unknown fault in the data";
+      break;
   }
+  const char* text = mixture_text(fault);
+  return text != nullptr ? text : "unknown fault in the data";
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "backend.hpp"
+#include "exchange.hpp"
 
 namespace nemo::cuda {
 namespace {
@@ -149,13 +150,28 @@ Prepared receive(const Node& node, const Group& g) {
   });
 }
 
+// Every rank sends before any receives; NCCL runs both at once.
+Prepared ring_shift(const Node& node, const Group& g) {
+  const auto bytes = static_cast<size_t>(node.in(0).size() * size_of(node.in(0).dtype));
+  return make_kernel([&g, bytes, to = (g.rank + 1) % g.size, from = (g.rank + g.size - 1) % g.size](const Launch& l) {
+    g.nccl.check(g.nccl.group_start(), "ring_shift");
+    g.nccl.check(g.nccl.send(l.in(0), bytes, Nccl::kUint8, to, g.comm, l.stream()), "ring_shift");
+    g.nccl.check(g.nccl.receive(l.out(0), bytes, Nccl::kUint8, from, g.comm, l.stream()), "ring_shift");
+    g.nccl.check(g.nccl.group_end(), "ring_shift over '" + g.name + "'");
+  });
+}
+
 using PrepareCollective = Prepared (*)(const Node&, const Group&);
-constexpr std::array<std::pair<std::string_view, PrepareCollective>, 6> kCollectives{{{"all_reduce", all_reduce},
-                                                                                      {"all_gather", all_gather},
-                                                                                      {"reduce_scatter", reduce_scatter},
-                                                                                      {"all_to_all", all_to_all},
-                                                                                      {"send", send},
-                                                                                      {"recv", receive}}};
+constexpr std::array<std::pair<std::string_view, PrepareCollective>, 10> kCollectives{{{"all_reduce", all_reduce},
+                                                                                       {"all_gather", all_gather},
+                                                                                       {"reduce_scatter", reduce_scatter},
+                                                                                       {"all_to_all", all_to_all},
+                                                                                       {"send", send},
+                                                                                       {"recv", receive},
+                                                                                       {"ring_shift", ring_shift},
+                                                                                       {"moe_exchange_plan", moe_exchange_plan},
+                                                                                       {"moe_exchange", moe_exchange},
+                                                                                       {"moe_exchange_back", moe_exchange_back}}};
 
 // The first member makes the group's id; the others read it in the store.
 Nccl::UniqueId agree_on_id(const nemo_group& raw, const Nccl& nccl) {

@@ -238,8 +238,9 @@ void Gemm::choose(GemmPlan& plan, const std::string& key, Autotune autotune) {
     return plan.enqueue(o, algo, workspace, kWorkspaceLimit, stream_);
   };
   if (autotune == Autotune::on && recall(plan, key)) {
-    if (const auto timed = fastest(plan.product_, {plan.algo_}, run, kWorkspaceLimit, stream_)) plan.milliseconds_ = timed->milliseconds;
-    return;
+    const auto timed = fastest(plan.product_, {plan.algo_}, run, kWorkspaceLimit, stream_);
+    if (timed) plan.milliseconds_ = timed->milliseconds;
+    if (!timed || timed->index == 0) return;  // else remembered before products were checked
   }
   const auto found = proposals(plan, key, autotune == Autotune::on ? kCandidates : 1);
   size_t best = 0;
@@ -249,6 +250,8 @@ void Gemm::choose(GemmPlan& plan, const std::string& key, Autotune autotune) {
     algorithms.reserve(found.size());
     for (const auto& f : found) algorithms.push_back(f.algo);
     if (const auto measured = fastest(plan.product_, algorithms, run, kWorkspaceLimit, stream_)) {
+      if (measured->index == algorithms.size())
+        throw sdk::Error(NEMO_CODE_UNSUPPORTED, "cuda backend: cuBLASLt's algorithms give a wrong product for " + key);
       best = measured->index;
       plan.milliseconds_ = measured->milliseconds;
       cache_.add(key, algorithms[best]);

@@ -12,11 +12,11 @@ namespace nemo::cuda {
 using TryProduct = std::function<cublasStatus_t(const cublasLtMatmulAlgo_t&, const Operands&, void* workspace)>;
 
 struct Fastest {
-  size_t index;
+  size_t index;  // algorithms.size(): those that run give a wrong product
   float milliseconds;
 };
 
-// The fastest algorithm; nothing where there is no memory to try, or none runs.
+// The fastest algorithm whose product is right (gemm_check.hpp); nothing where there is no memory to try, or none runs.
 std::optional<Fastest> fastest(const Product& p, const std::vector<cublasLtMatmulAlgo_t>& algorithms, const TryProduct& run,
                                uint64_t workspace_bytes, cudaStream_t stream);
 

@@ -1,4 +1,6 @@
 // plugins/data/mock/mock.cpp - made-up token sequences, for tests and speed runs. Every sample is a function of (seed, split, index) alone.
+#include <algorithm>
+
 #include "nemo/cpp/data.hpp"
 #include "nemo/cpp/plugin.hpp"
 
@@ -18,6 +20,9 @@ const Schema& schema() {
              {{"random", "uniform and independent: no model can do better than ln(vocab_size)"},
               {"arithmetic", "counts up by 1, 2 or 3 modulo vocab_size from a random start: easy to learn"}},
              "how the tokens of a sample follow one another"),
+      boolean("encoder_fields", "false",
+              "batches also have what encoders read: encoder tokens, lengths, token types, next-sentence labels"),
+      integer("encoder_seq_length", "0", "columns of encoder_tokens; 0 = seq_length").min(0).unit("tokens"),
   });
   return instance;
 }
@@ -52,8 +57,8 @@ enum class Pattern { kRandom, kArithmetic };
 
 class MockSource final : public SampleSource {
  public:
-  MockSource(uint64_t key, uint64_t vocab, int64_t samples, int64_t seq_length, Pattern pattern)
-      : key_(key), vocab_(vocab), samples_(samples), seq_(seq_length), pattern_(pattern) {}
+  MockSource(uint64_t key, uint64_t vocab, int64_t samples, int64_t seq_length, int64_t encoder_seq_length, Pattern pattern)
+      : key_(key), vocab_(vocab), samples_(samples), seq_(seq_length), encoder_seq_(encoder_seq_length), pattern_(pattern) {}
 
   int64_t num_samples() const override { return samples_ > 0 ? samples_ : -1; }
 
@@ -73,11 +78,16 @@ class MockSource final : public SampleSource {
       if (row.labels != nullptr) row.labels[j] = token(j + 1);
       if (row.positions != nullptr) row.positions[j] = static_cast<int32_t>(j);
       if (row.segments != nullptr) row.segments[j] = 0;
+      if (row.token_types != nullptr) row.token_types[j] = 2 * j < seq_ ? 0 : 1;
     }
+    for (int64_t j = 0; row.encoder_tokens != nullptr && j < encoder_seq_; ++j) row.encoder_tokens[j] = token(seq_ + 1 + j);
+    if (row.lengths != nullptr) *row.lengths = static_cast<int32_t>(seq_);
+    if (row.encoder_lengths != nullptr) *row.encoder_lengths = static_cast<int32_t>(encoder_seq_);
+    if (row.next_sentence_labels != nullptr) *row.next_sentence_labels = token(0) % 2;
   }
 
   uint64_t key_, vocab_;
-  int64_t samples_, seq_;
+  int64_t samples_, seq_, encoder_seq_;
   Pattern pattern_;
 };
 
@@ -89,10 +99,15 @@ std::unique_ptr<SampleSource> open(const Config& config, const DataRequest& requ
   }
   const Pattern pattern = config.string("pattern") == "arithmetic" ? Pattern::kArithmetic : Pattern::kRandom;
   return std::make_unique<MockSource>(stream_key(request.seed, request.split), static_cast<uint64_t>(vocab), config.integer("num_samples"),
-                                      request.seq_length, pattern);
+                                      request.seq_length, encoder_seq_length(config, request.seq_length), pattern);
 }
 
-constexpr nemo_data_api kApi = data_api<open, nullptr, nullptr>();
+bool has_field(const Config& config, std::string_view name) {
+  constexpr std::string_view kEncoder[] = {"token_types", "lengths", "encoder_tokens", "encoder_lengths", "next_sentence_labels"};
+  return config.boolean("encoder_fields") && std::find(std::begin(kEncoder), std::end(kEncoder), name) != std::end(kEncoder);
+}
+
+constexpr nemo_data_api kApi = data_api<open, has_field, nullptr>();
 
 }  // namespace
 }  // namespace nemo::mock

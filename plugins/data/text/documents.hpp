@@ -1,21 +1,17 @@
 // plugins/data/text/documents.hpp - from file patterns to one long row of token ids.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "nemo/cpp/data.hpp"
+#include "nemo/cpp/text_files.hpp"
 
 namespace nemo::text_data {
 
-// The files that the paths and globs name, each pattern's in order of name. A pattern that names none, or files that are
-// all empty, is NEMO_CODE_NOT_FOUND; `setting` is its setting.
-[[nodiscard]] std::vector<std::string> find_files(const std::vector<std::string>& patterns, const std::string& setting);
-
-// Calls take(whole text) for each file that is not empty.
-void for_each_text(const std::vector<std::string>& files, const std::function<void(std::string_view)>& take);
+using sdk::find_files;
+using sdk::for_each_text;
 
 // Token ids, two bytes each where the vocabulary allows, otherwise four.
 class TokenRow {

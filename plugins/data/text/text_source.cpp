@@ -1,6 +1,6 @@
 #include "text_source.hpp"
 
-#include "permutation.hpp"
+#include "nemo/cpp/permutation.hpp"
 
 namespace nemo::text_data {
 
@@ -19,7 +19,7 @@ int64_t TextSource::offset_of(int64_t index) const {
     case Sampling::kInOrder:
       return window * seq_;
     case Sampling::kShuffledWindows: {
-      const Permutation order(static_cast<uint64_t>(windows_), sdk::counter_random(key_, static_cast<uint64_t>(epoch)));
+      const sdk::Permutation order(static_cast<uint64_t>(windows_), sdk::counter_random(key_, static_cast<uint64_t>(epoch)));
       return static_cast<int64_t>(order(static_cast<uint64_t>(window))) * seq_;
     }
     case Sampling::kRandom:

@@ -47,7 +47,7 @@ void build(Graph& g, const Config& c) {
   require_unpacked(g);
   s.qkv_bias = s.o_bias = c.boolean("attention_bias");
   s.mlp_bias = c.boolean("mlp_bias");
-  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c))};
+  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c), g.axis_size("seq"))};
   Bamba(g, s, c).build();
 }
 

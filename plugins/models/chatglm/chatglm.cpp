@@ -24,7 +24,7 @@ void build(Graph& g, const Config& c) {
   s.qkv_bias = c.boolean("add_qkv_bias");
   s.output_norms = c.boolean("output_norms");
   s.interleaved = true;
-  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c))};
+  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c), g.axis_size("seq"))};
   Decoder(g, s).build();
 }
 

@@ -88,7 +88,7 @@ class DeepSeek : public Decoder {
 void build(Graph& g, const Config& c) {
   DecoderSpec s(g, c);
   const LatentSizes latent(c);
-  const RopeScaling scaling = rope_scaling(c, position_count(g, c));
+  const RopeScaling scaling = rope_scaling(c, latent.turning / 2, position_count(g, c), g.axis_size("seq"));
   s.interleaved = c.boolean("rotary_interleaved");
   s.ropes = {rope_frequencies(latent.turning, c.number("rotary_base"), scaling)};
   s.scale = 1 / std::sqrt(double(latent.query()));

@@ -39,7 +39,7 @@ void build(Graph& g, const Config& c) {
   s.logits_softcap = c.number("final_logit_softcapping");
   if (const double scalar = c.number("query_pre_attn_scalar"); scalar > 0) s.scale = 1 / std::sqrt(scalar);
   s.window_of = window_by_layer(c, s.size.layers);
-  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c))};
+  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c), g.axis_size("seq"))};
   if (const double local = c.number("rotary_base_local"); local > 0) {
     s.ropes.push_back(rope_frequencies(s.size.head, local));
     for (const int64_t window : s.window_of) s.rope_of.push_back(window > 0 ? 1 : 0);

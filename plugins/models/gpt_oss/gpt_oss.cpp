@@ -51,7 +51,7 @@ void build(Graph& g, const Config& c) {
   DecoderSpec s(g, c);
   s.qkv_bias = s.o_bias = c.boolean("attention_bias");
   s.window_of = window_by_layer(c, s.size.layers);
-  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c))};
+  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c), g.axis_size("seq"))};
   GptOss(g, s, c).build();
 }
 

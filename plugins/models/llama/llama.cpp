@@ -32,7 +32,7 @@ void build(Graph& g, const Config& c) {
   s.mlp_bias = c.boolean("mlp_bias");
   s.interleaved = c.boolean("rotary_interleaved");
   s.window_everywhere(c.integer("window_size"));
-  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c))};
+  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c), g.axis_size("seq"))};
   Decoder(g, s).build();
 }
 

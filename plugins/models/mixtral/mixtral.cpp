@@ -25,7 +25,7 @@ class Mixtral : public Decoder {
 void build(Graph& g, const Config& c) {
   DecoderSpec s(g, c);
   s.window_of = window_by_layer(c, s.size.layers);
-  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c))};
+  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c), g.axis_size("seq"))};
   Mixtral(g, s, c).build();
 }
 

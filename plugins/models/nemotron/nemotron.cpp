@@ -23,7 +23,7 @@ void build(Graph& g, const Config& c) {
   s.activation = "relu2";
   s.qkv_bias = s.o_bias = c.boolean("attention_bias");
   s.mlp_bias = c.boolean("mlp_bias");
-  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c))};
+  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c), g.axis_size("seq"))};
   Decoder(g, s).build();
 }
 

@@ -49,7 +49,7 @@ void build(Graph& g, const Config& c) {
   s.qkv_bias = s.o_bias || c.boolean("add_qkv_bias");
   s.qk_norm = c.boolean("qk_layernorm");
   s.window_of = window_by_layer(c, s.size.layers);
-  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c))};
+  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c), g.axis_size("seq"))};
   QwenMoe(g, s, c).build();
 }
 

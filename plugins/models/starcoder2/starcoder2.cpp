@@ -33,7 +33,7 @@ void build(Graph& g, const Config& c) {
   s.window_everywhere(c.integer("window_size"));
   s.hidden_dropout = c.number("hidden_dropout");
   s.embedding_dropout = c.number("embedding_dropout");
-  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c))};
+  s.ropes = {rope_of_settings(c, s.size.head, position_count(g, c), g.axis_size("seq"))};
   Decoder(g, s).build();
 }
 

@@ -45,9 +45,12 @@ typedef struct nemo_data_open {
   const nemo_tokenizer* tokenizer; /* borrowed(data); NULL if the recipe has none */
 } nemo_data_open;
 
-/* One field of a micro-batch to be filled: i32 tensor [micro_batch_size, seq_length], row-major, memory of the host. */
+/* One field of a micro-batch to be filled: i32 tensor, row-major, memory of the host.
+ * [micro_batch_size, seq_length]: "tokens", "labels", "positions", "segments", "token_types".
+ * [micro_batch_size, E]: "encoder_tokens", where E is the plugin's integer setting "encoder_seq_length" (0, or none: seq_length).
+ * [micro_batch_size]: "lengths", "encoder_lengths" (tokens that are no padding), "next_sentence_labels". */
 typedef struct nemo_batch_field {
-  nemo_str name; /* "tokens", "labels", "positions", "segments" */
+  nemo_str name;
   nemo_tensor tensor;
 } nemo_batch_field;
 
@@ -66,11 +69,14 @@ typedef struct nemo_data_api {
   nemo_error* (*seek)(nemo_data*, int64_t consumed_samples);
   /* Samples in one epoch over all shards; -1 if endless. Required. [any-thread] */
   nemo_error* (*num_samples)(nemo_data*, int64_t* out);
-  /* Non-zero if batches have field `name` beyond tokens and labels ("positions", "segments"), by settings alone. Optional: none.
+  /* Non-zero if batches have field `name` beyond tokens and labels, by settings alone. Optional: none.
    * [host-thread] */
   uint8_t (*has_field)(nemo_host*, const nemo_config*, nemo_str name);
   /* Raw text, for tokenizers that learn their vocabulary from the data. Optional. [host-thread] */
   nemo_error* (*corpus)(nemo_host*, const nemo_config*, nemo_sink text);
+  /* Ids from the tokenizer's vocabulary size on that batches have, for special tokens that it lacks, by settings alone; the model's
+   * vocabulary counts them. Optional: 0. [host-thread] */
+  int64_t (*added_tokens)(nemo_host*, const nemo_config*);
 } nemo_data_api;
 
 #ifdef __cplusplus

@@ -18,8 +18,9 @@ compute_t<T> dot(const compute_t<T>* q, const T* k, int64_t d) {
 template <class T>
 struct Cached {
   using C = compute_t<T>;
-  int64_t h, g, s, t, d, e, window, pitch;
+  int64_t h, g, s, t, d, e, window, alibi, alibi_first, pitch;
   C scale, softcap;
+  bool sinks;
   Heads q, k, v, o;
 
   explicit Cached(const Node& node)
@@ -30,9 +31,12 @@ struct Cached {
         d(node.size('d')),
         e(node.size('e')),
         window(node.integer("window")),
+        alibi(node.integer("alibi")),
+        alibi_first(node.integer("alibi_first")),
         pitch((t + d + e + 15) / 16 * 16),
         scale(static_cast<C>(node.number("scale"))),
         softcap(static_cast<C>(node.number("softcap"))),
+        sinks(node.in(4).present()),
         q(node.in(0)),
         k(node.in(1)),
         v(node.in(2)),
@@ -40,11 +44,14 @@ struct Cached {
     if (g == 0 || h % g != 0) node.refuse("the number of query heads must be a multiple of the number of kv heads");
   }
 
-  // Scores of keys [first, last) to probabilities, without the division by their sum, which is returned.
-  C soften(C* score, int64_t n) const {
+  // Scores of keys [first, last), of which the last one is the query itself, to probabilities, without the division by their sum, which is
+  // returned.
+  C soften(C* score, int64_t n, C tilt, const C* sink) const {
     if (softcap > 0)
       for (int64_t j = 0; j < n; ++j) score[j] = softcap * tanh_(score[j] / softcap);
-    C top = score[0], sum = 0;
+    if (alibi > 0)
+      for (int64_t j = 0; j < n; ++j) score[j] += tilt * static_cast<C>(j - n + 1);
+    C top = sink != nullptr ? std::max(score[0], *sink) : score[0], sum = 0;
 #pragma omp simd reduction(max : top)
     for (int64_t j = 0; j < n; ++j) top = score[j] > top ? score[j] : top;
 #pragma omp simd reduction(+ : sum)
@@ -52,17 +59,19 @@ struct Cached {
       score[j] = exp_(score[j] - top);
       sum += score[j];
     }
+    if (sink != nullptr) sum += exp_(*sink - top);
     return sum;
   }
 
   void head(const Launch& l, int64_t b, int64_t head, C* scratch) const {
     C *score = scratch, *query = score + t, *out = query + d;
     const int64_t start = l.in<int32_t>(3)[b], group = head / (h / g);
+    const C tilt = alibi > 0 ? static_cast<C>(sdk::alibi_slope(alibi_first + head, alibi)) : C(0);
     for (int64_t i = 0; i < s; ++i) {
       const int64_t last = std::clamp<int64_t>(start + i + 1, 1, t), first = window > 0 ? std::max<int64_t>(0, last - window) : 0;
       load(l.in<T>(0) + q.at(b, i, head), d, query);
       for (int64_t j = first; j < last; ++j) score[j - first] = scale * dot(query, l.in<T>(1) + k.at(b, j, group), d);
-      const C factor = C(1) / soften(score, last - first);
+      const C factor = C(1) / soften(score, last - first, tilt, sinks ? l.in<C>(4) + head : nullptr);
       std::fill(out, out + e, C(0));
       for (int64_t j = first; j < last; ++j) {
         const T* row = l.in<T>(2) + v.at(b, j, group);
@@ -78,7 +87,7 @@ struct Cached {
 }  // namespace
 
 NEMO_CPU_KERNEL(attention_cached) {
-  node.need_contiguous(node.in(3));
+  for (const size_t i : {3, 4}) node.need_contiguous(node.in(i));
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     using C = compute_t<T>;

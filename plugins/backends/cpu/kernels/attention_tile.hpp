@@ -2,6 +2,8 @@
 // arithmetic precision. Included after kernels/arch.hpp.
 #pragma once
 
+#include "nemo/cpp/alibi.hpp"
+
 #include "kernels/block.hpp"
 #include "kernels/math.hpp"
 
@@ -17,7 +19,7 @@ struct Heads {
 };
 
 struct AttentionSpec {
-  int64_t b, s, t, h, g, d, e, window;
+  int64_t b, s, t, h, g, d, e, window, alibi, alibi_first;
   double scale, softcap;
   bool causal, segments, sinks, bias, key_lengths;
 
@@ -39,6 +41,8 @@ struct AttentionSpec {
         d(node.size('d')),
         e(node.size('e')),
         window(node.integer("window")),
+        alibi(node.integer("alibi")),
+        alibi_first(node.integer("alibi_first")),
         scale(node.number("scale")),
         softcap(node.number("softcap")),
         causal(node.integer("causal") != 0),
@@ -59,12 +63,14 @@ struct Extras {
   const int32_t* segments;
   const C *sink, *bias;  // bias [s t]
   int64_t keys;          // that exist
+  C tilt;                // of linear biases
 
   Extras(const AttentionSpec& p, const Launch& l, int first, int64_t b, int64_t head)
       : segments(p.segments ? l.in<int32_t>(first) + b * p.t : nullptr),
         sink(p.sinks ? l.in<C>(first + 1) + head : nullptr),
         bias(p.bias ? l.in<C>(first + 2) + head * p.s * p.t : nullptr),
-        keys(p.key_lengths ? std::clamp<int64_t>(l.in<int32_t>(first + 3)[b], 0, p.t) : p.t) {}
+        keys(p.key_lengths ? std::clamp<int64_t>(l.in<int32_t>(first + 3)[b], 0, p.t) : p.t),
+        tilt(p.alibi > 0 ? static_cast<C>(sdk::alibi_slope(p.alibi_first + head, p.alibi)) : C(0)) {}
 };
 
 // rows x cols values of any dtype as arithmetic values: in place where they are that already, else converted into scratch.
@@ -87,7 +93,7 @@ inline bool segments_apart(const int32_t* segments, int64_t i0, int64_t i1, int6
   return *qb < *ka || *kb < *qa;
 }
 
-// Scores of query i against keys [j0, j0 + n): softcap, bias and mask. Masked scores become -infinity. With `slope` (softcap only) also d
+// Scores of query i against keys [j0, j0 + n): softcap, biases and mask. Masked scores become -infinity. With `slope` (softcap only) also d
 // capped / d score.
 template <class C>
 void cap_and_mask(const AttentionSpec& p, const Extras<C>& extras, int64_t i, int64_t j0, int64_t n, C* score, C* slope) {
@@ -104,6 +110,11 @@ void cap_and_mask(const AttentionSpec& p, const Extras<C>& extras, int64_t i, in
     const C* bias = extras.bias + i * p.t + j0;
 #pragma omp simd
     for (int64_t j = 0; j < n; ++j) score[j] += bias[j];
+  }
+  if (p.alibi > 0) {
+    const int64_t here = i + p.t - p.s - j0;
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) score[j] += extras.tilt * static_cast<C>(j - here);
   }
   const C masked = -std::numeric_limits<C>::infinity();
   const int64_t first = std::clamp<int64_t>(p.first_key(i) - j0, 0, n);

@@ -92,6 +92,49 @@ NEMO_CPU_KERNEL(causal_conv1d) {
   });
 }
 
+// The same behind a window of earlier inputs, which then moves on by the tokens that are no padding.
+NEMO_CPU_KERNEL(causal_conv1d_cached) {
+  const Shape p(node, node.in(0));
+  const int64_t ldy = node.matrix(node.out(0), 2).ld, kept = node.out(1).shape[1];
+  for (const size_t i : {1, 2, 3, 4}) node.need_contiguous(node.in(i));
+  node.need_contiguous(node.out(1));
+  if (kept < p.k - 1 || kept > kTaps) node.refuse("the window must hold one input less than there are taps");
+  const bool biased = node.in(2).present();
+  return with_kind(node, [&](auto act) {
+    using A = decltype(act);
+    return with_type(node.compute(), [&](auto tag) {
+      using T = decltype(tag);
+      using C = compute_t<T>;
+      return make_kernel([=, &pool = device.pool](const Launch& l) {
+        const int64_t blocks = (p.c + kChannels - 1) / kChannels;
+        pool.each(p.b * blocks, [&](int64_t task, int) {
+          const int64_t b = task / blocks, c0 = task % blocks * kChannels, n = std::min(kChannels, p.c - c0);
+          const T* x = l.in<T>(0) + b * p.batch + c0;
+          T *window = l.out<T>(1) + b * kept * p.c + c0, before[kTaps][kChannels] = {};
+          if (l.in<int32_t>(3)[b] > 0)
+            for (int64_t i = 0; i < kept; ++i) std::copy_n(window + i * p.c, n, before[i]);
+          const auto input = [&](int64_t t) { return t < 0 ? before[kept + t] : x + t * p.position; };
+          C w[kTaps][kChannels], bias[kChannels], z[kChannels];
+          load_taps<T>(l, p, c0, n, biased, 1, w, bias);
+          for (int64_t t = 0; t < p.s; ++t) {
+            std::copy(bias, bias + n, z);
+            for (int64_t j = 0; j < p.k; ++j) {
+              const T* from = input(t - p.k + 1 + j);
+#pragma omp simd
+              for (int64_t c = 0; c < n; ++c) z[c] += w[j][c] * widen(from[c]);
+            }
+            T* y = l.out<T>(0) + (b * p.s + t) * ldy + c0;
+#pragma omp simd
+            for (int64_t c = 0; c < n; ++c) y[c] = narrow<T>(A::value(z[c]));
+          }
+          const int64_t count = std::clamp<int64_t>(l.in<int32_t>(4)[b], 0, p.s);
+          for (int64_t i = 0; i < kept; ++i) std::copy_n(input(count - kept + i), n, window + i * p.c);
+        });
+      });
+    });
+  });
+}
+
 // dz[t] = dy[t] act'(z[t]); dw[j] = sum_t dz[t] x[t - k + 1 + j]; dx[t] = sum_j w[j] dz[t + k - 1 - j].
 NEMO_CPU_KERNEL(causal_conv1d_grad) {
   const Shape p(node, node.in(1));

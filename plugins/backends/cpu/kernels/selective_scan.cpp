@@ -1,5 +1,6 @@
-// selective_scan (Mamba-1) and its gradient, by the recurrence. A task is a block of channels whose states lie side by side, so that loops
-// run over channels: state [n][channels]. The gradient computes states again chunk by chunk, as ssd_scan's does.
+// selective_scan (Mamba-1), its form for generation and its gradient, by the recurrence. A task is a block of channels whose states lie
+// side by side, so that loops run over channels: state [n][channels]. The gradient computes states again chunk by chunk, as ssd_scan's
+// does.
 #include "kernels/arch.hpp"
 
 #include "kernels/block.hpp"
@@ -77,11 +78,12 @@ struct Block {
     }
   }
 
-  void start(C* state) const {
+  // From the states of all channels; zeros where there are none.
+  void start(const C* from, C* state) const {
     std::fill(state, state + s.state(), C(0));
-    if (!s.initial) return;
+    if (from == nullptr) return;
     for (int64_t i = 0; i < lanes; ++i)
-      for (int64_t n = 0; n < s.n; ++n) state[n * kLanes + i] = l.in<C>(first + 7)[(b * s.h + h0 + i) * s.n + n];
+      for (int64_t n = 0; n < s.n; ++n) state[n * kLanes + i] = from[(b * s.h + h0 + i) * s.n + n];
   }
 
   // Reads token t and moves the state over it; `to` may be `from`.
@@ -114,7 +116,7 @@ struct Backward {
   void block(const Launch& l, int64_t task, C* scratch, C* dbm, C* dc, C* sums) const {
     Block<T> at(s, l, 1, task);
     C *states = scratch, *begins = states + (s.chunk + 1) * s.state(), *g = begins + s.chunks() * s.state();
-    at.start(begins);
+    at.start(s.initial ? l.in<C>(8) : nullptr, begins);
     for (int64_t k = 0; k + 1 < s.chunks(); ++k) {
       C* next = begins + (k + 1) * s.state();
       std::copy(begins + k * s.state(), next, next);
@@ -166,6 +168,29 @@ struct Backward {
   }
 };
 
+// Moves `state` over the block's first `count` tokens, writes their y (0 behind them) and the state to output 1.
+template <class T, class C>
+void scan(const Launch& l, Block<T>& at, int64_t count, C* state, int64_t ldy) {
+  const Shape& s = at.s;
+  for (int64_t t = 0; t < s.s; ++t) {
+    T* to = l.out<T>(0) + at.token(t) * ldy + at.h0;
+    if (t >= count) {
+      std::fill_n(to, at.lanes, narrow<T>(C(0)));
+      continue;
+    }
+    at.advance(t, state, state);
+    C y[kLanes] = {};
+    for (int64_t n = 0; n < s.n; ++n) {
+      const C c_n = widen(at.c(t)[n]);
+#pragma omp simd
+      for (int64_t i = 0; i < kLanes; ++i) y[i] += state[n * kLanes + i] * c_n;
+    }
+    for (int64_t i = 0; i < at.lanes; ++i) to[i] = narrow<T>(y[i] + at.skip[i] * at.x[i]);
+  }
+  for (int64_t i = 0; i < at.lanes; ++i)
+    for (int64_t n = 0; n < s.n; ++n) l.out<C>(1)[(at.b * s.h + at.h0 + i) * s.n + n] = state[n * kLanes + i];
+}
+
 }  // namespace
 
 NEMO_CPU_KERNEL(selective_scan) {
@@ -181,20 +206,30 @@ NEMO_CPU_KERNEL(selective_scan) {
           pool.each(s.b * s.blocks(), [&](int64_t task, int part) {
             Block<T> at(s, l, 0, task);
             C* state = l.workspace<C>() + part * s.state();
-            at.start(state);
-            for (int64_t t = 0; t < s.s; ++t) {
-              at.advance(t, state, state);
-              C y[kLanes] = {};
-              for (int64_t n = 0; n < s.n; ++n) {
-                const C c_n = widen(at.c(t)[n]);
-#pragma omp simd
-                for (int64_t i = 0; i < kLanes; ++i) y[i] += state[n * kLanes + i] * c_n;
-              }
-              T* to = l.out<T>(0) + at.token(t) * ldy + at.h0;
-              for (int64_t i = 0; i < at.lanes; ++i) to[i] = narrow<T>(y[i] + at.skip[i] * at.x[i]);
-            }
-            for (int64_t i = 0; i < at.lanes; ++i)
-              for (int64_t n = 0; n < s.n; ++n) l.out<C>(1)[(at.b * s.h + at.h0 + i) * s.n + n] = state[n * kLanes + i];
+            at.start(s.initial ? l.in<C>(7) : nullptr, state);
+            scan(l, at, s.s, state, ldy);
+          });
+        },
+        align_up(static_cast<uint64_t>(s.state() * device.pool.threads()) * sizeof(C)));
+  });
+}
+
+NEMO_CPU_KERNEL(selective_scan_cached) {
+  check_width(node);
+  const Shape s(node, 0);
+  const int64_t ldy = node.matrix(node.out(0), 2).ld;
+  node.need_contiguous(node.out(1));
+  node.need_contiguous(node.in(8));
+  return with_type(node.compute(), [&](auto tag) {
+    using T = decltype(tag);
+    using C = compute_t<T>;
+    return make_kernel(
+        [=, &pool = device.pool](const Launch& l) {
+          pool.each(s.b * s.blocks(), [&](int64_t task, int part) {
+            Block<T> at(s, l, 0, task);
+            C* state = l.workspace<C>() + part * s.state();
+            at.start(l.in<int32_t>(7)[at.b] > 0 ? l.out<C>(1) : nullptr, state);
+            scan(l, at, std::clamp<int64_t>(l.in<int32_t>(8)[at.b], 0, s.s), state, ldy);
           });
         },
         align_up(static_cast<uint64_t>(s.state() * device.pool.threads()) * sizeof(C)));

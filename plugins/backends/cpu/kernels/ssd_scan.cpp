@@ -1,6 +1,6 @@
-// ssd_scan (Mamba-2) and its gradient, by the recurrence. A head's state [p n] stays in cache: 4 p n flops per token and head forward. The
-// gradient keeps the state at every chunk's begin, computes the states of a chunk again, and walks the chunk backwards: exact, with memory
-// sqrt(s).
+// ssd_scan (Mamba-2), its form for generation and its gradient, by the recurrence. A head's state [p n] stays in cache: 4 p n flops per
+// token and head forward. The gradient keeps the state at every chunk's begin, computes the states of a chunk again, and walks the chunk
+// backwards: exact, with memory sqrt(s).
 #include <array>
 
 #include "kernels/arch.hpp"
@@ -194,40 +194,74 @@ std::vector<Steps> steps_of(const Node& node, bool inputs, std::initializer_list
   return steps;
 }
 
+struct Forward {
+  Shape s;
+  std::vector<Steps> in;  // x dt bm c
+  Steps y;
+
+  Forward(const Node& node, Shape shape) : s(shape), in(steps_of(node, true, {0, 1, 3, 4})), y(node.out(0)) {
+    node.need_contiguous(node.out(1));
+  }
+  int64_t scratch() const { return (2 * s.n + 63) / 16 * 16; }
+
+  // One head of batch entry b over its first `count` tokens; y of the others is 0. scratch: rows of bm and c.
+  template <class T, class C = compute_t<T>>
+  void head(const Launch& l, int64_t b, int64_t h, int64_t count, C* scratch, C* state) const {
+    C *bm = scratch, *c = bm + s.n;
+    const Head<T> at = head_of<T>(l, s, in, 0, b, h);
+    for (int64_t t = 0; t < count; ++t) {
+      load(at.bm + t * at.bm_step, s.n, bm);
+      load(at.c + t * at.c_step, s.n, c);
+      advance(s, at, t, at.step(t), bm, state, state);
+      T* to = l.out<T>(0) + y.at(b, t, h);
+      for (int64_t p = 0; p < s.p; ++p) {
+        const C* row = state + p * s.n;
+        C sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t n = 0; n < s.n; ++n) sum += row[n] * c[n];
+        to[p] = narrow<T>(sum + at.skip * widen(at.x[t * at.x_step + p]));
+      }
+    }
+    for (int64_t t = count; t < s.s; ++t) std::fill_n(l.out<T>(0) + y.at(b, t, h), s.p, narrow<T>(C(0)));
+  }
+};
+
 }  // namespace
 
 NEMO_CPU_KERNEL(ssd_scan) {
-  const Shape s(node, 0);
-  const std::vector<Steps> steps = steps_of(node, true, {0, 1, 3, 4});
-  const Steps y(node.out(0));
-  node.need_contiguous(node.out(1));
+  const Forward scan(node, Shape(node, 0));
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     using C = compute_t<T>;
-    const int64_t scratch = (2 * s.n + 63) / 16 * 16;
     return make_kernel(
         [=, &pool = device.pool](const Launch& l) {
-          pool.each(s.b * s.h, [&](int64_t task, int part) {
-            const int64_t b = task / s.h, h = task % s.h;
-            C *bm = l.workspace<C>() + part * scratch, *c = bm + s.n, *state = l.out<C>(1) + task * s.state();
-            const Head<T> head = head_of<T>(l, s, steps, 0, b, h);
-            start_state(l, s, 7, b, h, state);
-            for (int64_t t = 0; t < s.s; ++t) {
-              load(head.bm + t * head.bm_step, s.n, bm);
-              load(head.c + t * head.c_step, s.n, c);
-              advance(s, head, t, head.step(t), bm, state, state);
-              T* to = l.out<T>(0) + y.at(b, t, h);
-              for (int64_t p = 0; p < s.p; ++p) {
-                const C* row = state + p * s.n;
-                C sum = 0;
-#pragma omp simd reduction(+ : sum)
-                for (int64_t n = 0; n < s.n; ++n) sum += row[n] * c[n];
-                to[p] = narrow<T>(sum + head.skip * widen(head.x[t * head.x_step + p]));
-              }
-            }
+          pool.each(scan.s.b * scan.s.h, [&](int64_t task, int part) {
+            const int64_t b = task / scan.s.h, h = task % scan.s.h;
+            C* state = l.out<C>(1) + task * scan.s.state();
+            start_state(l, scan.s, 7, b, h, state);
+            scan.head<T>(l, b, h, scan.s.s, l.workspace<C>() + part * scan.scratch(), state);
           });
         },
-        align_up(static_cast<uint64_t>(scratch * device.pool.threads()) * sizeof(C)));
+        align_up(static_cast<uint64_t>(scan.scratch() * device.pool.threads()) * sizeof(C)));
+  });
+}
+
+NEMO_CPU_KERNEL(ssd_scan_cached) {
+  const Forward scan(node, Shape(node, 0));
+  node.need_contiguous(node.in(8));
+  return with_type(node.compute(), [&](auto tag) {
+    using T = decltype(tag);
+    using C = compute_t<T>;
+    return make_kernel(
+        [=, &pool = device.pool](const Launch& l) {
+          pool.each(scan.s.b * scan.s.h, [&](int64_t task, int part) {
+            const int64_t b = task / scan.s.h, h = task % scan.s.h, count = std::clamp<int64_t>(l.in<int32_t>(8)[b], 0, scan.s.s);
+            C* state = l.out<C>(1) + task * scan.s.state();
+            if (l.in<int32_t>(7)[b] <= 0) std::fill(state, state + scan.s.state(), C(0));
+            scan.head<T>(l, b, h, count, l.workspace<C>() + part * scan.scratch(), state);
+          });
+        },
+        align_up(static_cast<uint64_t>(scan.scratch() * device.pool.threads()) * sizeof(C)));
   });
 }
 

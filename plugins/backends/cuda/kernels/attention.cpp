@@ -87,9 +87,7 @@ Heads heads(const Tensor& t) {
 template <class Problem>
 Problem problem(const Node& node, size_t first) {
   const Tensor& segments = node.in(first);
-  if (node.in(first + 1).present()) node.refuse("attention with sinks has no kernel on this backend yet");
-  if (node.in(first + 2).present()) node.refuse("attention with a bias has no kernel on this backend yet");
-  if (node.in(first + 3).present()) node.refuse("attention with key lengths has no kernel on this backend yet");
+  for (size_t i = first; i < first + 4; ++i) node.need_contiguous(node.in(i));
   Problem p;
   std::memset(static_cast<void*>(&p), 0, sizeof p);
   AttentionSpec& s = p.spec;
@@ -101,11 +99,18 @@ Problem problem(const Node& node, size_t first) {
   s.softcap = static_cast<float>(node.number("softcap"));
   s.causal = node.integer("causal") != 0;
   s.segments = segments.present();
+  s.sinks = node.in(first + 1).present(), s.bias = node.in(first + 2).present(), s.key_lengths = node.in(first + 3).present();
+  s.alibi = node.integer("alibi"), s.alibi_first = node.integer("alibi_first");
   if (s.g == 0 || s.h % s.g != 0) node.refuse("the number of query heads must be a multiple of the number of kv heads");
   if (s.segments && s.s != s.t) node.refuse("segments need as many queries as keys");
   if (const char* why = own_refuses(s)) node.refuse(why);
-  node.need_contiguous(segments);
   return p;
+}
+
+// first: place of the segments among the inputs.
+AttentionExtras extras_of(const AttentionSpec& s, const Launch& l, int first) {
+  return {s.sinks ? l.in<float>(first + 1) : nullptr, s.bias ? l.in<float>(first + 2) : nullptr,
+          s.key_lengths ? l.in<int32_t>(first + 3) : nullptr};
 }
 
 bool aligned(std::initializer_list<const void*> pointers) {
@@ -121,7 +126,8 @@ class ForwardKernel final : public nemo_kernel {
   }
   uint64_t workspace() const { return binding_ ? binding_->plan().workspace() : 0; }
   void run(const Launch& l) const override {
-    const ForwardPointers x{l.in(0), l.in(1), l.in(2), p_.spec.segments ? l.in<int32_t>(3) : nullptr, l.out(0), l.out<float>(1)};
+    ForwardPointers x{l.in(0), l.in(1), l.in(2), p_.spec.segments ? l.in<int32_t>(3) : nullptr, l.out(0), l.out<float>(1)};
+    x.extras = extras_of(p_.spec, l, 3);
     if (binding_ && aligned({x.q, x.k, x.v, x.o}))
       run_forward(*binding_, x, l.stream(), l.workspace<char>());
     else
@@ -135,7 +141,9 @@ class ForwardKernel final : public nemo_kernel {
 
 class BackwardKernel final : public nemo_kernel {
  public:
-  BackwardKernel(const AttentionBackward& p, BackwardRoute route) : p_(p), route_(std::move(route)) {
+  // dsinks: its dtype; 0: not wanted.
+  BackwardKernel(const AttentionBackward& p, BackwardRoute route, nemo_dtype dsinks, bool has_dbias)
+      : p_(p), route_(std::move(route)), dsinks_(dsinks), has_dbias_(has_dbias) {
     if (route_) binding_ = std::make_unique<CudnnBinding>(route_.plan);
   }
   uint64_t workspace() const {
@@ -144,7 +152,10 @@ class BackwardKernel final : public nemo_kernel {
   }
   void run(const Launch& l) const override {
     const int32_t* segments = p_.spec.segments ? l.in<int32_t>(6) : nullptr;
-    const BackwardPointers x{l.in(0), l.in(1), l.in(2), l.in(3), l.in(4), l.in<float>(5), segments, l.out(0), l.out(1), l.out(2)};
+    BackwardPointers x{l.in(0), l.in(1), l.in(2), l.in(3), l.in(4), l.in<float>(5), segments, l.out(0), l.out(1), l.out(2)};
+    x.extras = extras_of(p_.spec, l, 6);
+    if (dsinks_ != 0) x.dsinks = l.out(3), x.dsinks_type = dsinks_, x.add = l.write() == Write::accumulate;
+    if (has_dbias_) x.dbias = l.out<float>(4);
     if (binding_ && aligned({x.dout, x.q, x.k, x.v, x.o, x.dq, x.dk, x.dv}))
       route_.run(*binding_, x, l.stream(), l.workspace<char>());
     else
@@ -154,6 +165,8 @@ class BackwardKernel final : public nemo_kernel {
  private:
   AttentionBackward p_;
   BackwardRoute route_;
+  nemo_dtype dsinks_;
+  bool has_dbias_;
   std::unique_ptr<CudnnBinding> binding_;
 };
 
@@ -202,7 +215,8 @@ NEMO_CUDA_KERNEL(attention) {
 
 NEMO_CUDA_KERNEL(attention_grad) {
   auto p = problem<AttentionBackward>(node, 6);
-  node.need_contiguous(node.in(5));
+  for (const Tensor* t : {&node.in(5), &node.out(3), &node.out(4)}) node.need_contiguous(*t);
+  if ((node.out(3).present() && !p.spec.sinks) || (node.out(4).present() && !p.spec.bias)) node.refuse("a gradient of what is not there");
   p.dout = heads(node.in(0)), p.q = heads(node.in(1)), p.k = heads(node.in(2)), p.v = heads(node.in(3)), p.o = heads(node.in(4));
   p.dq = heads(node.out(0)), p.dk = heads(node.out(1)), p.dv = heads(node.out(2));
   if (splits(p.spec)) {
@@ -210,7 +224,7 @@ NEMO_CUDA_KERNEL(attention_grad) {
     BackwardRoute before = backward_route(device, parts.before), square = backward_route(device, parts.square);
     if (before && square) return prepared(std::make_unique<SplitBackwardKernel>(p, std::move(before), std::move(square)));
   }
-  return prepared(std::make_unique<BackwardKernel>(p, backward_route(device, p)));
+  return prepared(std::make_unique<BackwardKernel>(p, backward_route(device, p), node.out(3).dtype, node.out(4).present()));
 }
 
 }  // namespace nemo::cuda

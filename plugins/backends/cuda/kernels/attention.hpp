@@ -19,6 +19,16 @@ struct AttentionSpec {
   int64_t window = 0;  // 0: none
   float scale = 1, softcap = 0;
   bool causal = false, segments = false;
+  bool sinks = false, bias = false, key_lengths = false;
+  int64_t alibi = 0, alibi_first = 0;
+
+  bool extended() const { return sinks || bias || key_lengths || alibi > 0; }
+};
+
+// What cuDNN's kernels here do not take; nullptr: absent.
+struct AttentionExtras {
+  const float *sinks = nullptr, *bias = nullptr;
+  const int32_t* key_lengths = nullptr;
 };
 
 struct AttentionForward {
@@ -36,6 +46,7 @@ struct ForwardPointers {
   const int32_t* segments;  // nullptr: none
   void* o;
   float* lse;
+  AttentionExtras extras = {};
 };
 
 struct BackwardPointers {
@@ -43,6 +54,11 @@ struct BackwardPointers {
   const float* lse;
   const int32_t* segments;
   void *dq, *dk, *dv;
+  AttentionExtras extras = {};
+  float* dbias = nullptr;
+  void* dsinks = nullptr;
+  nemo_dtype dsinks_type = 0;
+  bool add = false;  // to dsinks
 };
 
 }  // namespace nemo::cuda

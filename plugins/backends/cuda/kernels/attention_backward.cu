@@ -2,20 +2,13 @@
 // of a block of queries; both compute the probabilities again from lse (14 s t d flops per head against 10, for a fixed order of every
 // sum).
 //   P = e^(S - lse), dV = P^T dO, dP = dO V^T, dS = P (dP - rowsum(dO O)) slope, dQ = scale dS K, dK = scale dS^T Q
-#include "attention_launch.cuh"
+#include "attention_backward.cuh"
 
 namespace nemo::cuda {
 
 namespace attention {
 
 namespace {
-
-struct BackwardArgs {
-  Problem p;
-  Heads dout, q, k, v, o, dq, dk, dv;
-  BackwardPointers x;
-  float* dots;  // rowsum(dO O) [b h s]
-};
 
 // A warp per row. Reads 2 e elements, writes 4 bytes.
 template <class T>
@@ -30,23 +23,6 @@ __global__ void __launch_bounds__(256) dots_kernel(const BackwardArgs a) {
   for (int c = threadIdx.x % 32; c < p.e; c += 32) sum += widen(x[c]) * widen(y[c]);
   for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
   if (threadIdx.x % 32 == 0) a.dots[row] = sum;
-}
-
-// Rows of the side that is walked.
-template <class T, int D>
-constexpr int kWalkedRows = sizeof(T) == 4 && D == 256 ? 16 : 32;
-
-// Product and dp become the probability and dS of query i and key j.
-__device__ inline void differentiate(const Problem& p, bool seen, float lse, float dot, float& product, float& dp) {
-  float slope;
-  const float score = p.score(product, slope);
-  product = seen && lse != -INFINITY ? power_of_two((score - lse) * kLog2E) : 0;
-  dp = product * (dp - dot) * slope;
-}
-// The same where the score is the scaled product and the key is seen.
-__device__ inline void differentiate_plain(const Problem& p, float lse, float dot, float& product, float& dp) {
-  product = power_of_two(product * (p.scale * kLog2E) - lse * kLog2E);
-  dp = product * (dp - dot);
 }
 
 // Two buffers of a pair of tiles that is walked: one is filled while the other is used.
@@ -72,6 +48,7 @@ __global__ void __launch_bounds__(kKeyThreads<D>) keys_kernel(const BackwardArgs
   const int j0 = blockIdx.x * kKeyRows, group = blockIdx.y, batch = blockIdx.z, per_group = p.h / p.g;
   const int warp = threadIdx.x / 32 % 4, col0 = threadIdx.x / 128 * kCols, lane = threadIdx.x % 32;
   const int32_t* segments = p.segment_row(batch);
+  const int limit = p.keys_of(batch);
   load_rows<T, D>(k, static_cast<const T*>(a.x.k) + batch * a.k.batch + group * a.k.head, a.k.position, j0, kKeyRows, p.t, p.d, p.vector);
   load_rows<T, D>(v, static_cast<const T*>(a.x.v) + batch * a.v.batch + group * a.v.head, a.v.position, j0, kKeyRows, p.t, p.e, p.vector);
   const Range own = segments != nullptr ? Range(segments, j0, kKeyRows, p.t) : Range(0, 0);
@@ -106,9 +83,10 @@ __global__ void __launch_bounds__(kKeyThreads<D>) keys_kernel(const BackwardArgs
   seek();
   load(0);
   for (int turn = 0; head < end; ++turn) {
-    const int here = i0;
+    const int here = i0, query_head = head;
+    const float tilt = p.tilt_of(head);
     const int64_t sums = (static_cast<int64_t>(batch) * p.h + head) * p.s;
-    const bool plain = p.all_visible(i0, kQueries, j0 + warp * 16, 16) && own.one_with(queries);
+    const bool plain = p.all_visible(i0, kQueries, j0 + warp * 16, 16, limit) && own.one_with(queries);
     i0 += kQueries;
     seek();
     load(turn + 1);
@@ -136,7 +114,8 @@ __global__ void __launch_bounds__(kKeyThreads<D>) keys_kernel(const BackwardArgs
           const float lse = a.x.lse[sums + inside], dot = a.dots[sums + inside];
 #pragma unroll
           for (int half = 0; half < 2; ++half)
-            differentiate(p, p.visible(i, row0 + half * 8, other, row_segment[half]), lse, dot, x[n][half * 2 + c], dp[n][half * 2 + c]);
+            differentiate(p, p.visible(i, row0 + half * 8, other, row_segment[half], limit), lse, dot,
+                          p.bias_of(query_head, tilt, i, row0 + half * 8), x[n][half * 2 + c], dp[n][half * 2 + c]);
         }
     }
     weights_by_rows<D>(dv, x, walked.second(turn) + col0);
@@ -177,7 +156,8 @@ __global__ void __launch_bounds__(128) queries_kernel(const BackwardArgs a) {
     if (segments != nullptr) row_segment[half] = segments[inside];
   }
 
-  const int last = p.last_key(min(i0 + kQueryRows, p.s) - 1);
+  const float tilt = p.tilt_of(head);
+  const int limit = p.keys_of(batch), last = min(p.last_key(min(i0 + kQueryRows, p.s) - 1), limit);
   int j0 = p.first_key(i0) / kKeys * kKeys;
   Range keys(0, 0);
   auto seek = [&] {
@@ -197,7 +177,7 @@ __global__ void __launch_bounds__(128) queries_kernel(const BackwardArgs a) {
   load(0);
   for (int turn = 0; j0 < last; ++turn) {
     const int here = j0;
-    const bool plain = p.all_visible(i0 + warp * 16, 16, j0, kKeys) && own.one_with(keys);
+    const bool plain = p.all_visible(i0 + warp * 16, 16, j0, kKeys, limit) && own.one_with(keys);
     j0 += kKeys;
     seek();
     load(turn + 1);
@@ -217,7 +197,8 @@ __global__ void __launch_bounds__(128) queries_kernel(const BackwardArgs a) {
 #pragma unroll
         for (int c = 0; c < 4; ++c) {
           const int half = c / 2, j = here + n * 8 + lane % 4 * 2 + c % 2, other = segments != nullptr ? segments[min(j, p.t - 1)] : 0;
-          differentiate(p, p.visible(row0 + half * 8, j, row_segment[half], other), lse[half], dot[half], x[n][c], dp[n][c]);
+          differentiate(p, p.visible(row0 + half * 8, j, row_segment[half], other, limit), lse[half], dot[half],
+                        p.bias_of(head, tilt, row0 + half * 8, j), x[n][c], dp[n][c]);
         }
     }
     weights_by_rows<D>(dq, dp, walked.first(turn));
@@ -259,9 +240,10 @@ uint64_t own_backward_workspace(const AttentionBackward& p) {
 void own_backward(const AttentionBackward& f, const BackwardPointers& x, cudaStream_t stream, void* workspace) {
   using namespace attention;
   if (f.spec.b == 0) return;
-  const Problem problem = make_problem(f.spec, x.segments, {{x.dout, f.dout}, {x.q, f.q}, {x.k, f.k}, {x.v, f.v}});
+  const Problem problem = make_problem(f.spec, x.segments, x.extras, {{x.dout, f.dout}, {x.q, f.q}, {x.k, f.k}, {x.v, f.v}});
   const BackwardArgs args{problem, f.dout, f.q, f.k, f.v, f.o, f.dq, f.dk, f.dv, x, static_cast<float*>(workspace)};
   with_kernel_type(f.spec, [&]<class T, int D>() { launch<T, D>(args, stream); });
+  extras_backward(f, args, stream);
 }
 
 }  // namespace nemo::cuda

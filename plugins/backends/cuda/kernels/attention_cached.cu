@@ -9,10 +9,19 @@ namespace {
 constexpr int kWarps = 8, kPerLane = 8;  // head dimensions up to 32 * kPerLane = 256
 
 struct CachedSpec {
-  int64_t h, g, t, d, e, window;
+  int64_t h, g, t, d, e, window, alibi, alibi_first;
   float scale, softcap;
   int64_t q[3], k[3], v[3], o[3];  // strides of batch, position, head
 };
+
+// The slope of a head's linear bias (nemo/cpp/alibi.hpp).
+__device__ float tilt_of(const CachedSpec& p, int64_t head) {
+  if (p.alibi == 0) return 0;
+  int64_t n = 1, at = p.alibi_first + head;
+  while (2 * n <= p.alibi) n *= 2;
+  if (at >= n) at = 2 * (at - n), n *= 2;
+  return exp2f(-8.0f * static_cast<float>(at + 1) / static_cast<float>(n));
+}
 
 template <class T>
 __device__ void load_row(const T* p, int64_t n, float (&x)[kPerLane]) {
@@ -25,12 +34,13 @@ __device__ void load_row(const T* p, int64_t n, float (&x)[kPerLane]) {
 
 template <class T>
 __global__ void __launch_bounds__(32 * kWarps)
-    attention_cached_kernel(const CachedSpec p, const T* q, const T* k, const T* v, const int32_t* start, T* o) {
+    attention_cached_kernel(const CachedSpec p, const T* q, const T* k, const T* v, const int32_t* start, const float* sinks, T* o) {
   __shared__ float tops[kWarps], sums[kWarps], outs[kWarps][32 * kPerLane];
   const int64_t i = blockIdx.x, head = blockIdx.y, b = blockIdx.z, group = head / (p.h / p.g);
   const int warp = static_cast<int>(threadIdx.y), lane = static_cast<int>(threadIdx.x);
   const int64_t last = min(max(start[b] + i + 1, int64_t{1}), p.t), first = p.window > 0 ? max(int64_t{0}, last - p.window) : 0;
   float query[kPerLane], out[kPerLane] = {}, top = -INFINITY, sum = 0;
+  const float tilt = tilt_of(p, head);
   load_row(q + b * p.q[0] + i * p.q[1] + head * p.q[2], p.d, query);
   for (int64_t j = first + warp; j < last; j += kWarps) {
     float row[kPerLane], score = 0;
@@ -40,6 +50,7 @@ __global__ void __launch_bounds__(32 * kWarps)
     for (int step = 16; step > 0; step /= 2) score += __shfl_xor_sync(0xffffffffu, score, step);
     score *= p.scale;
     if (p.softcap > 0) score = p.softcap * tanhf(score / p.softcap);
+    score += tilt * static_cast<float>(j + 1 - last);
     const float now = fmaxf(top, score), keep = __expf(top - now), weight = __expf(score - now);
     load_row(v + b * p.v[0] + j * p.v[1] + group * p.v[2], p.e, row);
 #pragma unroll
@@ -53,6 +64,7 @@ __global__ void __launch_bounds__(32 * kWarps)
   __syncthreads();
   float most = -INFINITY, total = 0;
   for (int w = 0; w < kWarps; ++w) most = fmaxf(most, tops[w]);
+  if (sinks != nullptr) most = fmaxf(most, sinks[head]), total = __expf(sinks[head] - most);
   for (int w = 0; w < kWarps; ++w) total += sums[w] > 0 ? sums[w] * __expf(tops[w] - most) : 0;
   for (int64_t c = warp * 32 + lane; c < p.e; c += 32 * kWarps) {
     float x = 0;
@@ -77,18 +89,21 @@ void set_strides(int64_t (&to)[3], const Tensor& t) { std::copy_n(t.strides.begi
 NEMO_CUDA_KERNEL(attention_cached) {
   CachedSpec p{};
   p.h = node.size('h'), p.g = node.size('g'), p.t = node.size('t'), p.d = node.size('d'), p.e = node.size('e');
+  p.alibi = node.integer("alibi"), p.alibi_first = node.integer("alibi_first");
   p.window = node.integer("window");
   p.scale = static_cast<float>(node.number("scale")), p.softcap = static_cast<float>(node.number("softcap"));
   if (p.g == 0 || p.h % p.g != 0) node.refuse("the number of query heads must be a multiple of the number of kv heads");
   if (std::max(p.d, p.e) > 32 * kPerLane) node.refuse("head dimensions above 256 have no kernel");
   node.need_contiguous(node.in(3));
+  node.need_contiguous(node.in(4));
+  const bool has_sinks = node.in(4).present();
   set_strides(p.q, node.in(0)), set_strides(p.k, node.in(1)), set_strides(p.v, node.in(2)), set_strides(p.o, node.out(0));
   const dim3 grid(static_cast<unsigned>(node.size('s')), static_cast<unsigned>(p.h), static_cast<unsigned>(node.size('b')));
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     return make_kernel([=](const Launch& l) {
-      attention_cached_kernel<T>
-          <<<grid, dim3(32, kWarps), 0, l.stream()>>>(p, l.in<T>(0), l.in<T>(1), l.in<T>(2), l.in<int32_t>(3), l.out<T>(0));
+      attention_cached_kernel<T><<<grid, dim3(32, kWarps), 0, l.stream()>>>(p, l.in<T>(0), l.in<T>(1), l.in<T>(2), l.in<int32_t>(3),
+                                                                            has_sinks ? l.in<float>(4) : nullptr, l.out<T>(0));
     });
   });
 }

@@ -12,7 +12,7 @@ cudnnDataType_t storage(const AttentionSpec& p) { return p.dtype == NEMO_DTYPE_B
 
 bool takes(const AttentionSpec& p, std::initializer_list<Heads> tensors) {
   if (p.dtype != NEMO_DTYPE_BF16 && p.dtype != NEMO_DTYPE_F16) return false;
-  if (p.segments || p.softcap > 0 || p.d % 8 != 0 || p.e % 8 != 0 || p.d > 256 || p.e > 256) return false;
+  if (p.segments || p.extended() || p.softcap > 0 || p.d % 8 != 0 || p.e % 8 != 0 || p.d > 256 || p.e > 256) return false;
   if (p.s > p.t && (p.causal || p.window > 0)) return false;
   if (p.s == 1 && p.t == 1) return false;
   for (const Heads& x : tensors)

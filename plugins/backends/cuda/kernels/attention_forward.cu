@@ -36,7 +36,8 @@ __global__ void __launch_bounds__(128) forward_kernel(const ForwardArgs a) {
     for (int half = 0; half < 2; ++half) row_segment[half] = segments[min(row0 + half * 8, p.s - 1)];
 
   float out[D / 8][4] = {}, top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
-  const int last = p.last_key(min(i0 + kQueryRows, p.s) - 1);
+  const float tilt = p.tilt_of(head);
+  const int limit = p.keys_of(batch), last = min(p.last_key(min(i0 + kQueryRows, p.s) - 1), limit);
   // The next tile of keys from j0 on that shares a segment with the queries.
   Range keys(0, 0);
   auto seek = [&](int j0) {
@@ -56,7 +57,7 @@ __global__ void __launch_bounds__(128) forward_kernel(const ForwardArgs a) {
     commit_loads();
     float x[kKeys / 8][4] = {};
     rows_by_rows<D>(x, q + warp * 16 * kPitch, k, p.d);
-    const bool plain = p.all_visible(i0 + warp * 16, 16, j0, kKeys) && own.one_with(keys);
+    const bool plain = p.all_visible(i0 + warp * 16, 16, j0, kKeys, limit) && own.one_with(keys);
     const int here = j0;
     wait_for_loads<0>();
     __syncthreads();
@@ -79,8 +80,8 @@ __global__ void __launch_bounds__(128) forward_kernel(const ForwardArgs a) {
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
             float slope, &y = x[n][half * 2 + c];
-            const float score = p.score(y, slope);
-            y = p.visible(row0 + half * 8, j, row_segment[half], other) ? score * kLog2E : -INFINITY;
+            const float score = p.score(y, slope) + p.bias_of(head, tilt, row0 + half * 8, j);
+            y = p.visible(row0 + half * 8, j, row_segment[half], other, limit) ? score * kLog2E : -INFINITY;
           }
         }
     }
@@ -114,7 +115,16 @@ __global__ void __launch_bounds__(128) forward_kernel(const ForwardArgs a) {
   for (int half = 0; half < 2; ++half) {
     sum[half] += __shfl_xor_sync(~0u, sum[half], 1);
     sum[half] += __shfl_xor_sync(~0u, sum[half], 2);
-    factor[half] = sum[half] > 0 ? 1 / sum[half] : 0;
+    float kept = 1;
+    if (p.extras.sinks != nullptr) {
+      const float sink = p.extras.sinks[head] * kLog2E, now = fmaxf(top[half], sink);
+      if (now != -INFINITY) {
+        kept = power_of_two(top[half] - now);
+        sum[half] = sum[half] * kept + power_of_two(sink - now);
+        top[half] = now;
+      }
+    }
+    factor[half] = sum[half] > 0 ? kept / sum[half] : 0;
     const int i = i0 + warp * 16 + lane / 4 + half * 8;
     if (lane % 4 == 0 && i < p.s)
       a.x.lse[(static_cast<int64_t>(batch) * p.h + head) * p.s + i] = sum[half] > 0 ? (top[half] + log2f(sum[half])) * kLn2 : -INFINITY;
@@ -136,7 +146,7 @@ void launch(const ForwardArgs& a, cudaStream_t stream) {
 void own_forward(const AttentionForward& f, const ForwardPointers& x, cudaStream_t stream) {
   using namespace attention;
   if (f.spec.b * f.spec.s * f.spec.h == 0) return;
-  const ForwardArgs args{make_problem(f.spec, x.segments, {{x.q, f.q}, {x.k, f.k}, {x.v, f.v}}), f.q, f.k, f.v, f.o, x};
+  const ForwardArgs args{make_problem(f.spec, x.segments, x.extras, {{x.q, f.q}, {x.k, f.k}, {x.v, f.v}}), f.q, f.k, f.v, f.o, x};
   with_kernel_type(f.spec, [&]<class T, int D>() { launch<T, D>(args, stream); });
 }
 

@@ -10,15 +10,30 @@
 namespace nemo::cuda::attention {
 
 // `read`: the tensors that kernels load; 16-byte loads where all of them allow it.
-inline Problem make_problem(const AttentionSpec& s, const int32_t* segments, std::initializer_list<std::pair<const void*, Heads>> read) {
+inline Problem make_problem(const AttentionSpec& s, const int32_t* segments, const AttentionExtras& extras,
+                            std::initializer_list<std::pair<const void*, Heads>> read) {
   const int64_t step = 16 / size_of(s.dtype);
   bool vector = s.d % step == 0 && s.e % step == 0;
   for (const auto& [pointer, x] : read)
     vector =
         vector && reinterpret_cast<uintptr_t>(pointer) % 16 == 0 && x.batch % step == 0 && x.position % step == 0 && x.head % step == 0;
   auto narrow_int = [](int64_t v) { return static_cast<int>(v); };
-  return {narrow_int(s.b),      narrow_int(s.s), narrow_int(s.t), narrow_int(s.h), narrow_int(s.g), narrow_int(s.d), narrow_int(s.e),
-          narrow_int(s.window), s.causal,        vector,          s.scale,         s.softcap,       segments};
+  return {narrow_int(s.b),
+          narrow_int(s.s),
+          narrow_int(s.t),
+          narrow_int(s.h),
+          narrow_int(s.g),
+          narrow_int(s.d),
+          narrow_int(s.e),
+          narrow_int(s.window),
+          s.causal,
+          vector,
+          s.scale,
+          s.softcap,
+          segments,
+          extras,
+          narrow_int(s.alibi),
+          narrow_int(s.alibi_first)};
 }
 
 // f.template operator()<T, D>() with the storage type and the head dimension rounded up to what is compiled.

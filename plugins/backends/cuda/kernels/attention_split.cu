@@ -40,7 +40,7 @@ int64_t bytes_before(const AttentionSpec& s, const Heads& x) { return (s.t - s.s
 
 }  // namespace
 
-bool splits(const AttentionSpec& s) { return s.causal && s.window == 0 && !s.segments && s.s >= kFewest && s.t > s.s; }
+bool splits(const AttentionSpec& s) { return s.causal && s.window == 0 && !s.segments && !s.extended() && s.s >= kFewest && s.t > s.s; }
 
 BackwardParts parts_of(const AttentionBackward& p) {
   BackwardParts parts;  // byte by byte: plans are found by the bytes of the problem

@@ -49,6 +49,8 @@ struct Problem {
   bool causal, vector;
   float scale, softcap;
   const int32_t* segments;
+  AttentionExtras extras;
+  int alibi, alibi_first;
 
   // Keys that query i may see, segments aside: [first_key(i), last_key(i)); queries that may see key j: [first_query(j), last_query(j)).
   __device__ int first_key(int i) const { return window > 0 ? min(max(i + t - s - window + 1, 0), t) : 0; }
@@ -56,17 +58,33 @@ struct Problem {
   __device__ int first_query(int j) const { return causal ? min(max(j - t + s, 0), s) : 0; }
   __device__ int last_query(int j) const { return window > 0 ? min(max(j - t + s + window, 0), s) : s; }
 
-  // own, other: their segment numbers.
-  __device__ bool visible(int i, int j, int own, int other) const {
-    return i < s && j < t && (!causal || j <= i + t - s) && (window == 0 || j > i + t - s - window) && own == other;
+  // Keys of a sequence that exist.
+  __device__ int keys_of(int batch) const { return extras.key_lengths == nullptr ? t : min(max(extras.key_lengths[batch], 0), t); }
+  // own, other: their segment numbers; keys: those that exist.
+  __device__ bool visible(int i, int j, int own, int other, int keys) const {
+    return i < s && j < keys && (!causal || j <= i + t - s) && (window == 0 || j > i + t - s - window) && own == other;
   }
-  // True where every query of [i, i + rows) sees every key of [j, j + keys), segments aside, and scores are plain products.
-  __device__ bool all_visible(int i, int rows, int j, int keys) const {
-    return i + rows <= s && j + keys <= t && (!causal || j + keys - 1 <= i + t - s) && (window == 0 || j > i + rows - 1 + t - s - window) &&
-           softcap <= 0;
+  // True where every query of [i, i + rows) sees every key of [j, j + n), segments aside, and scores are plain products.
+  __device__ bool all_visible(int i, int rows, int j, int n, int keys) const {
+    return i + rows <= s && j + n <= keys && (!causal || j + n - 1 <= i + t - s) && (window == 0 || j > i + rows - 1 + t - s - window) &&
+           softcap <= 0 && extras.bias == nullptr && alibi == 0;
   }
   __device__ const int32_t* segment_row(int batch) const {
     return segments == nullptr ? nullptr : segments + static_cast<int64_t>(batch) * t;
+  }
+  // The slope of a head's linear bias (nemo/cpp/alibi.hpp).
+  __device__ float tilt_of(int head) const {
+    if (alibi == 0) return 0;
+    int n = 1, at = alibi_first + head;
+    while (2 * n <= alibi) n *= 2;
+    if (at >= n) at = 2 * (at - n), n *= 2;
+    return exp2f(-8.0f * static_cast<float>(at + 1) / static_cast<float>(n));
+  }
+  // What is added to the score of query i and key j; tilt: of the head.
+  __device__ float bias_of(int head, float tilt, int i, int j) const {
+    const float linear = tilt * static_cast<float>(j - i - (t - s));
+    if (extras.bias == nullptr) return linear;
+    return linear + extras.bias[(static_cast<int64_t>(head) * s + min(i, s - 1)) * t + min(j, t - 1)];
   }
   // The score of a product q k; slope = d score / d (scale q k).
   __device__ float score(float product, float& slope) const {

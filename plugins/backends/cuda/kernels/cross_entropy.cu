@@ -6,8 +6,12 @@ namespace nemo::cuda {
 
 namespace {
 
+// Four blocks per multiprocessor, so that the ends of their rows meet other rows' middles (4096 x 50304 on an H100: 141 us, two blocks of
+// 512 threads 156 us).
+constexpr int kRowThreads = 320;
+
 template <class T>
-__global__ void __launch_bounds__(kLossThreads, 2)
+__global__ void __launch_bounds__(kRowThreads, 4)
     loss_kernel(const LossSpec p, const T* x, int64_t ld, const int32_t* labels, float* loss, float* lse_out, int* fault) {
   __shared__ float scratch[96];
   const int64_t r = blockIdx.x, label = labels[r];
@@ -93,8 +97,8 @@ NEMO_CUDA_KERNEL(cross_entropy) {
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     return make_kernel([=, fault = device.fault](const Launch& l) {
-      loss_kernel<T><<<static_cast<unsigned>(x.rows), kLossThreads, 0, l.stream()>>>(spec, l.in<T>(0), x.ld, l.in<int32_t>(1),
-                                                                                     l.out<float>(0), l.out<float>(1), fault);
+      loss_kernel<T><<<static_cast<unsigned>(x.rows), kRowThreads, 0, l.stream()>>>(spec, l.in<T>(0), x.ld, l.in<int32_t>(1),
+                                                                                    l.out<float>(0), l.out<float>(1), fault);
     });
   });
 }

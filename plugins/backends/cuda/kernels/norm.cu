@@ -1,21 +1,10 @@
 // rms_norm, layer_norm and their fusions with the residual add. Blocks walk over rows; a row is read once and kept in registers, statistics
 // are f32. Bytes per element (bf16): 4, with residual 8; bound by memory.
-#include "kernels/norm.cuh"
-#include "kernels/row_ring.cuh"
+#include "kernels/norm_rows.cuh"
 
 namespace nemo::cuda {
 
 namespace {
-
-struct NormArgs {
-  const void *x, *residual, *w, *b, *bias;  // bias: of the sum
-  void *y, *sum;
-  float *mean, *rstd;
-  int64_t rows, cols, ldx, ldr, ldy, lds;
-  float eps, shift;
-  bool layer;
-  float* top;  // becomes the largest magnitude of y; nullptr: not wanted
-};
 
 // Mean and sum of squared deviations over the block, from those of `n` elements in every thread, combined pairwise (Chan et al. 1983) with
 // one barrier. `scratch` holds 64 values.
@@ -136,149 +125,6 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_kernel(const NormArg
   if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
 }
 
-// Sum of squares over the warp.
-template <int N>
-__device__ __forceinline__ void warp_squares(const float (&x)[N], float& squares) {
-#pragma unroll
-  for (int e = 0; e < N; ++e) squares = fmaf(x[e], x[e], squares);
-#pragma unroll
-  for (int o = 16; o > 0; o /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, o);
-}
-
-// Mean and sum of squared deviations over the first `lanes` lanes of the warp (all, where it is 32 or more), which hold N elements each.
-template <int N>
-__device__ __forceinline__ void warp_moments(const float (&x)[N], float& mean, float& squares, int lanes) {
-#pragma unroll
-  for (int e = 0; e < N; ++e) mean += x[e];
-  if (lanes >= 32) {  // equal counts: pairwise (Chan et al. 1983)
-    mean *= 1.0f / N;
-#pragma unroll
-    for (int e = 0; e < N; ++e) squares = fmaf(x[e] - mean, x[e] - mean, squares);
-    float half = 0.5f * N;
-#pragma unroll
-    for (int o = 1; o < 32; o *= 2) {
-      const float delta = __shfl_xor_sync(0xffffffffu, mean, o) - mean, other = __shfl_xor_sync(0xffffffffu, squares, o);
-      squares += other + delta * delta * half;
-      mean += 0.5f * delta;
-      half *= 2;
-    }
-    return;
-  }
-#pragma unroll
-  for (int o = 16; o > 0; o /= 2) mean += __shfl_xor_sync(0xffffffffu, mean, o);
-  mean /= static_cast<float>(lanes * N);
-  if (static_cast<int>(threadIdx.x) % 32 < lanes)
-#pragma unroll
-    for (int e = 0; e < N; ++e) squares = fmaf(x[e] - mean, x[e] - mean, squares);
-#pragma unroll
-  for (int o = 16; o > 0; o /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, o);
-}
-
-// 16 bytes that are not read again soon.
-template <class T>
-__device__ __forceinline__ void store_once(T* p, const float (&x)[kLanes<T>]) {
-  Raw<T, kLanes<T>> raw;
-#pragma unroll
-  for (int e = 0; e < kLanes<T>; ++e) raw.v[e] = narrow<T>(x[e]);
-  __stcs(reinterpret_cast<uint4*>(p), *reinterpret_cast<const uint4*>(&raw));
-}
-
-// The streaming form, for aligned rows of up to 1024 vectors. Statistics of the warps are combined over the group.
-template <class T, bool kLayer, bool kResidual>
-__global__ void __launch_bounds__(kRingThreads, 1)
-    norm_ring_kernel(const __grid_constant__ NormArgs p, const __grid_constant__ RingShape shape) {
-  constexpr int N = kLanes<T>, kTensors = kResidual ? 2 : 1;
-  extern __shared__ __align__(128) char memory[];
-  __shared__ uint64_t full[kRingGroups * kRingStages];
-  __shared__ float scratch[2][kRingThreads / 32][2];
-  const RowRing<kTensors, Again::no> ring(shape, memory, full, p.rows);
-  if (ring.thread == 0)
-    for (int i = 0; i < kRingStages; ++i) ring.order(i, shape);
-  const int vectors = static_cast<int>(p.cols / N), column = ring.thread * N, warp = ring.thread / 32;
-  const bool active = ring.thread < vectors;
-  float weight[N], bias[N];
-#pragma unroll
-  for (int e = 0; e < N; ++e) weight[e] = 1, bias[e] = 0;
-  if (active && p.w != nullptr) {
-    load<N>(static_cast<const T*>(p.w) + column, weight);
-#pragma unroll
-    for (int e = 0; e < N; ++e) weight[e] += p.shift;
-  }
-  if (active && p.b != nullptr) load<N>(static_cast<const T*>(p.b) + column, bias);
-  Raw<T, N> branch;
-#pragma unroll
-  for (int e = 0; e < N; ++e) branch.v[e] = narrow<T>(0);
-  if (kResidual && active && p.bias != nullptr) branch = load_raw<T, N>(p.bias, column);
-  const float scale = 1.0f / static_cast<float>(p.cols);
-  float top = 0;
-  const int slot = static_cast<int>(threadIdx.x) / 32 - warp;  // of the group's first warp
-  for (int i = 0; ring.row_of(i) >= 0; ++i) {
-    const int64_t row = ring.row_of(i);
-    ring.wait(i);
-    float x[N] = {};
-    if (active) {
-      widen(ring.template get<T>(i, 0), x);
-      if constexpr (kResidual) {
-        float r[N];
-        widen(ring.template get<T>(i, 1), r);
-#pragma unroll
-        for (int e = 0; e < N; ++e) x[e] = widen(narrow<T>(x[e] + widen(branch.v[e]) + r[e]));
-        store_once(static_cast<T*>(p.sum) + row * p.lds + column, x);
-      }
-    }
-    float mean = 0, squares = 0;
-    if constexpr (kLayer)
-      warp_moments<N>(x, mean, squares, vectors - 32 * warp);
-    else
-      warp_squares<N>(x, squares);
-    if (ring.thread % 32 == 0) scratch[i % 2][slot + warp][0] = mean, scratch[i % 2][slot + warp][1] = squares;
-    ring.join();
-    if (ring.thread == 0) ring.order(i + kRingStages, shape);
-    const bool there = ring.peer() < ring.warps();
-    squares = there ? scratch[i % 2][slot + ring.peer()][1] : 0.0f;
-    if constexpr (kLayer) {
-      const float count = there ? static_cast<float>(min(32, vectors - 32 * ring.peer()) * N) : 0.0f;
-      const float here = there ? scratch[i % 2][slot + ring.peer()][0] : 0.0f;
-      mean = count * here;
-      for (int o = ring.fold() / 2; o > 0; o /= 2) mean += __shfl_xor_sync(0xffffffffu, mean, o);
-      mean *= scale;
-      squares += count * (here - mean) * (here - mean);
-    }
-    for (int o = ring.fold() / 2; o > 0; o /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, o);
-    const float rstd = 1.0f / sqrtf(squares * scale + p.eps), shift = -mean * rstd;
-    if (active) {
-#pragma unroll
-      for (int e = 0; e < N; ++e) x[e] = fmaf(fmaf(x[e], rstd, shift), weight[e], bias[e]);
-      if (p.top != nullptr)
-#pragma unroll
-        for (int e = 0; e < N; ++e) top = fmaxf(top, fabsf(x[e]));
-      store<N>(static_cast<T*>(p.y) + row * p.ldy + column, x);
-    }
-    if (ring.thread == 0) {
-      p.rstd[row] = rstd;
-      if (p.mean != nullptr) p.mean[row] = mean;
-    }
-  }
-  if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
-}
-
-template <class T, bool kLayer, bool kResidual>
-RingShape prepare_ring(int64_t rows, int64_t cols, int multiprocessors) {
-  const RingShape s = ring_shape(rows, cols, sizeof(T), kResidual ? 2 : 1, multiprocessors);
-  if (s.threads > 0)
-    check(cudaFuncSetAttribute(norm_ring_kernel<T, kLayer, kResidual>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               kRingShared * (kResidual ? 2 : 1)),
-          "shared memory of a kernel");
-  return s;
-}
-
-template <class T, bool kLayer, bool kResidual>
-void launch_ring(const NormArgs& p, RingShape s, cudaStream_t stream) {
-  s.from(0, p.x, p.ldx, sizeof(T));
-  if (kResidual) s.from(1, p.residual, p.ldr, sizeof(T));
-  norm_ring_kernel<T, kLayer, kResidual><<<s.grid, static_cast<unsigned>(s.threads * s.groups), s.shared_bytes, stream>>>(p, s);
-}
-
 template <class T, int N>
 unsigned grid_for(int64_t rows, int64_t cols, int multiprocessors) {
   const RowShape shape = row_shape(cols, N);
@@ -340,8 +186,7 @@ Prepared forward(const Node& node, const Device& device) {
     check_row(node, fixed.cols, kLanes<T>);
     const unsigned wide = fixed.cols % kLanes<T> == 0 ? grid_for<T, kLanes<T>>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
     const unsigned single = fixed.cols <= kMaxVectors ? grid_for<T, 1>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
-    const RingShape ring =
-        wide != 0 ? prepare_ring<T, kFamily == Family::layer, residual>(fixed.rows, fixed.cols, device.multiprocessors) : RingShape{};
+    const TeamShape teams = wide != 0 ? norm_teams<T>(fixed.rows, fixed.cols) : TeamShape{};
     return make_kernel([=](const Launch& l) {
       NormArgs p = fixed;
       p.x = l.in(0), p.y = l.out(0), p.rstd = l.out<float>(at.rstd);
@@ -356,8 +201,8 @@ Prepared forward(const Node& node, const Device& device) {
       }
       const bool vector = wide != 0 && vector_rows(p, kLanes<T>);
       if (!vector && single == 0) throw sdk::Error(NEMO_CODE_UNSUPPORTED, "cuda backend: norm: rows of this size must be 16-byte aligned");
-      if (vector && ring.threads > 0)
-        launch_ring<T, kFamily == Family::layer, residual>(p, ring, l.stream());
+      if (vector && teams.warps > 0)
+        launch_rows<T, kFamily == Family::layer, residual>(p, teams, l.stream());
       else if (vector)
         launch_norm<T, kLanes<T>>(p, wide, l.stream());
       else

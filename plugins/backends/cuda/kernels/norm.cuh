@@ -9,6 +9,16 @@ enum class Family { rms, layer };
 enum class Residual { no, yes };
 enum class Top { no, yes };  // whether the largest magnitude of the result is wanted as well
 
+struct NormArgs {
+  const void *x, *residual, *w, *b, *bias;  // bias: of the sum
+  void *y, *sum;
+  float *mean, *rstd;
+  int64_t rows, cols, ldx, ldr, ldy, lds;
+  float eps, shift;
+  bool layer;
+  float* top;  // becomes the largest magnitude of y; nullptr: not wanted
+};
+
 // Threads of a block: with several items per thread fewer, so that the row stays in registers.
 constexpr int max_threads(int items) { return items == 1 ? 1024 : 512; }
 

@@ -2,23 +2,11 @@
 // mean(g). dw = sum dy xhat, db = sum dy and dbias = sum dx: each block sums its rows in registers, then the blocks' partials are added in
 // order. Bytes per element (bf16): 6, with residual 8; bound by memory.
 #include "kernels/column_sums.cuh"
-#include "kernels/norm.cuh"
-#include "kernels/row_ring.cuh"
+#include "kernels/norm_grad_rows.cuh"
 
 namespace nemo::cuda {
 
 namespace {
-
-struct GradArgs {
-  const void *dy, *x, *w, *residual;
-  const float *mean, *rstd;
-  void* dx;
-  float *dw, *db, *dbias;  // partials [gridDim.x pitch], or nullptr
-  int64_t rows, cols, pitch, ldy, ldx, ldr, ldo;
-  float shift;
-  bool layer;
-  float* top;  // becomes the largest magnitude of dx; nullptr: not wanted
-};
 
 // Registers are few, so that many blocks hide the latency: fetching rows ahead was measured to be slower.
 // kSum: dbias is wanted.
@@ -81,126 +69,6 @@ __global__ void __launch_bounds__(max_threads(kItems)) norm_grad_kernel(const Gr
   if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
 }
 
-// Threads of a block, by the registers that its column sums need: more of them, of 64 registers, were measured to be slower (16384 x 1600
-// with and without dbias: 92 and 90 us against 88 and 84).
-constexpr int grad_threads(bool sum) { return sum ? 672 : 768; }
-
-// The streaming form, for aligned rows of up to grad_threads vectors: one partial of dw and db per block.
-template <class T, bool kLayer, bool kResidual, bool kSum>
-__global__ void __launch_bounds__(grad_threads(kSum), 1)
-    norm_grad_ring_kernel(const __grid_constant__ GradArgs p, const __grid_constant__ RingShape shape) {
-  constexpr int N = kLanes<T>, kTensors = kResidual ? 3 : 2;
-  extern __shared__ __align__(128) char memory[];
-  __shared__ uint64_t full[kRingGroups * kRingStages];
-  __shared__ float scratch[2][kRingThreads / 32][2];
-  cudaTriggerProgrammaticLaunchCompletion();  // finish_column_sums waits for the end all the same
-  const RowRing<kTensors, Again::yes> ring(shape, memory, full, p.rows);
-  if (ring.thread == 0)
-    for (int i = 0; i < kRingStages; ++i) ring.order(i, shape);
-  const int column = ring.thread * N, warp = ring.thread / 32, slot = static_cast<int>(threadIdx.x) / 32 - warp;
-  const bool active = column < p.cols;
-  // As it lies in memory: widened at each use, registers are few.
-  Raw<T, N> raw_weight;
-#pragma unroll
-  for (int e = 0; e < N; ++e) raw_weight.v[e] = narrow<T>(1);
-  if (active && p.w != nullptr) raw_weight = load_raw<T, N>(p.w, column);
-  const float center = p.w != nullptr ? p.shift : 0.0f;
-  const auto weight = [&](int e) { return widen(raw_weight.v[e]) + center; };
-  const float scale = 1.0f / static_cast<float>(p.cols);
-  float dw[N] = {}, db[N] = {}, dbias[N] = {};
-  float next_mean = 0, next_rstd = 0, top = 0;
-  const auto fetch = [&](int64_t row) {
-    if (row < 0) return;
-    next_rstd = p.rstd[row];
-    if constexpr (kLayer) next_mean = p.mean[row];
-  };
-  fetch(ring.row_of(0));
-  for (int i = 0; ring.row_of(i) >= 0; ++i) {
-    const int64_t row = ring.row_of(i);
-    const float rstd = next_rstd, shift = -next_mean * rstd;  // xhat = x rstd + shift
-    fetch(ring.row_of(i + 1));
-    ring.wait(i);
-    Raw<T, N> raw_x, raw_dy, raw_residual;
-    float sums[2] = {0, 0};
-    if (active) {
-      raw_x = ring.template get<T>(i, 0), raw_dy = ring.template get<T>(i, 1);
-      if constexpr (kResidual) raw_residual = ring.template get<T>(i, 2);
-#pragma unroll
-      for (int e = 0; e < N; ++e) {
-        const float xhat = fmaf(widen(raw_x.v[e]), rstd, shift), dy = widen(raw_dy.v[e]), g = dy * weight(e);
-        dw[e] = fmaf(dy, xhat, dw[e]);
-        if constexpr (kLayer) db[e] += dy, sums[0] += g;
-        sums[1] = fmaf(g, xhat, sums[1]);
-      }
-    }
-#pragma unroll
-    for (int o = 16; o > 0; o /= 2) {
-      if constexpr (kLayer) sums[0] += __shfl_xor_sync(0xffffffffu, sums[0], o);
-      sums[1] += __shfl_xor_sync(0xffffffffu, sums[1], o);
-    }
-    if (ring.thread % 32 == 0) scratch[i % 2][slot + warp][0] = sums[0], scratch[i % 2][slot + warp][1] = sums[1];
-    ring.join();
-    if (ring.thread == 0) ring.order(i + kRingStages, shape);
-    const bool there = ring.peer() < ring.warps();
-    float a = there && kLayer ? scratch[i % 2][slot + ring.peer()][0] : 0.0f, b = there ? scratch[i % 2][slot + ring.peer()][1] : 0.0f;
-    for (int o = ring.fold() / 2; o > 0; o /= 2) {
-      if constexpr (kLayer) a += __shfl_xor_sync(0xffffffffu, a, o);
-      b += __shfl_xor_sync(0xffffffffu, b, o);
-    }
-    if (!active) continue;
-    if constexpr (sizeof(T) == 2) forget(raw_x), forget(raw_dy), forget(raw_weight);
-    // dx = rstd (g - a - xhat b) = rstd g + x c1 + c0
-    a *= scale * rstd, b *= scale * rstd;
-    const float c1 = -rstd * b, c0 = -a - shift * b;
-    float dx[N];
-#pragma unroll
-    for (int e = 0; e < N; ++e) {
-      dx[e] = fmaf(widen(raw_dy.v[e]) * weight(e), rstd, fmaf(widen(raw_x.v[e]), c1, c0));
-      if constexpr (kResidual) dx[e] += widen(raw_residual.v[e]);
-      if constexpr (kSum) dbias[e] += dx[e];
-    }
-    if (p.top != nullptr)
-#pragma unroll
-      for (int e = 0; e < N; ++e) top = fmaxf(top, fabsf(dx[e]));
-    store<N>(static_cast<T*>(p.dx) + row * p.ldo + column, dx);
-  }
-  if (p.top != nullptr) raise_to(p.top, widen(narrow<T>(top)));
-  // The groups' sums are added in their order, in the ring's memory, which no copy fills any more.
-  __syncthreads();
-  float* sums = reinterpret_cast<float*>(memory);
-  const auto finish = [&](const float(&mine)[N], float* out) {
-    if (active) store<N>(sums + static_cast<int64_t>(ring.group) * p.cols + column, mine);
-    __syncthreads();
-    for (int64_t c = threadIdx.x; c < p.cols; c += blockDim.x) {
-      float total = 0;
-      for (int q = 0; q < shape.groups; ++q) total += sums[q * p.cols + c];
-      out[blockIdx.x * p.pitch + c] = total;
-    }
-    __syncthreads();
-  };
-  if (p.dw != nullptr) finish(dw, p.dw);
-  if (kLayer && p.db != nullptr) finish(db, p.db);
-  if constexpr (kSum) finish(dbias, p.dbias);
-}
-
-template <class T, bool kLayer, bool kResidual, bool kSum>
-RingShape prepare_ring(int64_t rows, int64_t cols, int multiprocessors) {
-  const RingShape s = ring_shape(rows, cols, sizeof(T), kResidual ? 3 : 2, multiprocessors, grad_threads(kSum));
-  if (s.threads > 0)
-    check(cudaFuncSetAttribute(norm_grad_ring_kernel<T, kLayer, kResidual, kSum>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               kRingShared * (kResidual ? 3 : 2)),
-          "shared memory of a kernel");
-  return s;
-}
-
-template <class T, bool kLayer, bool kResidual, bool kSum>
-void launch_ring(const GradArgs& p, RingShape s, cudaStream_t stream) {
-  s.from(0, p.x, p.ldx, sizeof(T));
-  s.from(1, p.dy, p.ldy, sizeof(T));
-  if (kResidual) s.from(2, p.residual, p.ldr, sizeof(T));
-  norm_grad_ring_kernel<T, kLayer, kResidual, kSum><<<s.grid, static_cast<unsigned>(s.threads * s.groups), s.shared_bytes, stream>>>(p, s);
-}
-
 template <class T, int N, bool kSum>
 unsigned grid_for(int64_t rows, int64_t cols, int multiprocessors) {
   const RowShape shape = row_shape(cols, N);
@@ -250,9 +118,10 @@ Prepared backward(const Node& node, const Device& device) {
     const unsigned wide = fixed.cols % kLanes<T> == 0 ? grid_for<T, kLanes<T>, kSum>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
     const unsigned single = fixed.cols <= kMaxVectors ? grid_for<T, 1, kSum>(fixed.rows, fixed.cols, device.multiprocessors) : 0;
     constexpr bool residual = kResidual == Residual::yes;
-    const RingShape ring = wide != 0 ? prepare_ring<T, layer, residual, kSum>(fixed.rows, fixed.cols, device.multiprocessors) : RingShape{};
+    const TeamShape teams =
+        wide != 0 ? prepare_rows<T, layer, residual, kSum>(fixed.rows, fixed.cols, device.multiprocessors) : TeamShape{};
     const uint64_t bytes =
-        align_up(static_cast<uint64_t>(std::max({wide, single, ring.grid})) * static_cast<uint64_t>(fixed.pitch) * sizeof(float));
+        align_up(static_cast<uint64_t>(std::max({wide, single, teams.grid})) * static_cast<uint64_t>(fixed.pitch) * sizeof(float));
     return make_kernel(
         [=](const Launch& l) {
           GradArgs p = fixed;
@@ -267,11 +136,11 @@ Prepared backward(const Node& node, const Device& device) {
           p.db = db_type != 0 ? l.workspace<float>(bytes) : nullptr;
           if constexpr (kSum) p.dbias = l.workspace<float>(2 * bytes);
           const bool vector = wide != 0 && vector_rows(p, kLanes<T>);
-          const bool streams = vector && ring.threads > 0;
-          const unsigned grid = streams ? ring.grid : vector ? wide : single;
+          const bool streams = vector && teams.warps > 0;
+          const unsigned grid = streams ? teams.grid : vector ? wide : single;
           if (grid == 0) throw sdk::Error(NEMO_CODE_UNSUPPORTED, "cuda backend: norm gradient: rows of this size must be 16-byte aligned");
           if (streams)
-            launch_ring<T, layer, residual, kSum>(p, ring, l.stream());
+            launch_rows<T, layer, residual, kSum>(p, teams, l.stream());
           else if (vector)
             launch_grad<T, kLanes<T>, kSum>(p, grid, l.stream());
           else

@@ -1,5 +1,7 @@
-// Rotary positions. A block turns a few tokens: their angles are computed once, in f64 reduced to one turn so that long positions stay
-// exact, and serve all heads. 4 bytes per element (bf16); bound by memory.
+// Rotary positions. A block turns a few tokens: their angles are computed once, as fractions of a turn in fixed point so that long
+// positions stay exact, and serve all heads. 4 bytes per element (bf16); bound by memory.
+#include <cmath>
+
 #include "kernels/device.cuh"
 
 namespace nemo::cuda {
@@ -7,16 +9,26 @@ namespace nemo::cuda {
 namespace {
 
 constexpr int kMaxPairs = 256;
-constexpr int kThreads = 128, kAhead = 2;
+constexpr int kThreads = 128, kMostThreads = 256, kAhead = 2;
 
 struct RopeArgs {
-  double turns[kMaxPairs];           // inv_freq / 2 pi
+  uint64_t turns[kMaxPairs];         // the fraction of inv_freq / 2 pi, in units of 2^-64
   int64_t x[3], y[3], positions[2];  // strides: b, s, h; b, s
   int64_t seq, heads, all;           // all: tokens of the batch
   int pairs, d, tokens;              // tokens: of a block
   int first;                         // of the turned elements of a head
+  uint32_t by_pairs;                 // 2^32 / pairs, rounded up: __umulhi(i, by_pairs) is i / pairs for i < 2^16
   float scale, sign;
 };
+
+__device__ __forceinline__ void turn_of(const RopeArgs& p, int32_t position, int pair, float& cosine, float& sine) {
+  // Whole turns fall off at the top; the upper half is a signed fraction of a turn.
+  const uint64_t turns = static_cast<uint64_t>(static_cast<int64_t>(position)) * p.turns[pair];
+  float s, c;
+  sincospif(static_cast<float>(static_cast<int32_t>(turns >> 32)) * 0x1p-31f, &s, &c);
+  cosine = c * p.scale;
+  sine = s * p.scale * p.sign;
+}
 
 template <class T, int N>
 __device__ __forceinline__ void turn_halves(const T* from, T* to, int at, int pairs, const float* cosine, const float* sine) {
@@ -40,8 +52,8 @@ __device__ __forceinline__ void turn_raw(const Raw<T, N>& low, const Raw<T, N>& 
   float a[N], b[N], c[N], s[N];
   widen(low, a);
   widen(high, b);
-#pragma unroll
-  for (int i = 0; i < N; ++i) c[i] = cosine[i], s[i] = sine[i];
+  load<N>(cosine, c);  // aligned to 16 bytes: pairs is a multiple of N
+  load<N>(sine, s);
 #pragma unroll
   for (int i = 0; i < N; ++i) {
     const float first = a[i];
@@ -106,12 +118,7 @@ __global__ void __launch_bounds__(kThreads) rope_kernel(const T* x, const int32_
     }
   for (int i = static_cast<int>(threadIdx.x); i < here * p.pairs; i += kThreads) {
     const int slot = i / p.pairs;
-    const double turns =
-        static_cast<double>(positions[batch * p.positions[0] + (at_seq + slot) * p.positions[1]]) * p.turns[i - slot * p.pairs];
-    float s, c;
-    sincospif(2.0f * static_cast<float>(turns - rint(turns)), &s, &c);
-    cosine[i] = c * p.scale;
-    sine[i] = s * p.scale * p.sign;
+    turn_of(p, positions[batch * p.positions[0] + (at_seq + slot) * p.positions[1]], i - slot * p.pairs, cosine[i], sine[i]);
   }
   __syncthreads();
   int done = 0;
@@ -147,6 +154,41 @@ __global__ void __launch_bounds__(kThreads) rope_kernel(const T* x, const int32_
   }
 }
 
+// Whole heads of two halves, in vectors: a thread turns one piece of a head in kAhead tokens. Blocks are (pieces of a head, heads, tokens),
+// so that no index is divided before the first load.
+template <class T>
+__global__ void __launch_bounds__(kMostThreads)
+    rope_halves_kernel(const T* x, const int32_t* positions, T* y, const __grid_constant__ RopeArgs p) {
+  constexpr int N = kLanes<T>;
+  extern __shared__ __align__(16) float angles[];  // cosines, sines: [tokens pairs] each
+  const int tokens = static_cast<int>(blockDim.z) * kAhead, head = static_cast<int>(blockIdx.z * blockDim.y + threadIdx.y);
+  float *cosine = angles, *sine = angles + tokens * p.pairs;
+  const int at = static_cast<int>(threadIdx.x) * N;
+  const int64_t batch = blockIdx.y, first = static_cast<int64_t>(blockIdx.x) * tokens;
+  const T* from = x + batch * p.x[0] + head * p.x[2] + at;
+  Raw<T, N> low[kAhead], high[kAhead];
+#pragma unroll
+  for (int k = 0; k < kAhead; ++k) {
+    const int64_t s = first + threadIdx.z + k * blockDim.z;
+    if (s >= p.seq || head >= p.heads) continue;
+    low[k] = load_raw<T, N>(from + s * p.x[1], 0), high[k] = load_raw<T, N>(from + s * p.x[1], p.pairs);
+  }
+  const int threads = static_cast<int>(blockDim.x * blockDim.y * blockDim.z);
+  for (int i = static_cast<int>((threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x); i < tokens * p.pairs; i += threads) {
+    const int slot = static_cast<int>(__umulhi(static_cast<unsigned>(i), p.by_pairs));
+    if (first + slot >= p.seq) break;
+    turn_of(p, positions[batch * p.positions[0] + (first + slot) * p.positions[1]], i - slot * p.pairs, cosine[i], sine[i]);
+  }
+  __syncthreads();
+  T* to = y + batch * p.y[0] + head * p.y[2] + at;
+#pragma unroll
+  for (int k = 0; k < kAhead; ++k) {
+    const int slot = static_cast<int>(threadIdx.z + k * blockDim.z);
+    if (first + slot >= p.seq || head >= p.heads) continue;
+    turn_raw<T, N>(low[k], high[k], to + (first + slot) * p.y[1], p.pairs, cosine + slot * p.pairs + at, sine + slot * p.pairs + at);
+  }
+}
+
 bool vector_heads(const RopeArgs& p, const void* x, const void* y, int lanes, bool interleaved) {
   bool fits = (interleaved ? 2 * p.pairs : p.pairs) % lanes == 0 && aligned16(x) && aligned16(y);
   for (int i = 0; i < 3; ++i) fits = fits && p.x[i] % lanes == 0 && p.y[i] % lanes == 0;
@@ -161,8 +203,25 @@ int tokens_of(const RopeArgs& p, int lanes) {
   return tokens;
 }
 
+template <class T>
+void launch_halves(const Launch& l, RopeArgs p) {
+  constexpr int64_t kMostSlots = 64;  // threads of a block in z
+  const auto size = [](int64_t a, int64_t b, int64_t c) {
+    return dim3(static_cast<unsigned>(a), static_cast<unsigned>(b), static_cast<unsigned>(c));
+  };
+  const int64_t pieces = p.pairs / kLanes<T>, heads = std::min<int64_t>(p.heads, kMostThreads / pieces),
+                slots = std::clamp<int64_t>(kThreads / (pieces * heads), 1, kMostSlots), tokens = slots * kAhead;
+  p.by_pairs = static_cast<uint32_t>(ceil_div(int64_t{1} << 32, p.pairs));
+  const dim3 blocks = size(ceil_div(p.seq, tokens), p.all / p.seq, ceil_div(p.heads, heads));
+  rope_halves_kernel<T><<<blocks, size(pieces, heads, slots), static_cast<size_t>(tokens * p.pairs) * 2 * sizeof(float), l.stream()>>>(
+      l.in<T>(0) + p.first, l.in<int32_t>(1), l.out<T>(0) + p.first, p);
+}
+
 template <class T, bool kInterleaved>
 void launch_rope(const Launch& l, RopeArgs p, bool vector) {
+  constexpr int64_t kMostBlocks = 65535;                         // in y and z
+  const bool whole = l.in(0) == l.out(0) || 2 * p.pairs == p.d;  // nothing but the turned elements is written
+  if (!kInterleaved && vector && whole && p.all / p.seq <= kMostBlocks && p.heads <= kMostBlocks) return launch_halves<T>(l, p);
   p.tokens = tokens_of(p, kLanes<T>);
   const unsigned grid = grid_of(p.all, p.tokens);
   const T* x = l.in<T>(0) + p.first;
@@ -185,7 +244,10 @@ NEMO_CUDA_KERNEL(rope) {
   const int64_t first = node.integer("offset");
   if (first < 0 || first + 2 * p.pairs > p.d) node.refuse("offset + 2 * len(inv_freq) is larger than the head dimension");
   p.first = static_cast<int>(first);
-  for (size_t i = 0; i < inv_freq.size(); ++i) p.turns[i] = inv_freq[i] / 6.283185307179586476925;
+  for (size_t i = 0; i < inv_freq.size(); ++i) {
+    const long double turns = inv_freq[i] / 6.283185307179586476925286766559L;
+    p.turns[i] = static_cast<uint64_t>(std::ldexp(turns - std::floor(turns), 64));
+  }
   p.scale = static_cast<float>(node.number("scale"));
   p.sign = node.integer("inverse") != 0 ? -1.0f : 1.0f;
   p.seq = node.size('s'), p.heads = node.size('h');

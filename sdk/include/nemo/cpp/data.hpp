@@ -65,12 +65,17 @@ struct DataRequest {
   TokenizerView tokenizer;
 };
 
-// Where one sample goes: [seq_length] each, NULL where the host did not ask for the field.
+// Where one sample goes: [seq_length] each where nothing else is said, NULL where the host did not ask for the field.
 struct SampleRow {
   int32_t* tokens = nullptr;
   int32_t* labels = nullptr;  // kIgnoredLabel where no loss is wanted
   int32_t* positions = nullptr;
   int32_t* segments = nullptr;
+  int32_t* token_types = nullptr;
+  int32_t* encoder_tokens = nullptr;  // [encoder_seq_length]
+  int32_t* lengths = nullptr;         // one number, like those below
+  int32_t* encoder_lengths = nullptr;
+  int32_t* next_sentence_labels = nullptr;
 };
 
 class SampleSource {
@@ -86,9 +91,10 @@ class SampleSource {
 // of n_shards equal contiguous parts, micro-batch by micro-batch. The union over shards is therefore the same stream for every n_shards.
 class ShardedReader {
  public:
-  ShardedReader(std::unique_ptr<SampleSource> source, const nemo_data_open& open)
+  ShardedReader(std::unique_ptr<SampleSource> source, const nemo_data_open& open, int64_t encoder_seq_length)
       : source_(std::move(source)),
         seq_(open.seq_length),
+        encoder_seq_(encoder_seq_length),
         micro_(open.micro_batch_size),
         global_(open.global_batch_size),
         part_(global_ / open.n_shards),
@@ -107,8 +113,8 @@ class ShardedReader {
       bind(*reinterpret_cast<const nemo_batch_field*>(reinterpret_cast<const char*>(fields) + i * stride), row);
     for (int64_t b = 0; b < micro_; ++b) {
       source_->read(batch_start_ + shard_ * part_ + within_ + b, row);
-      for (int32_t** field : {&row.tokens, &row.labels, &row.positions, &row.segments})
-        if (*field != nullptr) *field += seq_;
+      for (const Field& field : kFields)
+        if (int32_t*& at = row.*field.slot; at != nullptr) at += width(field);
     }
     within_ += micro_;
     if (within_ < part_) return;
@@ -117,25 +123,46 @@ class ShardedReader {
   }
 
  private:
-  void bind(const nemo_batch_field& field, SampleRow& row) const {
-    const std::string_view name = to_view(field.name);
-    int32_t** slot = name == "tokens"      ? &row.tokens
-                     : name == "labels"    ? &row.labels
-                     : name == "positions" ? &row.positions
-                     : name == "segments"  ? &row.segments
-                                           : nullptr;
-    if (slot == nullptr) throw Error(NEMO_CODE_INVALID_ARGUMENT, "next: unknown batch field '" + std::string(name) + "'");
-    const DLTensor& t = field.tensor.t;
-    const bool fits = field.tensor.dtype == NEMO_DTYPE_I32 && t.ndim == 2 && t.shape[0] == micro_ && t.shape[1] == seq_ &&
-                      (t.strides == nullptr || (t.strides[1] == 1 && (micro_ == 1 || t.strides[0] == seq_)));
+  enum class Shape { kTokens, kEncoder, kNumber };
+  struct Field {
+    std::string_view name;
+    int32_t* SampleRow::*slot;
+    Shape shape;
+  };
+  static constexpr Field kFields[] = {{"tokens", &SampleRow::tokens, Shape::kTokens},
+                                      {"labels", &SampleRow::labels, Shape::kTokens},
+                                      {"positions", &SampleRow::positions, Shape::kTokens},
+                                      {"segments", &SampleRow::segments, Shape::kTokens},
+                                      {"token_types", &SampleRow::token_types, Shape::kTokens},
+                                      {"encoder_tokens", &SampleRow::encoder_tokens, Shape::kEncoder},
+                                      {"lengths", &SampleRow::lengths, Shape::kNumber},
+                                      {"encoder_lengths", &SampleRow::encoder_lengths, Shape::kNumber},
+                                      {"next_sentence_labels", &SampleRow::next_sentence_labels, Shape::kNumber}};
+  int64_t width(const Field& field) const {
+    return field.shape == Shape::kTokens ? seq_ : field.shape == Shape::kEncoder ? encoder_seq_ : 1;
+  }
+
+  void bind(const nemo_batch_field& given, SampleRow& row) const {
+    const std::string_view name = to_view(given.name);
+    const Field* field = nullptr;
+    for (const Field& known : kFields)
+      if (known.name == name) field = &known;
+    if (field == nullptr) throw Error(NEMO_CODE_INVALID_ARGUMENT, "next: unknown batch field '" + std::string(name) + "'");
+    const DLTensor& t = given.tensor.t;
+    const bool matrix = field->shape != Shape::kNumber;
+    const int64_t columns = width(*field);
+    const bool fits = given.tensor.dtype == NEMO_DTYPE_I32 && t.ndim == (matrix ? 2 : 1) && t.shape[0] == micro_ &&
+                      (!matrix || t.shape[1] == columns) &&
+                      (t.strides == nullptr || (t.strides[t.ndim - 1] == 1 && (!matrix || micro_ == 1 || t.strides[0] == columns)));
     if (!fits)
       throw Error(NEMO_CODE_INVALID_ARGUMENT, "next: field '" + std::string(name) + "' must be a row-major i32 tensor [" +
-                                                  std::to_string(micro_) + ", " + std::to_string(seq_) + "] in host memory");
-    *slot = reinterpret_cast<int32_t*>(static_cast<char*>(t.data) + t.byte_offset);
+                                                  std::to_string(micro_) + (matrix ? ", " + std::to_string(columns) : "") +
+                                                  "] in host memory");
+    row.*field->slot = reinterpret_cast<int32_t*>(static_cast<char*>(t.data) + t.byte_offset);
   }
 
   std::unique_ptr<SampleSource> source_;
-  int64_t seq_, micro_, global_, part_, shard_;
+  int64_t seq_, encoder_seq_, micro_, global_, part_, shard_;
   int64_t batch_start_ = 0;  // first sample of the current global batch
   int64_t within_ = 0;       // samples of this shard's part already given
 };
@@ -156,11 +183,18 @@ inline void check_open(const nemo_data_open& open) {
   if (open.max_samples < 0) bad("max_samples is " + std::to_string(open.max_samples));
 }
 
+// Columns of "encoder_tokens".
+inline int64_t encoder_seq_length(const Config& config, int64_t seq_length) {
+  const int64_t own = config.has("encoder_seq_length") ? config.integer("encoder_seq_length") : 0;
+  return own == 0 ? seq_length : own;
+}
+
 // The table of a datamodule made of free functions:
 //   Open:     std::unique_ptr<SampleSource>(const Config&, const DataRequest&); NULL where the settings do not have the split
 //   HasField: bool(const Config&, std::string_view), or nullptr
 //   Corpus:   void(const Config&, const nemo_sink&), or nullptr
-template <auto Open, auto HasField, auto Corpus>
+//   Added:    int64_t(const Config&), special tokens behind the tokenizer's vocabulary, or nullptr
+template <auto Open, auto HasField, auto Corpus, auto Added = nullptr>
 constexpr nemo_data_api data_api() {
   nemo_data_api api{};
   api.struct_size = sizeof api;
@@ -171,7 +205,8 @@ constexpr nemo_data_api data_api() {
       const DataRequest request{
           to_string(open->split), open->seq_length, open->seed, open->max_samples, {open->tokenizer_api, open->tokenizer}};
       std::unique_ptr<SampleSource> source = Open(Config(config), request);
-      if (source != nullptr) *out = reinterpret_cast<nemo_data*>(new ShardedReader(std::move(source), *open));
+      const int64_t encoder = encoder_seq_length(Config(config), open->seq_length);
+      if (source != nullptr) *out = reinterpret_cast<nemo_data*>(new ShardedReader(std::move(source), *open, encoder));
     });
   };
   api.close = [](nemo_data* data) { delete reinterpret_cast<ShardedReader*>(data); };
@@ -191,6 +226,12 @@ constexpr nemo_data_api data_api() {
     };
   if constexpr (!std::is_null_pointer_v<decltype(Corpus)>)
     api.corpus = [](nemo_host*, const nemo_config* config, nemo_sink text) { return guard([&] { Corpus(Config(config), text); }); };
+  if constexpr (!std::is_null_pointer_v<decltype(Added)>)
+    api.added_tokens = [](nemo_host*, const nemo_config* config) {
+      int64_t added = 0;
+      if (nemo_error* error = guard([&] { added = Added(Config(config)); }); error != nullptr) host().api->error_free(error);
+      return added;
+    };
   return api;
 }
 

@@ -88,6 +88,7 @@ struct DecoderSpec {
   double embedding_scale = 1;
   bool normalized_output = false;  // rows of the output layer are divided by their length
   bool interleaved = false;        // rotation of pairs (2i, 2i + 1)
+  bool alibi = false;              // linear biases instead of rotary positions
   std::vector<RopeFrequencies> ropes;
   std::vector<size_t> rope_of;     // by layer: index of ropes; empty: 0
   std::vector<int64_t> window_of;  // by layer: keys that a query sees, itself included; 0 or empty: all before it
@@ -107,7 +108,7 @@ struct DecoderSpec {
 class Decoder {
  public:
   Decoder(Graph& graph, DecoderSpec spec) : g(graph), s(std::move(spec)) {
-    if (s.ropes.empty()) config_fault("rotary_base", "this decoder needs rotary positions");
+    if (s.ropes.empty() && !s.alibi) config_fault("rotary_base", "this decoder needs rotary positions");
     if (s.scale == 0) s.scale = 1 / std::sqrt(double(s.size.head));
   }
   virtual ~Decoder() = default;
@@ -149,10 +150,14 @@ class Decoder {
     const Value v = project(name + ".v", x, {s.size.kv_heads, "kv_heads"});
     if (s.qk_norm) q = head_norm(name + ".q_norm", q), k = head_norm(name + ".k_norm", k);
     const size_t i = size_t(layer);
-    const RopeFrequencies& rope = s.ropes.at(s.rope_of.empty() ? 0 : s.rope_of[i]);
-    const Value o =
-        g.attention({rotate(q, rope), rotate(k, rope), v, g.input("segments")},
-                    {{"scale", s.scale}, {"softcap", s.softcap}, {"window", s.window_of.empty() ? int64_t{0} : s.window_of[i]}});
+    if (!s.alibi) {
+      const RopeFrequencies& rope = s.ropes.at(s.rope_of.empty() ? 0 : s.rope_of[i]);
+      q = rotate(q, rope), k = rotate(k, rope);
+    }
+    const Value o = g.attention({q, k, v, g.input("segments")}, {{"scale", s.scale},
+                                                                 {"softcap", s.softcap},
+                                                                 {"window", s.window_of.empty() ? int64_t{0} : s.window_of[i]},
+                                                                 {"alibi", s.alibi ? s.size.heads : int64_t{0}}});
     const Value w = g.weight(name + ".o.weight", {embed(), {s.size.heads, "heads"}, head_dim()}, s.out);
     return g.linear({o, w, bias(s.o_bias, name + ".o.bias", {embed()})}, {{"contract", 2}});
   }

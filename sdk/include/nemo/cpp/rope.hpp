@@ -2,7 +2,8 @@
 //
 // A pair i of a head of `dim` elements turns by position * inverse[i]; `scale` multiplies the turned vectors (the attributes inv_freq and
 // scale of op "rope"). Computed in f64.
-// Su et al. 2021 (RoPE), Chen et al. 2023 (linear), Grattafiori et al. 2024 (Llama 3), Peng et al. 2023 (YaRN).
+// Su et al. 2021 (RoPE), Chen et al. 2023 (linear), Grattafiori et al. 2024 (Llama 3), Peng et al. 2023 (YaRN), Ding et al. 2024
+// (LongRoPE).
 #pragma once
 
 #include <algorithm>
@@ -13,20 +14,21 @@
 namespace nemo::sdk {
 inline namespace v1 {
 
-enum class RopeType { kNone, kLinear, kLlama3, kYarn };
+enum class RopeType { kNone, kLinear, kLlama3, kYarn, kLong };
 
 struct RopeScaling {
   RopeType type = RopeType::kNone;
-  double factor = 1;              // new context / original context
-  double original_positions = 0;  // context of the original training; llama3 and yarn need it
-  double low_freq_factor = 1;     // llama3: wavelengths above original / low are stretched in full
-  double high_freq_factor = 4;    // llama3: wavelengths below original / high are kept
-  double beta_fast = 32;          // yarn: pairs that turn more often than this within the original context are kept
-  double beta_slow = 1;           // yarn: pairs that turn less often than this are stretched in full
-  double attention_factor = 0;    // yarn: scale of the turned vectors; 0 = from factor and mscale
-  double mscale = 0;              // yarn, DeepSeek's form: scale = m(mscale) / m(mscale_all_dim) where both are set,
-  double mscale_all_dim = 0;      //   m(s) = 0.1 s ln(factor) + 1
-  bool truncate = true;           // yarn: the ramp starts and ends at whole pairs
+  double factor = 1;                // new context / original context
+  double original_positions = 0;    // context of the original training; llama3, yarn and longrope need it
+  double low_freq_factor = 1;       // llama3: wavelengths above original / low are stretched in full
+  double high_freq_factor = 4;      // llama3: wavelengths below original / high are kept
+  double beta_fast = 32;            // yarn: pairs that turn more often than this within the original context are kept
+  double beta_slow = 1;             // yarn: pairs that turn less often than this are stretched in full
+  double attention_factor = 0;      // yarn, longrope: scale of the turned vectors; 0 = from factor (and mscale)
+  double mscale = 0;                // yarn, DeepSeek's form: scale = m(mscale) / m(mscale_all_dim) where both are set,
+  double mscale_all_dim = 0;        //   m(s) = 0.1 s ln(factor) + 1
+  bool truncate = true;             // yarn: the ramp starts and ends at whole pairs
+  std::vector<double> pair_factor;  // longrope: divides the frequency of each pair
 };
 
 struct RopeFrequencies {
@@ -63,9 +65,14 @@ inline double yarn_scale(const RopeScaling& s) {
   return s.mscale != 0 && s.mscale_all_dim != 0 ? m(s.mscale) / m(s.mscale_all_dim) : m(1);
 }
 
+inline double long_scale(const RopeScaling& s) {
+  if (s.attention_factor != 0) return s.attention_factor;
+  return s.factor <= 1 ? 1.0 : std::sqrt(1 + std::log(s.factor) / std::log(s.original_positions));
+}
+
 }  // namespace rope
 
-// `dim` = elements of a head that turn (even); `base` = theta.
+// `dim` = elements of a head that turn (even); `base` = theta. longrope has dim / 2 pair factors.
 inline RopeFrequencies rope_frequencies(int64_t dim, double base, const RopeScaling& s = {}) {
   RopeFrequencies out;
   for (int64_t pair = 0; pair < dim / 2; ++pair) {
@@ -74,8 +81,12 @@ inline RopeFrequencies rope_frequencies(int64_t dim, double base, const RopeScal
     if (s.type == RopeType::kLinear) stretched = 1;
     if (s.type == RopeType::kLlama3) stretched = rope::stretched_llama3(frequency, s);
     if (s.type == RopeType::kYarn) stretched = rope::stretched_yarn(double(pair), double(dim), base, s);
-    out.inverse.push_back(frequency * (stretched / s.factor + 1 - stretched));
+    if (s.type == RopeType::kLong)
+      out.inverse.push_back(frequency / s.pair_factor.at(size_t(pair)));
+    else
+      out.inverse.push_back(frequency * (stretched / s.factor + 1 - stretched));
   }
+  if (s.type == RopeType::kLong) out.scale = rope::long_scale(s);
   if (s.type == RopeType::kYarn) out.scale = rope::yarn_scale(s);
   return out;
 }

@@ -1,7 +1,9 @@
 // nemo/cpp/rope_settings.hpp - the settings of rotary positions, shared by model plugins, and their two forms in config.json.
 #pragma once
 
+#include <algorithm>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "nemo/cpp/hf_config.hpp"
@@ -19,11 +21,12 @@ inline std::vector<Field> rope_fields(std::string_view base = "10000") {
              {{"none", "plain RoPE"},
               {"linear", "all frequencies divided by factor"},
               {"llama3", "low frequencies divided, as in Llama 3.1"},
-              {"yarn", "YaRN: a ramp over the pairs, and scaled attention"}},
+              {"yarn", "YaRN: a ramp over the pairs, and scaled attention"},
+              {"longrope", "LongRoPE: a factor per pair, other ones for sequences beyond the first context"}},
              "how positions are stretched to a longer context")
           .changes_checkpoint(),
       number("rope_scaling.factor", "1", "new context / original context").min(1).changes_checkpoint(),
-      integer("rope_scaling.original_max_position_embeddings", "0", "llama3, yarn: first context; 0 = max_position_embeddings")
+      integer("rope_scaling.original_max_position_embeddings", "0", "llama3, yarn, longrope: first context; 0 = max_position_embeddings")
           .min(0)
           .unit("tokens")
           .changes_checkpoint(),
@@ -31,20 +34,41 @@ inline std::vector<Field> rope_fields(std::string_view base = "10000") {
       number("rope_scaling.high_freq_factor", "4", "llama3: wavelengths below original / this are kept").min(0).changes_checkpoint(),
       number("rope_scaling.beta_fast", "32", "yarn: pairs that turn more often in the first context are kept").min(0).changes_checkpoint(),
       number("rope_scaling.beta_slow", "1", "yarn: pairs that turn less often are stretched in full").min(0).changes_checkpoint(),
-      number("rope_scaling.attention_factor", "0", "yarn: scale of rotated q and k; 0 = from factor and mscale")
+      number("rope_scaling.attention_factor", "0", "yarn, longrope: scale of rotated q and k; 0 = from factor and mscale")
           .min(0)
           .changes_checkpoint(),
       number("rope_scaling.mscale", "0", "yarn, DeepSeek's scale: numerator; 0 = unset").min(0).changes_checkpoint(),
       number("rope_scaling.mscale_all_dim", "0", "yarn, DeepSeek's scale: denominator; 0 = unset").min(0).changes_checkpoint(),
       boolean("rope_scaling.truncate", "true", "yarn: the ramp starts and ends at whole pairs").changes_checkpoint(),
+      list("rope_scaling.short_factor", NEMO_FIELD_FLOAT, "[]",
+           "longrope: divides each pair's frequency where data.seq_length is within the first context")
+          .min(0)
+          .changes_checkpoint(),
+      list("rope_scaling.long_factor", NEMO_FIELD_FLOAT, "[]", "longrope: the same for longer sequences").min(0).changes_checkpoint(),
   };
 }
 
-// The settings under rope_scaling.
-inline RopeScaling rope_scaling(const Config& c, int64_t max_positions) {
+inline RopeType rope_type(std::string_view word) {
+  if (word == "linear") return RopeType::kLinear;
+  if (word == "llama3") return RopeType::kLlama3;
+  if (word == "yarn") return RopeType::kYarn;
+  return word == "longrope" ? RopeType::kLong : RopeType::kNone;
+}
+
+inline void check_pair_factors(const Config& c, const char* setting, int64_t pairs) {
+  const std::vector<double> factors = c.numbers(setting);
+  if (int64_t(factors.size()) != pairs)
+    config_fault(setting, std::string(setting) + " has " + std::to_string(factors.size()) +
+                              " factors; longrope needs one for each of the " + std::to_string(pairs) + " pairs that turn");
+  if (std::any_of(factors.begin(), factors.end(), [](double f) { return f <= 0; }))
+    config_fault(setting, std::string(setting) + " has a factor that is not above 0");
+}
+
+// The settings under rope_scaling. `pairs`: of a head, that turn. `sequence`: the tokens of a sequence, by which longrope chooses its
+// factors (they are those of a program, not of what a sequence happens to hold).
+inline RopeScaling rope_scaling(const Config& c, int64_t pairs, int64_t max_positions, int64_t sequence) {
   RopeScaling s;
-  const std::string type = c.string("rope_scaling.type");
-  s.type = type == "linear" ? RopeType::kLinear : type == "llama3" ? RopeType::kLlama3 : type == "yarn" ? RopeType::kYarn : RopeType::kNone;
+  s.type = rope_type(c.string("rope_scaling.type"));
   s.factor = c.number("rope_scaling.factor");
   s.original_positions = double(c.integer("rope_scaling.original_max_position_embeddings"));
   if (s.original_positions == 0) s.original_positions = double(max_positions);
@@ -60,16 +84,20 @@ inline RopeScaling rope_scaling(const Config& c, int64_t max_positions) {
     config_fault("rope_scaling.high_freq_factor", "rope_scaling.high_freq_factor must be above rope_scaling.low_freq_factor");
   if (s.type == RopeType::kYarn && (s.beta_slow <= 0 || s.beta_fast <= s.beta_slow))
     config_fault("rope_scaling.beta_fast", "yarn needs 0 < rope_scaling.beta_slow < rope_scaling.beta_fast");
+  if (s.type != RopeType::kLong) return s;
+  for (const char* factors : {"rope_scaling.short_factor", "rope_scaling.long_factor"}) check_pair_factors(c, factors, pairs);
+  if (s.factor == 1) s.factor = double(max_positions) / s.original_positions;
+  s.pair_factor = c.numbers(double(sequence) > s.original_positions ? "rope_scaling.long_factor" : "rope_scaling.short_factor");
   return s;
 }
 
 // Frequencies of the part of a head of `head` elements that turns.
-inline RopeFrequencies rope_of_settings(const Config& c, int64_t head, int64_t max_positions) {
+inline RopeFrequencies rope_of_settings(const Config& c, int64_t head, int64_t max_positions, int64_t sequence) {
   const auto turning = int64_t(double(head) * c.number("rotary_percent"));
   if (turning % 2 != 0)
     config_fault(turning == head ? "kv_channels" : "rotary_percent",
                  "rotary positions turn pairs: the head size " + std::to_string(turning) + " must be even");
-  return rope_frequencies(turning, c.number("rotary_base"), rope_scaling(c, max_positions));
+  return rope_frequencies(turning, c.number("rotary_base"), rope_scaling(c, turning / 2, max_positions, sequence));
 }
 
 // Where config.json has the parameters of one kind of layer: "rope_parameters" (transformers 5), "rope_parameters.full_attention"; and
@@ -100,11 +128,26 @@ inline void import_numbers(HfConfig& c, const std::string& at, const Number* num
       c.put(std::string("rope_scaling.") + numbers[i].setting, c.json().number(key));
 }
 
+// The first files of Phi-3 call it "su", or "yarn". transformers takes the ratio of the contexts for the factor where both are given.
+inline void import_long(HfConfig& c, const std::string& at, const std::string& type) {
+  Json& j = c.json();
+  if (type != "longrope" && type != "su" && type != "yarn") c.refuse(at + ".rope_type", "\"" + type + "\"");
+  c.put("rope_scaling.type", "longrope");
+  c.put("rope_scaling.short_factor", j.numbers(at + ".short_factor"));
+  c.put("rope_scaling.long_factor", j.numbers(at + ".long_factor"));
+  c.put("rope_scaling.attention_factor", j.number(at + ".attention_factor", 0));
+  const int64_t first = j.integer("original_max_position_embeddings", j.integer(at + ".original_max_position_embeddings", 0));
+  c.put("rope_scaling.original_max_position_embeddings", first);
+  const double factor = j.number(at + ".factor", 1);
+  if (first == 0) c.put("rope_scaling.factor", factor);
+}
+
 // `at`: the object that has the type and its parameters; absent or null where positions are plain.
 inline void import_scaling(HfConfig& c, const std::string& at) {
   Json& j = c.json();
   const std::string type = j.string(at + ".rope_type", j.string(at + ".type", "default"));
   if (type == "default") return c.put("rope_scaling.type", "none");
+  if (type == "longrope" || j.has(at + ".short_factor")) return import_long(c, at, type);
   if (type != "linear" && type != "llama3" && type != "yarn") c.refuse(at + ".rope_type", "\"" + type + "\"");
   c.put("rope_scaling.type", type);
   if (type == "linear") return c.put("rope_scaling.factor", j.number(at + ".factor"));
@@ -119,9 +162,25 @@ inline void import_scaling(HfConfig& c, const std::string& at) {
                   j.integer("original_max_position_embeddings", j.integer("max_position_embeddings", 0))));
 }
 
+// Phi-3 of transformers 4 accepts the type and the two lists there and nothing else; the first context stands beside the last one.
+inline void export_long(HfConfig& c, const std::string& at) {
+  Json& j = c.json();
+  const std::string key = at + (j.has(at + ".type")                                   ? ".type"
+                                : at == "rope_parameters" || j.has(at + ".rope_type") ? ".rope_type"
+                                                                                      : ".type");
+  if (const std::string old = j.string(key, ""); !j.has(at + ".short_factor") || (old != "su" && old != "yarn")) j.set(key, "longrope");
+  j.set(at + ".short_factor", c.config().numbers("rope_scaling.short_factor"));
+  j.set(at + ".long_factor", c.config().numbers("rope_scaling.long_factor"));
+  if (const double scale = c.number_of("rope_scaling.attention_factor"); scale != 0) j.set(at + ".attention_factor", scale);
+  const int64_t first = c.integer_of("rope_scaling.original_max_position_embeddings");
+  if (first != 0 && !j.has(at + ".original_max_position_embeddings")) j.set("original_max_position_embeddings", first);
+  if (first == 0 && c.number_of("rope_scaling.factor") != 1) j.set(at + ".factor", c.number_of("rope_scaling.factor"));
+}
+
 inline void export_scaling(HfConfig& c, const std::string& at) {
   Json& j = c.json();
   const std::string type = c.string_of("rope_scaling.type");
+  if (type == "longrope") return export_long(c, at);
   j.set(at + (j.has(at + ".type") ? ".type" : ".rope_type"), type == "none" ? "default" : type);
   if (type == "none") return;
   const auto write = [&](const Number* numbers, size_t n) {

@@ -48,18 +48,17 @@ class Splitter {
 
  private:
   [[nodiscard]] bool can_split() const {
-    if (std::none_of(graph_.ops.begin(), graph_.ops.end(), communicates)) return false;
     std::vector<bool> split(known_, false);
-    bool any = false;
+    bool any = false;  // collective between ops of sequences
     for (ValueId v = 1; v < known_; ++v) {
       const Value& value = graph_.value(v);
       split[v] = value.kind == ValueKind::kInput && carries(value);
       if (split[v] && value.dims[0].size % static_cast<int64_t>(kHalves) != 0) return false;
-      any = any || split[v];
     }
     for (const Op& op : graph_.ops) {
       if (std::none_of(op.inputs.begin(), op.inputs.end(), [&](ValueId v) { return split[v]; })) continue;
       if (mixes_sequences(op) || runs_along_batch(op)) return false;
+      any = any || communicates(op) || op.row->attribute("ring") != nullptr;  // a ring is written out later
       if (op.name() == "sum") continue;
       for (const ValueId v : op.outputs) {
         if (v == 0) continue;

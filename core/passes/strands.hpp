@@ -10,9 +10,9 @@ namespace nemo::passes {
 // are read in place: their halves are kInput values "NAME#0" and "NAME#1" whose home is the field. Losses and gradients are the same sums,
 // added in another order.
 //
-// Does nothing, and returns false, where no op is a collective, where the number of sequences is odd, and where a half is not worth what it
-// is elsewhere: dropout (its masks are numbered by rows), mixtures (rows of all sequences are dealt together), collectives along dimension
-// 0, results without a leading "batch" dimension other than sums.
+// Does nothing, and returns false, where no collective is among what computes for sequences, where the number of sequences is odd, and
+// where a half is not worth what it is elsewhere: dropout (its masks are numbered by rows), mixtures (rows of all sequences are dealt
+// together), collectives along dimension 0, results without a leading "batch" dimension other than sums.
 bool split_into_strands(graph::Graph& graph);
 
 // Behind differentiation, in pass "schedule": the two halves of a graph split so take turns. A turn ends with a collective that a matrix

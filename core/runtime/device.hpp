@@ -113,9 +113,6 @@ class Device {
   void record(const Event& event, nemo_stream* stream);
   void wait(const Event& event, nemo_stream* stream);
 
-  // A further stream, which goes before the device does; NULL, the default stream, where the backend has no other.
-  [[nodiscard]] Stream make_stream();
-
   // Copies to the host beside what the device computes, in a stream of their own; page-locked memory for them. Only where
   // can_copy_beside(). finish() makes the calling thread, whichever it is, wait for an event.
   [[nodiscard]] bool can_copy_beside() const { return streams_ != nullptr && streams_->copy_to_host != nullptr; }
@@ -129,6 +126,8 @@ class Device {
   void copy_beside(void* host, const void* device, int64_t bytes);
   void finish(const Event& event);
 
+  // A further stream, which goes before the device does; NULL, the default stream, where the backend has no other.
+  [[nodiscard]] Stream make_stream();
   [[nodiscard]] Mark make_mark();
   void record(Mark& mark);
   // Milliseconds between two recorded marks; waits for `end`.

@@ -34,14 +34,16 @@ std::string joined(const std::vector<std::string>& differences) {
 }  // namespace
 
 Closeness closeness(std::span<const float> actual, std::span<const float> expected, double absolute, double relative) {
-  if (actual.size() != expected.size()) return {kInfinite, kInfinite};
+  if (actual.size() != expected.size()) return {kInfinite, kInfinite, kInfinite};
   Closeness c;
   for (size_t i = 0; i < actual.size(); ++i) {
     const double d = std::abs(static_cast<double>(actual[i]) - expected[i]);
-    if (std::isnan(d)) return {kInfinite, kInfinite};
+    if (std::isnan(d)) return {kInfinite, kInfinite, kInfinite};
+    c.rms += d * d / static_cast<double>(actual.size());
     c.largest = std::max(c.largest, d);
     c.worst = std::max(c.worst, d / (absolute + relative * std::abs(static_cast<double>(expected[i]))));
   }
+  c.rms = std::sqrt(c.rms);
   return c;
 }
 

@@ -16,6 +16,7 @@ constexpr size_t kShown = 3;
 
 bool same_value(const Json& a, const Json& b) {
   double x = 0, y = 0;
+  if (a.is_number() && b.is_number() && a.is_number_float() != b.is_number_float()) return false;  // transformers tells them apart
   if (to_double(a, x) && to_double(b, y)) return x == y || (std::isnan(x) && std::isnan(y));
   if (a.is_object() && b.is_object())
     return std::all_of(a.items().begin(), a.items().end(),
@@ -33,14 +34,16 @@ std::string joined(const std::vector<std::string>& differences) {
 }  // namespace
 
 Closeness closeness(std::span<const float> actual, std::span<const float> expected, double absolute, double relative) {
-  if (actual.size() != expected.size()) return {kInfinite, kInfinite};
+  if (actual.size() != expected.size()) return {kInfinite, kInfinite, kInfinite};
   Closeness c;
   for (size_t i = 0; i < actual.size(); ++i) {
     const double d = std::abs(static_cast<double>(actual[i]) - expected[i]);
-    if (std::isnan(d)) return {kInfinite, kInfinite};
+    if (std::isnan(d)) return {kInfinite, kInfinite, kInfinite};
+    c.rms += d * d / static_cast<double>(actual.size());
     c.largest = std::max(c.largest, d);
     c.worst = std::max(c.worst, d / (absolute + relative * std::abs(static_cast<double>(expected[i]))));
   }
+  c.rms = std::sqrt(c.rms);
   return c;
 }
 

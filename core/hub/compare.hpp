@@ -12,6 +12,7 @@ namespace nemo::hub {
 struct Closeness {
   double worst = 0;    // largest |a - b| / (absolute + relative |b|); infinite where sizes differ or a value is NaN
   double largest = 0;  // largest |a - b|
+  double rms = 0;      // root of the mean of (a - b)^2
 };
 [[nodiscard]] Closeness closeness(std::span<const float> actual, std::span<const float> expected, double absolute, double relative);
 
@@ -38,7 +39,7 @@ struct Worst {
 
 // "" where both folders have the same tensors (name, dtype, shape, bytes), else the first differences.
 [[nodiscard]] std::string tensor_differences(const std::filesystem::path& a, const std::filesystem::path& b);
-// "" where `b` has every key of `a` with the same value, numbers compared as numbers.
+// "" where `b` has every key of `a` with the same value; 2 and 2.0 differ, 1e1 and 10.0 do not.
 [[nodiscard]] std::string config_differences(const Json& a, const Json& b);
 
 }  // namespace nemo::hub

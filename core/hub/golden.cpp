@@ -28,7 +28,7 @@ constexpr std::array kFeeds{
     Feed{"tokens", "labels", Way::kPrevious, "encoder_tokens"},  // encoder-decoder: the decoder's tokens
     Feed{"tokens", "input_ids", Way::kAsIs, ""},
     Feed{"labels", "labels", Way::kAsIs, "encoder_tokens"},
-    Feed{"labels", "labels", Way::kAsIs, "next_sentence_labels"},  // masked language model
+    Feed{"labels", "labels", Way::kAsIs, "token_types"},  // masked language model
     Feed{"labels", "labels", Way::kNext, ""},
     Feed{"encoder_tokens", "input_ids", Way::kAsIs, ""},
     Feed{"encoder_lengths", "attention_mask", Way::kLengths, ""},

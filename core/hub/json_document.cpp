@@ -87,6 +87,14 @@ uint64_t size(const JsonDocument& d, nemo_str path) {
   return v.size();
 }
 
+// A number that is there already keeps its spelling: 11 does not become 11.0, which transformers refuses for an integer.
+void set_number(JsonDocument& d, nemo_str path, Json value) {
+  double now = 0, wanted = 0;
+  const Json* found = d.find(view(path));
+  if (found != nullptr && to_double(*found, now) && to_double(value, wanted) && now == wanted) return;
+  d.set(view(path), std::move(value));
+}
+
 const nemo_json_api kApi = {
     sizeof(nemo_json_api),
     0,
@@ -101,8 +109,8 @@ const nemo_json_api kApi = {
     [](const nemo_json* d, nemo_str path, uint64_t* out) { return guard([&] { *out = size(doc(d), path); }); },
     [](nemo_json* d, nemo_str path) { return guard([&] { doc(d).set(view(path), nullptr); }); },
     [](nemo_json* d, nemo_str path, uint8_t v) { return guard([&] { doc(d).set(view(path), v != 0); }); },
-    [](nemo_json* d, nemo_str path, int64_t v) { return guard([&] { doc(d).set(view(path), v); }); },
-    [](nemo_json* d, nemo_str path, double v) { return guard([&] { doc(d).set(view(path), from_double(v)); }); },
+    [](nemo_json* d, nemo_str path, int64_t v) { return guard([&] { set_number(doc(d), path, v); }); },
+    [](nemo_json* d, nemo_str path, double v) { return guard([&] { set_number(doc(d), path, from_double(v)); }); },
     [](nemo_json* d, nemo_str path, nemo_str v) { return guard([&] { doc(d).set(view(path), std::string(view(v))); }); },
     [](nemo_json* d, nemo_str path, uint64_t n) { return guard([&] { doc(d).set(view(path), Json(Json::array_t(n))); }); },
     [](nemo_json* d, nemo_str path) { return guard([&] { doc(d).erase(view(path)); }); },

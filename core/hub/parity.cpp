@@ -123,7 +123,7 @@ class Parity {
   void add_close(const std::string& check, const std::vector<float>& actual, const std::vector<float>& expected, double absolute,
                  double relative) {
     const Closeness c = closeness(actual, expected, absolute, relative);
-    add(check, c.worst, "max difference " + number_text(c.largest));
+    add(check, c.worst, "max difference " + number_text(c.largest) + ", rms " + number_text(c.rms));
   }
 
   Session session(std::set<Purpose> purposes) {

@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "nemo/ext/graph_capture.h"
+#include "tests/backend_cuda/setting_defaults.hpp"
 
 struct nemo_error {
   nemo_code code = 0;
@@ -72,18 +73,25 @@ void check(nemo_error* error) {
   throw std::runtime_error(owned->message);
 }
 
-const nemo_backend_api& load(const std::string& plugin) {
+const nemo_component& load(const std::string& plugin) {
   const std::string path = NEMO_BUILD_DIR "/lib/nemo/plugins/nemo_backend_" + plugin + ".so";
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (library == nullptr) throw std::runtime_error(dlerror());
   auto* entry = reinterpret_cast<nemo_plugin_entry_fn*>(dlsym(library, NEMO_PLUGIN_ENTRY_NAME));
   const nemo_plugin* found = nullptr;
   check(entry(&host_api(), nullptr, &found));
-  return *static_cast<const nemo_backend_api*>(found->components[0].api);
+  return found->components[0];
 }
 
-nemo_config config_of(const Settings& s) {
-  return {{{"threads", 0}, {"autotune", s.autotune}, {"deterministic", s.deterministic}, {"determinism_limit", 1}, {"cudnn", s.cudnn}}};
+const nemo_backend_api& api_of(const nemo_component& backend) { return *static_cast<const nemo_backend_api*>(backend.api); }
+
+// The backend's own defaults, but for the settings that the tests vary.
+nemo_config config_of(const nemo_component& backend, const Settings& s) {
+  nemo_config config;
+  for (const auto& [name, value] : backend_cuda::setting_defaults(*backend.schema)) config.values[name] = static_cast<int64_t>(value);
+  config.values["autotune"] = s.autotune, config.values["deterministic"] = s.deterministic;
+  config.values["determinism_limit"] = 1, config.values["cudnn"] = s.cudnn;
+  return config;
 }
 
 int64_t width(nemo_dtype d) { return d == NEMO_DTYPE_BF16 ? 2 : 4; }
@@ -95,14 +103,15 @@ std::string take_log() { return std::exchange(g_log, {}); }
 int64_t Backend::devices(const std::string& plugin, std::string& reason) {
   int64_t count = 0;
   nemo_str why{};
-  const nemo_config config = config_of({});
-  check(load(plugin).device_count(nullptr, &config, &count, &why));
+  const nemo_component& backend = load(plugin);
+  const nemo_config config = config_of(backend, {});
+  check(api_of(backend).device_count(nullptr, &config, &count, &why));
   if (count == 0) reason = text(why);
   return count;
 }
 
-Backend::Backend(const std::string& plugin, Settings settings) : api_(&load(plugin)) {
-  const nemo_config config = config_of(settings);
+Backend::Backend(const std::string& plugin, Settings settings) : api_(&api_of(load(plugin))) {
+  const nemo_config config = config_of(load(plugin), settings);
   check(api_->open(nullptr, &config, 0, &backend_));
 }
 

@@ -9,6 +9,7 @@
 
 #include "nemo/cpp/node.hpp"
 #include "tests/backend_cpu/fake_host.hpp"
+#include "tests/backend_cuda/setting_defaults.hpp"
 
 namespace nemo::backend_cuda {
 
@@ -19,17 +20,23 @@ using backend_cpu::check;
 constexpr uint64_t kArenaBytes = uint64_t{6} << 30;
 constexpr uint64_t kGuard = 256;
 
+std::map<std::string, double> g_settings;
+
+template <class T>
+nemo_error* setting(nemo_str path, T* out) {
+  const std::string name(path.ptr, path.len);
+  const auto found = g_settings.find(name);
+  if (found == g_settings.end()) return new nemo_error{NEMO_CODE_INVALID_ARGUMENT, "no such setting: " + name};
+  *out = static_cast<T>(found->second);
+  return nullptr;
+}
+
 const nemo_host_api& host_api() {
   static const nemo_host_api api = [] {
     nemo_host_api a = backend_cpu::fake_host_api();
-    a.config_bool = [](const nemo_config*, nemo_str, uint8_t* out) -> nemo_error* {
-      *out = 1;
-      return nullptr;
-    };
-    a.config_float = [](const nemo_config*, nemo_str, double* out) -> nemo_error* {
-      *out = 1;  // determinism_limit
-      return nullptr;
-    };
+    a.config_bool = [](const nemo_config*, nemo_str path, uint8_t* out) { return setting(path, out); };
+    a.config_int = [](const nemo_config*, nemo_str path, int64_t* out) { return setting(path, out); };
+    a.config_float = [](const nemo_config*, nemo_str path, double* out) { return setting(path, out); };
     return a;
   }();
   return api;
@@ -42,6 +49,9 @@ const nemo_backend_api& load() {
   if (entry == nullptr) throw std::runtime_error("the plugin has no entry");
   const nemo_plugin* plugin = nullptr;
   check(entry(&host_api(), nullptr, &plugin));
+  g_settings = setting_defaults(*plugin->components[0].schema);
+  g_settings.at("deterministic") = 1;
+  g_settings.at("determinism_limit") = 1;
   return *static_cast<const nemo_backend_api*>(plugin->components[0].api);
 }
 

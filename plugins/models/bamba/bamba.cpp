@@ -12,6 +12,7 @@ const Schema schema{join({
     rope_fields(),
     mamba_fields("64", "1"),
     {
+        mamba_norm_field(),
         list("attention_layers", NEMO_FIELD_INT, "[]", "layers with attention; the others have a Mamba-2 mixer")
             .min(0)
             .changes_checkpoint(),
@@ -27,6 +28,7 @@ class Bamba : public Decoder {
         attends(c.integers("attention_layers")),
         mamba(c, s.size.hidden, s.epsilon, s.in, s.out),
         mixer(graph, mamba) {
+    if (c.string("mamba_norm") == "groups") mamba.norm_groups = mamba.groups;
     for (const int64_t i : attends)
       if (i >= s.size.layers)
         config_fault("attention_layers", "attention_layers names layer " + std::to_string(i) + " of " + std::to_string(s.size.layers));
@@ -81,9 +83,10 @@ void hf_config(HfConfig& c) {
   c.integer("mamba_num_groups", "mamba_n_groups", 1);
   c.integer("mamba_state_dim", "mamba_d_state", 256);
   c.integer("mamba_conv_kernel", "mamba_d_conv", 4);
-  c.number("mamba_expand", "mamba_expand", 2);
+  c.whole_number("mamba_expand", "mamba_expand", 2);
   c.boolean("mamba_conv_bias", "mamba_conv_bias", true);
   c.boolean("mamba_proj_bias", "mamba_proj_bias", false);
+  hf_mamba_norm(c);
   hf_time_step_limit(c);
 }
 

@@ -102,7 +102,7 @@ void hf_config(HfConfig& c) {
   c.put("output_norms", n >= 2);
   c.put("qk_layernorm", n == 3);
   if (n == 1) return hf_rope(c);
-  c.number("query_pre_attn_scalar", "query_pre_attn_scalar", 256);
+  c.whole_number("query_pre_attn_scalar", "query_pre_attn_scalar", 256);
   cap(c, "attn_logit_softcapping", n == 2 ? 50 : 0);
   cap(c, "final_logit_softcapping", n == 2 ? 30 : 0);
   // Gemma 2: even layers; Gemma 3: all but every sixth, or as its pattern says.

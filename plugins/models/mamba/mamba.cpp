@@ -17,11 +17,7 @@ std::vector<Field> fields() {
       boolean("share_embeddings_and_output_weights", "false", "the output layer uses the token table").changes_checkpoint(),
       number("layernorm_epsilon", "1e-5", "added to the mean square in RMSNorm").min(0).changes_checkpoint(),
       number("init_method_std", "0.02", "deviation of initial weights; output projections use it / sqrt(num_layers)").min(0),
-      choice("mamba_norm", "\"whole\"",
-             {{"whole", "over all heads of a token, as in transformers"},
-              {"groups", "over each of the mamba_num_groups groups, as in Megatron"}},
-             "reach of the norm behind the scan")
-          .changes_checkpoint(),
+      mamba_norm_field(),
   };
   for (Field& f : mamba_fields("64", "1")) own.push_back(std::move(f));
   return own;
@@ -76,7 +72,7 @@ void hf_config(HfConfig& c) {
   c.integer("mamba_num_groups", "n_groups", 8);
   c.integer("mamba_state_dim", "state_size", 128);
   c.integer("mamba_conv_kernel", "conv_kernel", 4);
-  c.number("mamba_expand", "expand", 2);
+  c.whole_number("mamba_expand", "expand", 2);
   if (c.importing())
     c.put("mamba_num_heads", j.integer("num_heads", 128));
   else
@@ -84,9 +80,7 @@ void hf_config(HfConfig& c) {
   c.boolean("mamba_proj_bias", "use_bias", false);
   c.boolean("mamba_conv_bias", "use_conv_bias", true);
   hf_time_step_limit(c);
-  if (!c.importing() && c.string_of("mamba_norm") != "whole" && c.integer_of("mamba_num_groups") != 1)
-    throw Error(NEMO_CODE_UNSUPPORTED, "transformers' Mamba-2 norms all heads together; mamba_norm = \"groups\" cannot be exported")
-        .with("path", "mamba_norm");
+  hf_mamba_norm(c);
 }
 
 void hf_map(HfMap& m, const Config& c) {
@@ -108,7 +102,7 @@ constexpr nemo_variant variants[] = {
     variant("mamba2_1p3b", "Mamba-2 1.3B", MAMBA(48, 2048)),
     variant("mamba2_2p7b", "Mamba-2 2.7B", MAMBA(64, 2560)),
     variant("nvidia_mamba2_8b", "NVIDIA Mamba-2 8B",
-            "num_layers = 56\nhidden_size = 4096\nmamba_num_groups = 8\nmamba_norm = \"groups\"\nmake_vocab_size_divisible_by = 128\n"),
+            "num_layers = 56\nhidden_size = 4096\nmamba_num_groups = 8\nmake_vocab_size_divisible_by = 128\n"),
 };
 constexpr nemo_hf_architecture kinds[] = {hf_kind("Mamba2ForCausalLM", "mamba2")};
 constexpr nemo_model_api api = hf_model_api<build, hf_config, hf_map>(kinds, variants);

@@ -111,6 +111,12 @@ class HfConfig {
   void number(std::string_view setting, std::string_view key, double missing) {
     importing() ? put(setting, json_.number(key, missing)) : json_.set(key, config_->number(setting));
   }
+  // A number whose key transformers declares as an integer: export writes one where it is whole.
+  void whole_number(std::string_view setting, std::string_view key, double missing) {
+    if (importing()) return put(setting, json_.number(key, missing));
+    const double value = config_->number(setting);
+    value == double(int64_t(value)) ? json_.set(key, int64_t(value)) : json_.set(key, value);
+  }
   void boolean(std::string_view setting, std::string_view key, bool missing) {
     importing() ? put(setting, json_.boolean(key, missing)) : json_.set(key, config_->boolean(setting));
   }

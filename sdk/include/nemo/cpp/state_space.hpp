@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdio>
 
 #include "nemo/cpp/hf.hpp"
 #include "nemo/cpp/model.hpp"
@@ -29,6 +30,15 @@ inline std::vector<Field> mamba_fields(std::string_view head_dim = "64", std::st
       number("mamba_dt_min", "0", "smallest time step").min(0).changes_checkpoint(),
       number("mamba_dt_max", "0", "largest time step; 0 = no limit").min(0).changes_checkpoint(),
   };
+}
+
+// For models whose norm behind the scan is not always of one reach.
+inline Field mamba_norm_field() {
+  return choice("mamba_norm", "\"groups\"",
+                {{"groups", "over each of the mamba_num_groups groups, as Mamba-2's own kernels, Megatron and transformers 5.23"},
+                 {"whole", "over all heads of a token, as transformers before 5.23"}},
+                "reach of the norm behind the scan")
+      .changes_checkpoint();
 }
 
 struct MambaSpec {
@@ -134,6 +144,30 @@ inline void hf_map_mamba2(HfMap& m, const MambaSpec& s, const std::string& their
   m.tensor(theirs + "norm.weight", {s.inner()}).to(ours + "norm.weight");
   m.tensor(theirs + "out_proj.weight", {s.hidden, s.inner()}).to(ours + "out.weight");
   m.tensor(theirs + "out_proj.bias").to(ours + "out.bias");
+}
+
+// config.json has no key for the reach of the norm: the transformers that it was written for says it.
+inline void hf_mamba_norm(HfConfig& c) {
+  const std::string version = c.json().string("transformers_version", "");
+  int major = 0, minor = 0;
+  const bool old = std::sscanf(version.c_str(), "%d.%d", &major, &minor) == 2 && (major < 5 || (major == 5 && minor < 23));
+  if (c.integer_of("mamba_num_groups") == 1) return;
+  if (c.importing()) {
+    if (old)
+      log(NEMO_LOG_WARNING, "",
+          "config.json is of transformers " + version +
+              ", which norms all heads together; Mamba-2's own kernels norm each group: import weights trained with them with "
+              "model.mamba_norm=groups");
+    return c.put("mamba_norm", old ? "whole" : "groups");
+  }
+  const bool groups = c.string_of("mamba_norm") == "groups";
+  if (groups && old) c.json().set("transformers_version", "5.23.0");
+  if (!groups && !old)
+    throw Error(
+        NEMO_CODE_UNSUPPORTED,
+        "transformers 5.23 and later norms each group by itself; mamba_norm = \"whole\" can be exported only into a config.json whose "
+        "transformers_version is older")
+        .with("path", "mamba_norm");
 }
 
 // time_step_limit = [low, high], where high may be infinite.

@@ -95,6 +95,12 @@ void set_number(JsonDocument& d, nemo_str path, Json value) {
   d.set(view(path), std::move(value));
 }
 
+// Its elements are set one by one, those of an array that is there already as set_number says.
+void set_array(JsonDocument& d, nemo_str path, uint64_t n) {
+  const Json* found = d.find(view(path));
+  if (found == nullptr || !found->is_array() || found->size() != n) d.set(view(path), Json(Json::array_t(n)));
+}
+
 const nemo_json_api kApi = {
     sizeof(nemo_json_api),
     0,
@@ -112,7 +118,7 @@ const nemo_json_api kApi = {
     [](nemo_json* d, nemo_str path, int64_t v) { return guard([&] { set_number(doc(d), path, v); }); },
     [](nemo_json* d, nemo_str path, double v) { return guard([&] { set_number(doc(d), path, from_double(v)); }); },
     [](nemo_json* d, nemo_str path, nemo_str v) { return guard([&] { doc(d).set(view(path), std::string(view(v))); }); },
-    [](nemo_json* d, nemo_str path, uint64_t n) { return guard([&] { doc(d).set(view(path), Json(Json::array_t(n))); }); },
+    [](nemo_json* d, nemo_str path, uint64_t n) { return guard([&] { set_array(doc(d), path, n); }); },
     [](nemo_json* d, nemo_str path) { return guard([&] { doc(d).erase(view(path)); }); },
 };
 

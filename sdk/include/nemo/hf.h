@@ -45,7 +45,7 @@ typedef struct nemo_json_api {
   nemo_error* (*set_int)(nemo_json*, nemo_str path, int64_t value);
   nemo_error* (*set_float)(nemo_json*, nemo_str path, double value);
   nemo_error* (*set_string)(nemo_json*, nemo_str path, nemo_str value);
-  nemo_error* (*set_array)(nemo_json*, nemo_str path, uint64_t size); /* of nulls, unless one of this size is there; elements are then set one by one */
+  nemo_error* (*set_array)(nemo_json*, nemo_str path, uint64_t size); /* one of this size is kept, else nulls; elements follow one by one */
   nemo_error* (*erase)(nemo_json*, nemo_str path);                    /* an absent path is legal */
 } nemo_json_api;
 

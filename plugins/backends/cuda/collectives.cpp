@@ -83,13 +83,12 @@ Prepared all_gather(const Node& node, const Group& g) {
   });
 }
 
-// What a rank may hold of the others' parts at a time, and what is worth it: copies are slow to begin.
-constexpr int64_t kMostExchanged = int64_t{256} << 20, kLeastExchanged = int64_t{4} << 20;
+constexpr int64_t kLeastExchanged = int64_t{4} << 20;  // bytes: copies are slow to begin
 
 bool exchanges(const Node& node, const Group& g, const Cut& c) {
   const int64_t bytes = node.in(0).size() * size_of(node.in(0).dtype);
   return g.has_engines() && g.nccl.all_to_all != nullptr && node.string("op") == "sum" && can_sum_parts(node.in(0).dtype) &&
-         bytes <= kMostExchanged && bytes / c.outer >= kLeastExchanged;
+         bytes <= g.most_exchanged() && bytes / c.outer >= kLeastExchanged;
 }
 
 // A reduction that leaves the multiprocessors to others: every rank gets all parts of its own by copy engines, then adds them.

@@ -15,12 +15,17 @@
 
 namespace nemo::cuda {
 
+// Settings of the backend for all groups.
+struct Transport {
+  int collective_sms = 0;      // multiprocessors that a collective may use; 0: as many as NCCL likes
+  bool engines = false;        // parts move by the devices' copy engines where all members are processes of one host and NCCL can
+  int64_t most_exchanged = 0;  // bytes of the largest reduction that moves so too
+};
+
 // One axis' members and their communicator.
 class Group {
  public:
-  // most_ctas: multiprocessors that a collective may use; 0: as many as NCCL likes. by_engines: parts move by copy engines where all
-  // members are processes of one host and NCCL can.
-  Group(const nemo_group& raw, const Nccl& nccl, int most_ctas, bool by_engines, SharedMemory& memory);
+  Group(const nemo_group& raw, const Nccl& nccl, const Transport& transport, SharedMemory& memory);
   ~Group();
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
@@ -33,6 +38,7 @@ class Group {
   // What every member says, in the order of ranks; all members call it in the same order. Throws PEER_FAILED at the timeout.
   std::vector<std::string> all_say(const std::string& what) const;
   [[nodiscard]] bool has_engines() const { return engines_; }
+  [[nodiscard]] int64_t most_exchanged() const { return most_exchanged_; }
   // What a collective that copy engines may run does first (SharedMemory::reach).
   void reach(const void* at, cudaStream_t stream) const { memory_.reach(*this, at, stream); }
   // Makes memory of this rank reachable for the others. Every member calls it with as many bytes. Null where NCCL does without.
@@ -43,6 +49,7 @@ class Group {
   char* room() const { return rooms_.empty() ? nullptr : static_cast<char*>(rooms_.back().memory); }
 
  private:
+  [[nodiscard]] bool can_share() const;
   struct Room {
     void* memory;
     uint64_t bytes;
@@ -53,6 +60,7 @@ class Group {
   nemo_store* store_;
   int64_t timeout_ms_;
   SharedMemory& memory_;
+  int64_t most_exchanged_;
   bool engines_ = false;
   mutable int64_t said_ = 0;
   mutable std::vector<Room> rooms_;  // growing; captured launches may still use earlier ones
@@ -64,8 +72,7 @@ class Groups {
   void join(const nemo_group& raw);
   const Group& find(const Node& node) const;
   [[nodiscard]] bool empty() const { return groups_.empty(); }
-  int collective_sms = 0;         // setting
-  bool copies_by_engine = false;  // setting: parts move by the devices' copy engines where they can
+  Transport transport;
 
   // Memory that groups can register; null where there is no group with copy engines, or the memory is small.
   void* allocate_shared(uint64_t bytes);

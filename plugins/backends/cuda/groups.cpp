@@ -52,7 +52,7 @@ bool are_equal(const std::vector<std::string>& said) {
 
 }  // namespace
 
-Group::Group(const nemo_group& raw, const Nccl& library, int most_ctas, bool by_engines, SharedMemory& memory)
+Group::Group(const nemo_group& raw, const Nccl& library, const Transport& transport, SharedMemory& memory)
     : nccl(library),
       name(sdk::to_string(raw.name)),
       rank(static_cast<int>(raw.rank)),
@@ -61,13 +61,30 @@ Group::Group(const nemo_group& raw, const Nccl& library, int most_ctas, bool by_
       store_api_(raw.store_api),
       store_(raw.store),
       timeout_ms_(raw.timeout_ms),
-      memory_(memory) {
+      memory_(memory),
+      most_exchanged_(transport.most_exchanged) {
   Nccl::Config config;
-  if (most_ctas > 0) config.max_ctas = most_ctas;
+  if (transport.collective_sms > 0) config.max_ctas = transport.collective_sms;
   const Nccl::UniqueId id = agree_on_id(raw, nccl);
-  nccl.check(most_ctas > 0 ? nccl.comm_init_rank_config(&comm, size, id, rank, &config) : nccl.comm_init_rank(&comm, size, id, rank),
+  nccl.check(transport.collective_sms > 0 ? nccl.comm_init_rank_config(&comm, size, id, rank, &config)
+                                          : nccl.comm_init_rank(&comm, size, id, rank),
              "connecting the ranks of '" + name + "'");
-  if (by_engines) engines_ = are_equal(all_say(nccl.has_windows() ? this_host() : "rank " + std::to_string(rank)));
+  constexpr int kMostOfHost = 64;  // members that ask each other
+  if (!transport.engines || size > kMostOfHost) return;
+  engines_ = are_equal(all_say(nccl.has_windows() ? this_host() : "rank " + std::to_string(rank)));
+  if (engines_) engines_ = are_equal(all_say(can_share() ? "yes" : "rank " + std::to_string(rank)));
+}
+
+// Tried out: what a device, a driver and a library can do together is written nowhere.
+bool Group::can_share() const {
+  constexpr uint64_t kBytes = uint64_t{2} << 20;
+  void* memory = nullptr;
+  if (nccl.mem_alloc(&memory, kBytes) != 0) return false;
+  Nccl::Window window = nullptr;
+  const bool shared = nccl.window_register(comm, memory, kBytes, &window, Nccl::kSymmetric) == 0 && window != nullptr;
+  if (shared) nccl.window_deregister(comm, window);
+  nccl.mem_free(memory);
+  return shared;
 }
 
 // Abort and not destroy: nothing is under way any more, and a group whose members have died must not be waited for.
@@ -103,8 +120,8 @@ void Group::make_room(uint64_t bytes) const {
 
 // NCCL moves data by copy engines where its policy is to use no multiprocessors, and what is written lies in windows.
 void Groups::join(const nemo_group& raw) {
-  if (copies_by_engine) setenv("NCCL_CTA_POLICY", "2", 0);
-  groups_[sdk::to_string(raw.name)] = std::make_unique<Group>(raw, Nccl::get(), collective_sms, copies_by_engine, *memory_);
+  if (transport.engines) setenv("NCCL_CTA_POLICY", "2", 0);
+  groups_[sdk::to_string(raw.name)] = std::make_unique<Group>(raw, Nccl::get(), transport, *memory_);
 }
 
 void* Groups::allocate_shared(uint64_t bytes) {

@@ -1,38 +1,51 @@
-// db[n] = sum_a dy[a n] in two stages: blocks of 8 x 32 threads sum a strip of columns over every parts-th band of 8 rows into partials,
+// db[n] = sum_a dy[a n] in two stages: a block sums a strip of columns over its share of the rows, several rows at once, into partials,
 // which are then added in order. All blocks together walk from the last row to the first: what has just been written is still in the L2
-// cache. Reads dy once; bound by memory.
+// cache. Reads dy once, and nothing of columns whose sum is known to be 0; bound by memory.
 #include "kernels/column_sums.cuh"
 
 namespace nemo::cuda {
 
 namespace {
 
-constexpr int kRowsAtOnce = 8;
+constexpr int kThreads = 1024, kAhead = 8;  // kAhead: loads of a thread under way
 
 template <class T, int N>
-__global__ void strip_kernel(const T* x, int64_t rows, int64_t cols, int64_t ld, float* partial, int64_t pitch) {
+__device__ __forceinline__ void add(const Raw<T, N>& raw, float (&sum)[N]) {
+  float v[N];
+  widen(raw, v);
+#pragma unroll
+  for (int i = 0; i < N; ++i) sum[i] += v[i];
+}
+
+// Threads are `groups` rows of `width` pieces of N columns; blocks (strips, parts). Columns are numbered without those left out.
+template <class T, int N>
+__global__ void __launch_bounds__(kThreads) strip_kernel(const T* x, const __grid_constant__ RowSums s, float* partial, int64_t pitch) {
   cudaTriggerProgrammaticLaunchCompletion();  // finish_kernel waits for the end all the same
-  const int64_t col = (static_cast<int64_t>(blockIdx.x) * 32 + threadIdx.x) * N;
-  const int64_t step = static_cast<int64_t>(gridDim.y) * kRowsAtOnce;
+  extern __shared__ float shared[];           // [groups][width][N]
+  const int thread = static_cast<int>(threadIdx.x), group = thread / s.width, at = thread - group * s.width;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * s.width * N, cols = s.summed();
+  const int64_t col = first + static_cast<int64_t>(at) * N, step = static_cast<int64_t>(gridDim.y) * s.groups;
   float sum[N] = {};
   if (col < cols) {
-#pragma unroll 4
-    for (int64_t r = rows - 1 - (static_cast<int64_t>(blockIdx.y) * kRowsAtOnce + threadIdx.y); r >= 0; r -= step) {
-      float v[N];
-      load<N>(x + r * ld + col, v);
+    int64_t r = s.rows - 1 - (static_cast<int64_t>(blockIdx.y) * s.groups + group);
+    const T* from = x + r * s.ld + col + (col < s.zeros.start ? 0 : s.zeros.length);
+    const int64_t back = step * s.ld;
+    for (; r >= (kAhead - 1) * step; r -= kAhead * step, from -= kAhead * back) {
+      Raw<T, N> raw[kAhead];
 #pragma unroll
-      for (int i = 0; i < N; ++i) sum[i] += v[i];
+      for (int k = 0; k < kAhead; ++k) raw[k] = load_raw<T, N>(from - k * back, 0);
+#pragma unroll
+      for (int k = 0; k < kAhead; ++k) add(raw[k], sum);
     }
+    for (; r >= 0; r -= step, from -= back) add(load_raw<T, N>(from, 0), sum);
   }
-  __shared__ float shared[kRowsAtOnce][32 * N];
 #pragma unroll
-  for (int i = 0; i < N; ++i) shared[threadIdx.y][threadIdx.x * N + i] = sum[i];
+  for (int i = 0; i < N; ++i) shared[thread * N + i] = sum[i];
   __syncthreads();
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * 32 * N;
-  for (int c = threadIdx.y * 32 + threadIdx.x; c < 32 * N; c += 32 * kRowsAtOnce) {
-    if (first + c >= cols) break;
+  const int here = s.width * N;
+  for (int c = thread; c < here && first + c < cols; c += static_cast<int>(blockDim.x)) {
     float total = 0;
-    for (int y = 0; y < kRowsAtOnce; ++y) total += shared[y][c];
+    for (int g = 0; g < s.groups; ++g) total += shared[g * here + c];
     partial[blockIdx.y * pitch + first + c] = total;
   }
 }
@@ -40,14 +53,15 @@ __global__ void strip_kernel(const T* x, int64_t rows, int64_t cols, int64_t ld,
 constexpr int kFinishCols = 32;
 
 // A block sums 32 columns: 32 threads each over the parts, then the lanes of a warp.
-__global__ void __launch_bounds__(32 * kFinishCols) finish_kernel(const ColumnSums sums, int64_t pitch, bool add) {
+__global__ void __launch_bounds__(32 * kFinishCols) finish_kernel(const __grid_constant__ ColumnSums sums, int64_t pitch, bool add) {
   cudaGridDependencySynchronize();
   const ColumnSums::One one = sums.one[blockIdx.y];
   const int64_t col = static_cast<int64_t>(blockIdx.x) * kFinishCols + threadIdx.x;
+  const int64_t from = col < sums.zeros.start ? col : col - sums.zeros.length;  // its place among the partials
   float sum = 0;
-  if (col < sums.cols)
+  if (col < sums.cols && (col < sums.zeros.start || from >= sums.zeros.start))
 #pragma unroll 8
-    for (int64_t p = threadIdx.y; p < sums.parts; p += 32) sum += one.partial[p * pitch + col];
+    for (int64_t p = threadIdx.y; p < sums.parts; p += 32) sum += one.partial[p * pitch + from];
   __shared__ float shared[32][kFinishCols + 1];
   shared[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
@@ -83,25 +97,39 @@ void finish_column_sums(const ColumnSums& sums, const Launch& l) {
   check(cudaLaunchKernelEx(&config, finish_kernel, sums, partial_pitch(sums.cols), l.write() == Write::accumulate), "column sums");
 }
 
-RowSums::RowSums(nemo_dtype t, const Matrix& m, int multiprocessors) : type(t), rows(m.rows), cols(m.cols), ld(m.ld) {
-  const int64_t strips = ceil_div(cols, 32 * 16 / size_of(t)), blocks = 8 * multiprocessors;
-  parts = std::clamp<int64_t>(blocks / strips, 1, std::max<int64_t>(1, rows / (4 * kRowsAtOnce)));
+RowSums::RowSums(nemo_dtype t, const Matrix& m, int multiprocessors, Zeros left_out)
+    : type(t), rows(m.rows), cols(m.cols), ld(m.ld), zeros(left_out) {
+  const int64_t lanes = 16 / size_of(type);
+  vector = (cols | ld | zeros.start | zeros.length) % lanes == 0;
+  const int64_t pieces = std::max<int64_t>(1, ceil_div(summed(), vector ? lanes : 1));
+  double best = 0;
+  for (int64_t s = ceil_div(pieces, kThreads), last = s + 15; s <= std::min(last, pieces); ++s) {  // the strips that leave least idle
+    const int64_t wide = ceil_div(pieces, s), at_once = kThreads / wide, shares = std::max<int64_t>(1, multiprocessors / s);
+    const double used = static_cast<double>(pieces * at_once * shares) /
+                        static_cast<double>(kThreads * ceil_div(s * shares, multiprocessors) * multiprocessors);
+    if (used <= best + 0.01) continue;
+    best = used, width = static_cast<int>(wide), groups = static_cast<int>(at_once), parts = shares;
+  }
+  parts = std::clamp<int64_t>(parts, 1, ceil_div(rows, groups));
 }
 
 void RowSums::run(const void* data, nemo_dtype out_type, void* out, float* partial, const Launch& l) const {
   with_type(type, [&](auto tag) {
     using T = decltype(tag);
     const T* x = static_cast<const T*>(data);
-    const int64_t pitch = partial_pitch(cols);
-    const dim3 threads(32, kRowsAtOnce);
-    const bool vector = cols % kLanes<T> == 0 && ld % kLanes<T> == 0 && aligned16(x);
-    const auto grid = [&](int64_t width) { return dim3(grid_of(cols, width), static_cast<unsigned>(parts)); };
-    if (vector)
-      strip_kernel<T, kLanes<T>><<<grid(32 * kLanes<T>), threads, 0, l.stream()>>>(x, rows, cols, ld, partial, pitch);
+    const unsigned threads = static_cast<unsigned>(width * groups);
+    const auto launch = [&](auto n) {
+      constexpr int N = decltype(n)::value;
+      const dim3 grid(grid_of(summed(), width * N), static_cast<unsigned>(parts));
+      strip_kernel<T, N><<<grid, threads, threads * N * sizeof(float), l.stream()>>>(x, *this, partial, partial_pitch(cols));
+    };
+    if (summed() == 0) return;
+    if (vector && aligned16(x))
+      launch(std::integral_constant<int, kLanes<T>>{});
     else
-      strip_kernel<T, 1><<<grid(32), threads, 0, l.stream()>>>(x, rows, cols, ld, partial, pitch);
+      launch(std::integral_constant<int, 1>{});
   });
-  ColumnSums sums{parts, cols, {}, 0};
+  ColumnSums sums{parts, cols, {}, 0, zeros};
   sums.add(partial, out_type, out);
   finish_column_sums(sums, l);
 }
@@ -109,7 +137,11 @@ void RowSums::run(const void* data, nemo_dtype out_type, void* out, float* parti
 NEMO_CUDA_KERNEL(bias_grad) {
   node.need_contiguous(node.out(0));
   const nemo_dtype grad = node.out(0).dtype;
-  const RowSums sums(node.compute(), node.matrix(node.in(0), node.group_rank('a')), device.multiprocessors);
+  const Matrix dy = node.matrix(node.in(0), node.group_rank('a'));
+  const Zeros zeros{node.integer("zero_start"), node.integer("zero_length")};
+  if (zeros.start < 0 || zeros.length < 0 || zeros.start + zeros.length > dy.cols)
+    node.refuse("zero_start and zero_length lie outside of the bias");
+  const RowSums sums(node.compute(), dy, device.multiprocessors, zeros);
   return make_kernel([=](const Launch& l) { sums.run(l.in(0), grad, l.out(0), l.workspace<float>(), l); }, sums.workspace());
 }
 

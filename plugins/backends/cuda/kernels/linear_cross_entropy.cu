@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kLossThreads, 2) chunk_kernel(const LossSpec p
     return;
   }
   const float at_label = widen(row[label]);  // before any thread overwrites it: the totals end with barriers
-  const RowTotals t = row_totals(row, p.v, scratch, cache);
+  const RowTotals t = row_totals(p, row, scratch, cache);
   const float lse = lse_of(t);
   if (threadIdx.x == 0) loss[r] = loss_of_row(p, t, lse, at_label);
   if (dloss != nullptr) loss_grad_row(p, row, label, lse, dloss[r], row, cache);

@@ -1,4 +1,4 @@
-// db[n] = sum_a dy[a n] in two stages: a block sums a strip of columns over its share of the rows, several rows at once, into partials,
+// db[n] = sum_a dy[a n] in two stages: blocks of 8 x 32 threads sum a strip of columns over every parts-th band of 8 rows into partials,
 // which are then added in order. All blocks together walk from the last row to the first: what has just been written is still in the L2
 // cache. Reads dy once, and nothing of columns whose sum is known to be 0; bound by memory.
 #include "kernels/column_sums.cuh"
@@ -7,70 +7,61 @@ namespace nemo::cuda {
 
 namespace {
 
-constexpr int kThreads = 1024, kAhead = 8;  // kAhead: loads of a thread under way
+constexpr int kRowsAtOnce = 8;
 
 template <class T, int N>
-__device__ __forceinline__ void add(const Raw<T, N>& raw, float (&sum)[N]) {
-  float v[N];
-  widen(raw, v);
-#pragma unroll
-  for (int i = 0; i < N; ++i) sum[i] += v[i];
-}
-
-// Threads are `groups` rows of `width` pieces of N columns; blocks (strips, parts). Columns are numbered without those left out.
-template <class T, int N>
-__global__ void __launch_bounds__(kThreads) strip_kernel(const T* x, const __grid_constant__ RowSums s, float* partial, int64_t pitch) {
+__global__ void strip_kernel(const T* x, const __grid_constant__ RowSums s, float* partial, int64_t pitch) {
   cudaTriggerProgrammaticLaunchCompletion();  // finish_kernel waits for the end all the same
-  extern __shared__ float shared[];           // [groups][width][N]
-  const int thread = static_cast<int>(threadIdx.x), group = thread / s.width, at = thread - group * s.width;
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * s.width * N, cols = s.summed();
-  const int64_t col = first + static_cast<int64_t>(at) * N, step = static_cast<int64_t>(gridDim.y) * s.groups;
+  const int64_t cols = s.summed();            // numbered without those left out
+  const int64_t col = (static_cast<int64_t>(blockIdx.x) * 32 + threadIdx.x) * N;
+  const int64_t step = static_cast<int64_t>(gridDim.y) * kRowsAtOnce;
   float sum[N] = {};
   if (col < cols) {
-    int64_t r = s.rows - 1 - (static_cast<int64_t>(blockIdx.y) * s.groups + group);
-    const T* from = x + r * s.ld + col + (col < s.zeros.start ? 0 : s.zeros.length);
-    const int64_t back = step * s.ld;
-    for (; r >= (kAhead - 1) * step; r -= kAhead * step, from -= kAhead * back) {
-      Raw<T, N> raw[kAhead];
+    const T* from = x + col + (col < s.zeros.start ? 0 : s.zeros.length);
+#pragma unroll 4
+    for (int64_t r = s.rows - 1 - (static_cast<int64_t>(blockIdx.y) * kRowsAtOnce + threadIdx.y); r >= 0; r -= step) {
+      float v[N];
+      load<N>(from + r * s.ld, v);
 #pragma unroll
-      for (int k = 0; k < kAhead; ++k) raw[k] = load_raw<T, N>(from - k * back, 0);
-#pragma unroll
-      for (int k = 0; k < kAhead; ++k) add(raw[k], sum);
+      for (int i = 0; i < N; ++i) sum[i] += v[i];
     }
-    for (; r >= 0; r -= step, from -= back) add(load_raw<T, N>(from, 0), sum);
   }
+  __shared__ float shared[kRowsAtOnce][32 * N];
 #pragma unroll
-  for (int i = 0; i < N; ++i) shared[thread * N + i] = sum[i];
+  for (int i = 0; i < N; ++i) shared[threadIdx.y][threadIdx.x * N + i] = sum[i];
   __syncthreads();
-  const int here = s.width * N;
-  for (int c = thread; c < here && first + c < cols; c += static_cast<int>(blockDim.x)) {
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * 32 * N;
+  for (int c = threadIdx.y * 32 + threadIdx.x; c < 32 * N; c += 32 * kRowsAtOnce) {
+    if (first + c >= cols) break;
     float total = 0;
-    for (int g = 0; g < s.groups; ++g) total += shared[g * here + c];
+    for (int y = 0; y < kRowsAtOnce; ++y) total += shared[y][c];
     partial[blockIdx.y * pitch + first + c] = total;
   }
 }
 
-constexpr int kFinishCols = 32;
+// Few threads, so that a block finds room beside the last ones of the kernel before: with 32 x 32 the second stage of 16384 x 6400 took 12
+// us on an H100, with 32 x 16 8 us.
+constexpr int kFinishCols = 32, kFinishRows = 8;
 
-// A block sums 32 columns: 32 threads each over the parts, then the lanes of a warp.
-__global__ void __launch_bounds__(32 * kFinishCols) finish_kernel(const __grid_constant__ ColumnSums sums, int64_t pitch, bool add) {
+// A block sums 32 columns: kFinishRows threads each over the parts, then one.
+__global__ void __launch_bounds__(kFinishCols* kFinishRows)
+    finish_kernel(const __grid_constant__ ColumnSums sums, int64_t pitch, bool add) {
   cudaGridDependencySynchronize();
   const ColumnSums::One one = sums.one[blockIdx.y];
-  const int64_t col = static_cast<int64_t>(blockIdx.x) * kFinishCols + threadIdx.x;
-  const int64_t from = col < sums.zeros.start ? col : col - sums.zeros.length;  // its place among the partials
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * kFinishCols + threadIdx.x;
+  const int64_t from = at < sums.zeros.start ? at : at - sums.zeros.length;  // its place among the partials
+  const bool summed = at < sums.cols && (at < sums.zeros.start || from >= sums.zeros.start);
   float sum = 0;
-  if (col < sums.cols && (col < sums.zeros.start || from >= sums.zeros.start))
-#pragma unroll 8
-    for (int64_t p = threadIdx.y; p < sums.parts; p += 32) sum += one.partial[p * pitch + from];
-  __shared__ float shared[32][kFinishCols + 1];
+  if (summed)
+#pragma unroll 16
+    for (int64_t p = threadIdx.y; p < sums.parts; p += kFinishRows) sum += one.partial[p * pitch + from];
+  __shared__ float shared[kFinishRows][kFinishCols];
   shared[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
-  const int lane = static_cast<int>(threadIdx.x), warp = static_cast<int>(threadIdx.y);
-  float total = shared[lane][warp];
+  if (threadIdx.y != 0 || at >= sums.cols) return;
+  float total = 0;
 #pragma unroll
-  for (int step = 16; step > 0; step /= 2) total += __shfl_xor_sync(0xffffffffu, total, step);
-  const int64_t at = static_cast<int64_t>(blockIdx.x) * kFinishCols + warp;
-  if (lane != 0 || at >= sums.cols) return;
+  for (int y = 0; y < kFinishRows; ++y) total += shared[y][threadIdx.x];
   if (one.dtype == NEMO_DTYPE_BF16) {
     bf16* to = static_cast<bf16*>(one.out) + at;
     *to = narrow<bf16>(add ? widen(*to) + total : total);
@@ -93,41 +84,29 @@ void finish_column_sums(const ColumnSums& sums, const Launch& l) {
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
-  config.gridDim = grid, config.blockDim = dim3(kFinishCols, 32), config.stream = l.stream(), config.attrs = &early, config.numAttrs = 1;
+  config.gridDim = grid, config.blockDim = dim3(kFinishCols, kFinishRows), config.stream = l.stream(), config.attrs = &early,
+  config.numAttrs = 1;
   check(cudaLaunchKernelEx(&config, finish_kernel, sums, partial_pitch(sums.cols), l.write() == Write::accumulate), "column sums");
 }
 
 RowSums::RowSums(nemo_dtype t, const Matrix& m, int multiprocessors, Zeros left_out)
     : type(t), rows(m.rows), cols(m.cols), ld(m.ld), zeros(left_out) {
-  const int64_t lanes = 16 / size_of(type);
-  vector = (cols | ld | zeros.start | zeros.length) % lanes == 0;
-  const int64_t pieces = std::max<int64_t>(1, ceil_div(summed(), vector ? lanes : 1));
-  double best = 0;
-  for (int64_t s = ceil_div(pieces, kThreads), last = s + 15; s <= std::min(last, pieces); ++s) {  // the strips that leave least idle
-    const int64_t wide = ceil_div(pieces, s), at_once = kThreads / wide, shares = std::max<int64_t>(1, multiprocessors / s);
-    const double used = static_cast<double>(pieces * at_once * shares) /
-                        static_cast<double>(kThreads * ceil_div(s * shares, multiprocessors) * multiprocessors);
-    if (used <= best + 0.01) continue;
-    best = used, width = static_cast<int>(wide), groups = static_cast<int>(at_once), parts = shares;
-  }
-  parts = std::clamp<int64_t>(parts, 1, ceil_div(rows, groups));
+  const int64_t strips = std::max<int64_t>(1, ceil_div(summed(), 32 * 16 / size_of(t))), blocks = 8 * multiprocessors;
+  parts = std::clamp<int64_t>(blocks / strips, 1, std::max<int64_t>(1, rows / (4 * kRowsAtOnce)));
 }
 
 void RowSums::run(const void* data, nemo_dtype out_type, void* out, float* partial, const Launch& l) const {
   with_type(type, [&](auto tag) {
     using T = decltype(tag);
     const T* x = static_cast<const T*>(data);
-    const unsigned threads = static_cast<unsigned>(width * groups);
-    const auto launch = [&](auto n) {
-      constexpr int N = decltype(n)::value;
-      const dim3 grid(grid_of(summed(), width * N), static_cast<unsigned>(parts));
-      strip_kernel<T, N><<<grid, threads, threads * N * sizeof(float), l.stream()>>>(x, *this, partial, partial_pitch(cols));
-    };
-    if (summed() == 0) return;
-    if (vector && aligned16(x))
-      launch(std::integral_constant<int, kLanes<T>>{});
+    const int64_t pitch = partial_pitch(cols);
+    const dim3 threads(32, kRowsAtOnce);
+    const bool vector = (cols | ld | zeros.start | zeros.length) % kLanes<T> == 0 && aligned16(x);
+    const auto grid = [&](int64_t width) { return dim3(grid_of(summed(), width), static_cast<unsigned>(parts)); };
+    if (vector)
+      strip_kernel<T, kLanes<T>><<<grid(32 * kLanes<T>), threads, 0, l.stream()>>>(x, *this, partial, pitch);
     else
-      launch(std::integral_constant<int, 1>{});
+      strip_kernel<T, 1><<<grid(32), threads, 0, l.stream()>>>(x, *this, partial, pitch);
   });
   ColumnSums sums{parts, cols, {}, 0, zeros};
   sums.add(partial, out_type, out);

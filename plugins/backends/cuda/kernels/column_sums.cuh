@@ -33,11 +33,8 @@ void finish_column_sums(const ColumnSums& sums, const Launch& l);
 // Sums over the rows of a matrix in two stages, in a fixed order.
 struct RowSums {
   nemo_dtype type;
-  int64_t rows, cols, ld;
+  int64_t rows, cols, ld, parts;
   Zeros zeros;
-  bool vector;  // by 16 bytes, where the data are aligned
-  int64_t parts = 1;
-  int width = 1, groups = 1;  // of a block: pieces of a row, rows at once
 
   RowSums(nemo_dtype type, const Matrix& m, int multiprocessors, Zeros left_out = {});
   __host__ __device__ int64_t summed() const { return cols - zeros.length; }

@@ -6,7 +6,6 @@
 #include "core/passes/cache.hpp"
 #include "core/passes/fuse.hpp"
 #include "core/passes/group.hpp"
-#include "core/passes/key_bias.hpp"
 #include "core/passes/partition.hpp"
 #include "core/passes/ring.hpp"
 #include "core/passes/schedule.hpp"
@@ -125,10 +124,7 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     expand_rings(g);
   });
   const bool rewrites = options.precision.tf32 || options.precision.quantization.scaling != Quantization::Scaling::kNone;
-  pass("fuse", [&] {
-    skip_key_bias_gradients(g);
-    fuse(g, [&](std::string_view row) { return options.supports(row) && !(rewrites && hides_linear(row)); });
-  });
+  pass("fuse", [&] { fuse(g, [&](std::string_view row) { return options.supports(row) && !(rewrites && hides_linear(row)); }); });
   pass("quantize", [&] {
     if (options.precision.tf32) allow_tf32(g);
     Quantization rule = options.precision.quantization;

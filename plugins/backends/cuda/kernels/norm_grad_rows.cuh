@@ -52,6 +52,16 @@ __device__ __forceinline__ void weights_of(const uint4& raw, float shift, float 
   for (int e = 0; e < kLanes<T>; ++e) w[e] += shift;
 }
 
+// Both sums, or the second alone.
+template <bool kBoth>
+__device__ __forceinline__ void sum_over_warp(float (&sums)[2]) {
+#pragma unroll
+  for (int o = 16; o > 0; o /= 2) {
+    if constexpr (kBoth) sums[0] += __shfl_xor_sync(0xffffffffu, sums[0], o);
+    sums[1] += __shfl_xor_sync(0xffffffffu, sums[1], o);
+  }
+}
+
 template <class T, bool kLayer, bool kResidual, bool kSum>
 __global__ void __launch_bounds__(32 * kGradWarps, 1)
     norm_grad_rows_kernel(const __grid_constant__ GradArgs p, const __grid_constant__ TeamShape shape) {
@@ -124,11 +134,7 @@ __global__ void __launch_bounds__(32 * kGradWarps, 1)
         sums[1] = fmaf(g, xhat, sums[1]);
       }
     }
-#pragma unroll
-    for (int o = 16; o > 0; o /= 2) {
-      if constexpr (kLayer) sums[0] += __shfl_xor_sync(0xffffffffu, sums[0], o);
-      sums[1] += __shfl_xor_sync(0xffffffffu, sums[1], o);
-    }
+    sum_over_warp<kLayer>(sums);
     if (warps > 1) {
       if (at.lane == 0) scratch[turn % 2][at.warp] = make_float2(sums[0], sums[1]);
       __syncthreads();

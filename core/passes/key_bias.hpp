@@ -11,8 +11,7 @@ namespace nemo::passes {
 //
 // Holds with masks, windows, documents, additive biases, ALiBi and grouped queries, and within any part of the heads or of the batch. Left
 // alone are keys that are turned, normalised or gathered on their way from the linear to the attention, sinks (a score without that bias)
-// and soft caps. First part of pass "fuse", after
-// differentiation.
+// and soft caps. First part of pass "fuse", after differentiation.
 void skip_key_bias_gradients(graph::Graph& graph);
 
 }  // namespace nemo::passes

@@ -256,12 +256,25 @@ class Parity {
     }
     add("greedy tokens", wrong == 0 ? 0 : 2, std::to_string(compared - wrong) + " of " + std::to_string(compared) + " equal");
     const std::set<Purpose> purposes = runtime::generation_purposes(s.setup, s.engine->facts());
-    if (purposes.contains(Purpose::kDecode)) greedy_cached(expected, shape, given, purposes);
+    if (purposes.contains(Purpose::kDecode)) greedy_cached(expected, shape, given, purposes, sources_of(batch));
+  }
+
+  // What the encoder reads of each sequence; nothing without an encoder.
+  static std::vector<std::vector<int32_t>> sources_of(const runtime::Batch& batch) {
+    const auto tokens = batch.fields.find("encoder_tokens"), lengths = batch.fields.find("encoder_lengths");
+    if (tokens == batch.fields.end() || lengths == batch.fields.end()) return {};
+    const auto columns = static_cast<int64_t>(tokens->second.size() / lengths->second.size());
+    std::vector<std::vector<int32_t>> sources;
+    for (size_t r = 0; r < lengths->second.size(); ++r) {
+      const auto row = tokens->second.begin() + static_cast<int64_t>(r) * columns;
+      sources.emplace_back(row, row + lengths->second[r]);
+    }
+    return sources;
   }
 
   // The same with a cache, beside a shorter prompt, which must change nothing.
   void greedy_cached(const std::vector<int32_t>& expected, const std::vector<int64_t>& shape, int64_t given,
-                     const std::set<Purpose>& purposes) {
+                     const std::set<Purpose>& purposes, std::vector<std::vector<int32_t>> sources) {
     Session s(checkpoint_, registry_, context_, {shape[0] + 1, shape[1]}, purposes, golden_, options_.device);
     std::vector<std::vector<int32_t>> sequences;
     for (int64_t r = 0; r < shape[0]; ++r) {
@@ -270,6 +283,8 @@ class Parity {
     }
     sequences.emplace_back(sequences[0].begin(), sequences[0].begin() + (given + 1) / 2);
     const auto model = runtime::make_sequence_model(*s.engine);
+    if (!sources.empty()) sources.emplace_back(sources[0].begin(), sources[0].begin() + (static_cast<int64_t>(sources[0].size()) + 1) / 2);
+    if (!sources.empty()) model->read(sources);
     int64_t wrong = 0, compared = 0;
     for (int64_t i = given; i < shape[1]; ++i) {
       const auto logits = model->next_logits(sequences);

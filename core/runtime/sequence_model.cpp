@@ -2,21 +2,49 @@
 
 #include <algorithm>
 
+#include "core/base/error.hpp"
 #include "core/passes/build.hpp"
 #include "core/passes/cache.hpp"
 #include "core/runtime/convert.hpp"
-#include "core/runtime/data_source.hpp"
 
 namespace nemo::runtime {
 
 using passes::Purpose;
+
+SequenceModel::SequenceModel(Engine& engine) : engine_(engine) {
+  const Purpose any = engine.has(Purpose::kEncode) ? Purpose::kEncode : engine.has(Purpose::kLogits) ? Purpose::kLogits : Purpose::kDecode;
+  has_encoder_ = passes::has_encoder(engine.compiled(any).graph);
+}
+
+int64_t SequenceModel::source_length() const {
+  const graph::BuildFacts& facts = engine_.facts();
+  return facts.encoder_seq_length != 0 ? facts.encoder_seq_length : facts.seq_length;
+}
+
+void SequenceModel::read(Sequences sources) {
+  if (!has_encoder_) throw Error(Code::kInvalidArgument, "the model has no encoder that could read a source");
+  const auto columns = static_cast<size_t>(source_length()), rows = static_cast<size_t>(batch());
+  std::vector<int32_t>&tokens = source_.fields["encoder_tokens"], &lengths = source_.fields["encoder_lengths"];
+  tokens.assign(rows * columns, 0);
+  lengths.assign(rows, 1);  // rows without a source read one token, which nobody asks for
+  for (size_t row = 0; row < sources.size(); ++row) {
+    const std::vector<int32_t>& source = sources[row];
+    if (source.size() > columns || row >= rows)
+      throw Error(Code::kInvalidArgument, "source " + std::to_string(row) + " has " + std::to_string(source.size()) +
+                                              " tokens; the encoder reads " + std::to_string(rows) + " sources of at most " +
+                                              std::to_string(columns) + " (data.encoder_seq_length)");
+    std::copy(source.begin(), source.end(), tokens.begin() + static_cast<int64_t>(row * columns));
+    lengths[row] = static_cast<int32_t>(source.size());
+  }
+  forget();
+}
 
 std::span<const int32_t> SequenceModel::seen(const std::vector<int32_t>& sequence) const {
   return std::span(sequence).last(std::min(sequence.size(), static_cast<size_t>(context())));
 }
 
 void SequenceModel::run(Program& program, std::vector<int32_t> tokens, std::vector<int32_t> positions) {
-  Batch batch;
+  Batch batch = source_;
   batch.fields["tokens"] = std::move(tokens);
   batch.fields["positions"] = std::move(positions);
   feed(engine_.device(), program, batch, 0, 0);
@@ -56,6 +84,15 @@ CachedModel::CachedModel(Engine& engine)
       cached_(static_cast<size_t>(batch())),
       logits_(cached_.size()),
       running_state_(passes::has_running_state(engine.program(Purpose::kDecode).compiled().graph)) {}
+
+void CachedModel::forget() {
+  for (size_t row = 0; row < cached_.size(); ++row) cached_[row].clear(), logits_[row].clear();
+  Program& program = engine_.program(Purpose::kEncode);
+  const std::vector<int32_t> zeros(static_cast<size_t>(batch()), 0);
+  engine_.device().copy_in(program.input("cache_start"), zeros.data(), static_cast<int64_t>(zeros.size() * sizeof(int32_t)));
+  feed(engine_.device(), program, source_, 0, 0);
+  program.run();
+}
 
 // Keeps of each row's cache the tokens that its sequence begins with, and its logits where that is all; else the last token is computed.
 void CachedModel::forget_what_differs(Sequences sequences) {
@@ -124,8 +161,12 @@ std::vector<std::vector<float>> CachedModel::next_logits(Sequences sequences) {
 
 std::set<Purpose> generation_purposes(const Setup& setup, const graph::BuildFacts& facts) {
   const graph::Graph graph = placed(setup.section("model"), [&] { return passes::build(*setup.model, &setup.section("model"), facts); });
-  if (passes::why_not_cached(graph).empty()) return {Purpose::kPrefill, Purpose::kDecode};
-  return {Purpose::kLogits};
+  if (const std::string op = passes::sees_later_tokens(graph); !op.empty())
+    throw Error(Code::kUnsupported, "model '" + setup.model->id + "' reads text in both directions (" + op +
+                                        "): it fills gaps and continues nothing, so there is no next token to ask it for");
+  if (!passes::why_not_cached(graph).empty()) return {Purpose::kLogits};
+  if (passes::has_encoder(graph)) return {Purpose::kPrefill, Purpose::kDecode, Purpose::kEncode};
+  return {Purpose::kPrefill, Purpose::kDecode};
 }
 
 std::unique_ptr<SequenceModel> make_sequence_model(Engine& engine) {

@@ -112,7 +112,8 @@ class Cacher {
   void find_biases() {
     const Uses uses = analyse_uses(graph_);
     for (const Op& op : graph_.ops)
-      if (op.name() == "attention" && op.inputs[kBias] != 0 && origins_.grows(op)) biases_.emplace(op.outputs[0], *bias_by_distance(graph_, uses, op));
+      if (op.name() == "attention" && op.inputs[kBias] != 0 && origins_.grows(op))
+        biases_.emplace(op.outputs[0], *bias_by_distance(graph_, uses, op));
   }
 
   // The row's shape rule over the inputs' new dimensions; dimensions that the inputs do not give follow the axis word.
@@ -230,7 +231,8 @@ std::string why_not_cached(const Graph& graph, const Uses& uses, const Origins& 
     return "";
   }
   const bool crossing = crosses(op, origins);
-  if (crossing == (op.int_attr("causal") != 0)) return crossing ? "its attention to the encoder is causal" : "its attention sees later tokens";
+  if (crossing == (op.int_attr("causal") != 0))
+    return crossing ? "its attention to the encoder is causal" : "its attention sees later tokens";
   for (size_t i = kSegments; i < op.inputs.size(); ++i) {
     if (op.inputs[i] == 0 || i == kSinks) continue;
     if (i == kBias && !crossing && bias_by_distance(graph, uses, op) != nullptr) continue;

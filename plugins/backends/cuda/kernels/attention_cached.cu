@@ -107,9 +107,9 @@ NEMO_CUDA_KERNEL(attention_cached) {
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     return make_kernel([=](const Launch& l) {
-      attention_cached_kernel<T><<<grid, dim3(32, kWarps), 0, l.stream()>>>(
-          p, bucket, l.in<T>(0), l.in<T>(1), l.in<T>(2), l.in<int32_t>(3), has_sinks ? l.in<float>(4) : nullptr,
-          has_table ? l.in<T>(5) : nullptr, l.out<T>(0));
+      attention_cached_kernel<T><<<grid, dim3(32, kWarps), 0, l.stream()>>>(p, bucket, l.in<T>(0), l.in<T>(1), l.in<T>(2), l.in<int32_t>(3),
+                                                                            has_sinks ? l.in<float>(4) : nullptr,
+                                                                            has_table ? l.in<T>(5) : nullptr, l.out<T>(0));
     });
   });
 }

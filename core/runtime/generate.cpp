@@ -35,6 +35,7 @@ TextGenerator::TextGenerator(const Setup& setup, const RunContext& context, cons
   options.facts.batch_fields.clear();
   options.facts.fields_known = false;  // the prompt is not of the data
   options.purposes = generation_purposes(setup, options.facts);
+  options.short_sequences = short_sequences(setup, options.facts);
   options.observe = context.observe;
   engine_ = std::make_unique<Engine>(setup, options);
   engine_->check_fits(setup);

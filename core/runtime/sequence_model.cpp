@@ -64,7 +64,6 @@ std::vector<float> SequenceModel::logits_at(const Program& program, int64_t row,
 
 // Positions behind the given tokens are padding that causal attention never sees.
 std::vector<std::vector<float>> WholeModel::next_logits(Sequences sequences) {
-  Program& program = engine_.program(Purpose::kLogits);
   const auto columns = static_cast<size_t>(context());
   std::vector<int32_t> tokens(static_cast<size_t>(batch()) * columns, 0), positions(tokens.size());
   for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(i % columns);
@@ -72,10 +71,20 @@ std::vector<std::vector<float>> WholeModel::next_logits(Sequences sequences) {
     const auto part = seen(sequences[row]);
     std::copy(part.begin(), part.end(), tokens.begin() + static_cast<int64_t>(row * columns));
   }
-  run(program, std::move(tokens), std::move(positions));
-  std::vector<std::vector<float>> logits;
-  for (size_t row = 0; row < sequences.size(); ++row)
-    logits.push_back(logits_at(program, static_cast<int64_t>(row), static_cast<int64_t>(seen(sequences[row]).size()) - 1));
+  std::vector<std::vector<float>> logits(sequences.size());
+  for (const bool short_positions : {true, false}) {
+    const Program* ran = nullptr;
+    for (size_t row = 0; row < sequences.size(); ++row) {
+      const auto n = static_cast<int64_t>(seen(sequences[row]).size());
+      if (engine_.is_short(n) != short_positions) continue;
+      if (ran == nullptr) {
+        Program& program = engine_.program(Purpose::kLogits, n);
+        run(program, tokens, positions);
+        ran = &program;
+      }
+      logits[row] = logits_at(*ran, static_cast<int64_t>(row), n - 1);
+    }
+  }
   return logits;
 }
 
@@ -83,6 +92,7 @@ CachedModel::CachedModel(Engine& engine)
     : SequenceModel(engine),
       cached_(static_cast<size_t>(batch())),
       logits_(cached_.size()),
+      short_(cached_.size()),
       running_state_(passes::has_running_state(engine.program(Purpose::kDecode).compiled().graph)) {}
 
 void CachedModel::forget() {
@@ -99,6 +109,9 @@ void CachedModel::forget_what_differs(Sequences sequences) {
   for (size_t row = 0; row < cached_.size(); ++row) {
     const auto part = row < sequences.size() ? seen(sequences[row]) : std::span<const int32_t>();  // every run writes to all rows
     std::vector<int32_t>& cached = cached_[row];
+    const bool short_positions = engine_.is_short(static_cast<int64_t>(part.size()));
+    if (short_[row] != short_positions) cached.clear(), logits_[row].clear();
+    short_[row] = short_positions;
     if (!logits_[row].empty() && std::ranges::equal(cached, part)) continue;
     logits_[row].clear();
     const size_t most = std::min(cached.size(), part.empty() ? 0 : part.size() - 1);
@@ -109,7 +122,12 @@ void CachedModel::forget_what_differs(Sequences sequences) {
   }
 }
 
-CachedModel::Turn CachedModel::take(Sequences sequences, int64_t columns) const {
+size_t CachedModel::missing(Sequences sequences, size_t row, bool short_positions) const {
+  return short_[row] == short_positions && row < sequences.size() ? seen(sequences[row]).size() - cached_[row].size() : 0;
+}
+
+// A row whose turn it is not writes behind what it has.
+CachedModel::Turn CachedModel::take(Sequences sequences, int64_t columns, bool short_positions) const {
   const auto rows = static_cast<size_t>(batch());
   Turn turn;
   turn.tokens.assign(rows * static_cast<size_t>(columns), 0);
@@ -120,7 +138,7 @@ CachedModel::Turn CachedModel::take(Sequences sequences, int64_t columns) const 
     const auto part = row < sequences.size() ? seen(sequences[row]) : std::span<const int32_t>();
     const size_t start = std::min(cached_[row].size(), part.size());
     turn.start[row] = static_cast<int32_t>(start);
-    turn.count[row] = static_cast<int32_t>(std::min(part.size() - start, static_cast<size_t>(columns)));
+    turn.count[row] = static_cast<int32_t>(std::min(missing(sequences, row, short_positions), static_cast<size_t>(columns)));
     for (int64_t i = 0; i < columns; ++i) {
       const size_t at = row * static_cast<size_t>(columns) + static_cast<size_t>(i);
       if (i < turn.count[row]) turn.tokens[at] = part[start + static_cast<size_t>(i)];
@@ -130,9 +148,10 @@ CachedModel::Turn CachedModel::take(Sequences sequences, int64_t columns) const 
   return turn;
 }
 
-void CachedModel::advance(Sequences sequences, Program& program) {
+void CachedModel::advance(Sequences sequences, Purpose purpose, bool short_positions) {
+  Program& program = short_positions ? engine_.program(purpose, 1) : engine_.program(purpose);
   const graph::Graph& g = program.compiled().graph;
-  const Turn turn = take(sequences, g.value(g.find_input("tokens")).dims[1].size);
+  const Turn turn = take(sequences, g.value(g.find_input("tokens")).dims[1].size, short_positions);
   const auto put = [&](const char* input, const std::vector<int32_t>& values) {
     if (g.find_input(input) != 0)
       engine_.device().copy_in(program.input(input), values.data(), static_cast<int64_t>(values.size() * sizeof(int32_t)));
@@ -151,12 +170,14 @@ void CachedModel::advance(Sequences sequences, Program& program) {
 
 std::vector<std::vector<float>> CachedModel::next_logits(Sequences sequences) {
   forget_what_differs(sequences);
-  for (;;) {
-    size_t most = 0;
-    for (size_t row = 0; row < sequences.size(); ++row) most = std::max(most, seen(sequences[row]).size() - cached_[row].size());
-    if (most == 0) return {logits_.begin(), logits_.begin() + static_cast<int64_t>(sequences.size())};
-    advance(sequences, engine_.program(most > 1 ? Purpose::kPrefill : Purpose::kDecode));
-  }
+  for (const bool short_positions : {true, false})
+    for (;;) {
+      size_t most = 0;
+      for (size_t row = 0; row < sequences.size(); ++row) most = std::max(most, missing(sequences, row, short_positions));
+      if (most == 0) break;
+      advance(sequences, most > 1 ? Purpose::kPrefill : Purpose::kDecode, short_positions);
+    }
+  return {logits_.begin(), logits_.begin() + static_cast<int64_t>(sequences.size())};
 }
 
 std::set<Purpose> generation_purposes(const Setup& setup, const graph::BuildFacts& facts) {

@@ -3,7 +3,8 @@
 // CachedModel keeps keys, values and running states of what it has seen, so that a further token costs one token's work (passes/cache.hpp);
 // WholeModel computes every sequence anew and serves models that have no cached form. Both see at most context() tokens of a sequence:
 // older ones are dropped. A model with an encoder answers sources: read() comes first, and sequences are what the decoder has written, its
-// start token in front. One thread at a time.
+// start token in front. Where positions depend on the length of sequences (passes/positions.hpp), each has those of its own length,
+// whatever others are beside it; one that outgrows the short ones is read anew. One thread at a time.
 #pragma once
 
 #include <memory>
@@ -64,11 +65,14 @@ class CachedModel final : public SequenceModel {
   };
   void forget() override;  // runs the encoder
   void forget_what_differs(Sequences sequences);
-  [[nodiscard]] Turn take(Sequences sequences, int64_t columns) const;
-  // Feeds and runs one turn; the logits of rows that it completes are kept.
-  void advance(Sequences sequences, Program& program);
+  // Tokens of the row that its cache has not seen, where the row has the positions asked for; else 0.
+  [[nodiscard]] size_t missing(Sequences sequences, size_t row, bool short_positions) const;
+  [[nodiscard]] Turn take(Sequences sequences, int64_t columns, bool short_positions) const;
+  // Feeds and runs one turn of the rows with these positions; the logits of rows that it completes are kept.
+  void advance(Sequences sequences, passes::Purpose purpose, bool short_positions);
   std::vector<std::vector<int32_t>> cached_;  // tokens that the cache has seen, by row
   std::vector<std::vector<float>> logits_;    // behind these, where they were computed
+  std::vector<bool> short_;                   // by row: its cache was made with the positions of short sequences
   bool running_state_;                        // a row's cache can be extended or begun anew, not cut back
 };
 

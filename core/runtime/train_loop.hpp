@@ -61,6 +61,8 @@ class TrainLoop {
   [[nodiscard]] bool is_chief() const { return engine_->ranks().rank() == 0; }
   const Batch& take_batch();
   void fetch_ahead();
+  // The micro-batches of a step, with the numbers that its loss may need of all of them.
+  [[nodiscard]] std::vector<Batch> take_batches();
   int64_t accumulate(StepTimes& times);
   int64_t accumulate_staged(PipelineProgram& program, StepTimes& times);
   Metrics step(int64_t step);

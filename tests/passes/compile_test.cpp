@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "core/base/error.hpp"
 #include "tests/passes/draft.hpp"
 #include "tests/passes/partition_models.hpp"
@@ -134,6 +136,24 @@ TEST(Compile, programs_grow_linearly_with_the_number_of_blocks) {
     };
     EXPECT_EQ(ops(9) - ops(5), 2 * (ops(5) - ops(3)));
   }
+}
+
+// What was gathered is kept where that is asked for, and gathered again under full recompute whatever is asked for.
+TEST(Compile, gathered_activations_are_kept_or_gathered_again) {
+  const auto again = [](bool regather, Recompute recompute) {
+    CompileOptions options;
+    options.plan = testing::sequence_parallel(2);
+    options.recompute = recompute;
+    options.regather = regather;
+    const Graph g = compile(testing::llama(), Purpose::kTrain, options).graph;
+    return std::count_if(g.ops.begin(), g.ops.end(),
+                         [](const graph::Op& op) { return op.name() == "all_gather" && op.phase == graph::Phase::kRecompute; });
+  };
+  for (const auto recompute : {Recompute::kNone, Recompute::kSelective}) {
+    EXPECT_GT(again(true, recompute), 0);
+    EXPECT_EQ(again(false, recompute), 0);
+  }
+  EXPECT_EQ(again(false, Recompute::kFull), again(true, Recompute::kFull));
 }
 
 }  // namespace

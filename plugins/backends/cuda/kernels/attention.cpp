@@ -79,11 +79,15 @@ BackwardRoute backward_route(Device& device, const AttentionBackward& p) {
   return at->second ? fixed : any;
 }
 
-// Packed sequences by cuDNN. Its sums have no fixed order: where runs must be equal bit for bit, the own kernels are taken.
+// Packed sequences by cuDNN. Its sums have no fixed order, the own kernels' have: these are taken where runs must be equal bit for bit.
 std::shared_ptr<const CudnnPlan> packed_backward_plan(Device& device, const AttentionBackward& p) {
-  if (device.deterministic) return nullptr;
-  return find_plan(
+  if (device.deterministic && device.determinism_limit >= 1) return nullptr;
+  auto plan = find_plan(
       device, p, "packed backward", [&](const auto& c) { return build_packed_backward(c, p); }, &packed_takes);
+  if (plan == nullptr || !device.deterministic) return plan;
+  const auto [at, fresh] = shared(device).fixed.try_emplace(key(p, "packed order"), false);
+  if (fresh) at->second = own_order_pays(device, p, plan);
+  return at->second ? nullptr : plan;
 }
 
 Heads heads(const Tensor& t) {

@@ -138,36 +138,15 @@ struct BackwardLayout {
 
 class BackwardKernel final : public nemo_kernel {
  public:
-  BackwardKernel(const AttentionBackward& p, std::shared_ptr<const CudnnPlan> plan)
-      : p_(p), lists_{most_sequences(p.spec), 8}, layout_(p, lists_, *plan), binding_(std::move(plan)) {}
-  uint64_t workspace() const { return layout_.total; }
+  BackwardKernel(const AttentionBackward& p, std::shared_ptr<const CudnnPlan> plan) : backward_(p, std::move(plan)) {}
+  uint64_t workspace() const { return backward_.workspace(); }
   void run(const Launch& l) const override {
-    const AttentionSpec& s = p_.spec;
-    BackwardPointers x{l.in(0), l.in(1), l.in(2), l.in(3), l.in(4), l.in<float>(5), l.in<int32_t>(6), l.out(0), l.out(1), l.out(2)};
-    char* const base = l.workspace<char>();
-    if (!aligned({x.dout, x.q, x.k, x.v, x.o, x.dq, x.dk, x.dv})) return own_backward(p_, x, l.stream(), base);
-    const Heads heads[] = {p_.dout, p_.q, p_.k, p_.v, p_.o, p_.dq, p_.dk, p_.dv};
-    lists_.find(s, x.segments, heads, base, l.stream());
-    heads_to_rows(x.lse, reinterpret_cast<float*>(base + layout_.lse), s.b, s.s, s.h, l.stream());
-    binding_.execute(l.stream(), addresses(x, base), base + layout_.plan);
-    x.gate = lists_.gate(base);
-    own_backward(p_, x, l.stream(), base + layout_.sums);
+    backward_.run({l.in(0), l.in(1), l.in(2), l.in(3), l.in(4), l.in<float>(5), l.in<int32_t>(6), l.out(0), l.out(1), l.out(2)}, l.stream(),
+                  l.workspace<char>());
   }
 
  private:
-  std::vector<void*> addresses(const BackwardPointers& x, char* base) const {
-    std::vector<void*> all;
-    add_lists(all, lists_, base);
-    all.insert(all.end(), {writable(x.dout), writable(x.q), writable(x.k), writable(x.v), writable(x.o), base + layout_.lse, x.dq, x.dk,
-                           x.dv, base + layout_.sums, base + layout_.gathered});
-    if (p_.spec.h != p_.spec.g) all.insert(all.end(), {base + layout_.all_dk, base + layout_.all_dv});
-    return all;
-  }
-
-  AttentionBackward p_;
-  Lists lists_;
-  BackwardLayout layout_;
-  mutable CudnnBinding binding_;
+  mutable PackedBackward backward_;
 };
 
 template <class Kernel>
@@ -177,6 +156,46 @@ Prepared prepared(std::unique_ptr<Kernel> kernel) {
 }
 
 }  // namespace
+
+struct PackedBackward::Parts {
+  AttentionBackward problem;
+  Lists lists;
+  BackwardLayout layout;
+  CudnnBinding binding;
+
+  std::vector<void*> addresses(const BackwardPointers& x, char* base) const {
+    std::vector<void*> all;
+    add_lists(all, lists, base);
+    all.insert(all.end(), {writable(x.dout), writable(x.q), writable(x.k), writable(x.v), writable(x.o), base + layout.lse, x.dq, x.dk,
+                           x.dv, base + layout.sums, base + layout.gathered});
+    if (problem.spec.h != problem.spec.g) all.insert(all.end(), {base + layout.all_dk, base + layout.all_dv});
+    return all;
+  }
+};
+
+PackedBackward::PackedBackward(const AttentionBackward& p, std::shared_ptr<const CudnnPlan> plan) {
+  const Lists lists{most_sequences(p.spec), 8};
+  const BackwardLayout layout(p, lists, *plan);
+  parts_ = std::make_unique<Parts>(Parts{p, lists, layout, CudnnBinding(std::move(plan))});
+}
+
+PackedBackward::~PackedBackward() = default;
+
+uint64_t PackedBackward::workspace() const { return parts_->layout.total; }
+
+void PackedBackward::run(BackwardPointers x, cudaStream_t stream, void* workspace) {
+  const AttentionBackward& p = parts_->problem;
+  const AttentionSpec& s = p.spec;
+  const BackwardLayout& layout = parts_->layout;
+  char* const base = static_cast<char*>(workspace);
+  if (!aligned({x.dout, x.q, x.k, x.v, x.o, x.dq, x.dk, x.dv})) return own_backward(p, x, stream, base);
+  const Heads heads[] = {p.dout, p.q, p.k, p.v, p.o, p.dq, p.dk, p.dv};
+  parts_->lists.find(s, x.segments, heads, base, stream);
+  heads_to_rows(x.lse, reinterpret_cast<float*>(base + layout.lse), s.b, s.s, s.h, stream);
+  parts_->binding.execute(stream, parts_->addresses(x, base), base + layout.plan);
+  x.gate = parts_->lists.gate(base);
+  own_backward(p, x, stream, base + layout.sums);
+}
 
 bool packed_takes(const AttentionForward& p) { return takes(p.spec, {p.q, p.k, p.v, p.o}); }
 bool packed_takes(const AttentionBackward& p) { return takes(p.spec, {p.dout, p.q, p.k, p.v, p.o, p.dq, p.dk, p.dv}); }

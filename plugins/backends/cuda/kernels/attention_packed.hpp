@@ -21,6 +21,18 @@ int64_t most_sequences(const AttentionSpec& s);
 std::shared_ptr<const CudnnPlan> build_packed_forward(std::shared_ptr<const Cudnn> cudnn, const AttentionForward& p);
 std::shared_ptr<const CudnnPlan> build_packed_backward(std::shared_ptr<const Cudnn> cudnn, const AttentionBackward& p);
 
+class PackedBackward {
+ public:
+  PackedBackward(const AttentionBackward& p, std::shared_ptr<const CudnnPlan> plan);
+  ~PackedBackward();
+  uint64_t workspace() const;
+  void run(BackwardPointers x, cudaStream_t stream, void* workspace);
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
 Prepared packed_forward(const AttentionForward& p, std::shared_ptr<const CudnnPlan> plan);
 Prepared packed_backward(const AttentionBackward& p, std::shared_ptr<const CudnnPlan> plan);
 

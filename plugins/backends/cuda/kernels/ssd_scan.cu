@@ -1,5 +1,5 @@
-// ssd_scan (Mamba-2) in chunks of 64 tokens: the states that chunks leave, a walk over them, then all chunks' outputs at once. 32-bit FMA;
-// per chunk and head about 64 (64 n + 64 p + 2 p n) products forward.
+// ssd_scan (Mamba-2) in chunks of 64 tokens: the states that chunks leave, a walk over them, then all chunks' outputs at once.
+// Per chunk and head about 64 (64 n + 64 p + 2 p n) products forward.
 #include "kernels/ssd_scan.cuh"
 
 namespace nemo::cuda {

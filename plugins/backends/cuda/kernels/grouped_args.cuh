@@ -57,6 +57,6 @@ __device__ __forceinline__ void add_to(nemo_dtype type, void* base, int64_t at, 
 // The same products by wider tiles (grouped_wide.cuh): 16-bit types, args.vector. prepare_wide allows the kernels their shared memory.
 void prepare_wide(nemo_dtype type);
 void launch_rows_wide(nemo_dtype type, const RowsArgs& args, Lay lay, int64_t row_tiles, cudaStream_t stream);
-void launch_wgrad_wide(nemo_dtype type, const WgradArgs& args, int64_t experts, int multiprocessors, cudaStream_t stream);
+void launch_wgrad_wide(nemo_dtype type, const WgradArgs& args, int64_t experts, cudaStream_t stream);
 
 }  // namespace nemo::cuda::grouped

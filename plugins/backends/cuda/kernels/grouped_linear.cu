@@ -292,7 +292,6 @@ NEMO_CUDA_KERNEL(grouped_linear_wgrad) {
     node.refuse("gradients of experts are f32, or of the 16-bit type computed in");
   if (s.type != NEMO_DTYPE_F32) prepare_wide(s.type);
   if (s.type != NEMO_DTYPE_F32) with_half(s.type, [](auto tag) { allow_shared(wgrad_kernel<decltype(tag)>, kSharedBytes<decltype(tag)>); });
-  const int multiprocessors = device.multiprocessors;
   return make_kernel(
       [=](const Launch& l) {
         const WgradArgs a{l.in(0),
@@ -310,7 +309,7 @@ NEMO_CUDA_KERNEL(grouped_linear_wgrad) {
         const dim3 grid(static_cast<unsigned>(ceil_div(s.k, s.tile())), static_cast<unsigned>(ceil_div(s.n, s.tile())),
                         static_cast<unsigned>(s.order.experts));
         if (s.type == NEMO_DTYPE_F32) return wgrad_plain_kernel<<<grid, kPlainThreads, 0, l.stream()>>>(a);
-        if (a.vector && s.k >= kWide) return launch_wgrad_wide(s.type, a, s.order.experts, multiprocessors, l.stream());
+        if (a.vector && s.k >= kWide) return launch_wgrad_wide(s.type, a, s.order.experts, l.stream());
         with_half(s.type, [&](auto tag) {
           using H = decltype(tag);
           wgrad_kernel<H><<<grid, kThreads, kSharedBytes<H>, l.stream()>>>(a);

@@ -21,133 +21,79 @@ struct TileOrder {
 };
 
 template <class H, Lay lay_w>
-__device__ void fill_rows(const RowsArgs& a, const Place& place, int64_t col0, wide::Barriers& barriers, uint32_t shared, int steps) {
-  const int32_t* order = a.lists.order + place.first;
-  const H *x = static_cast<const H*>(a.x), *w = static_cast<const H*>(a.w) + static_cast<int64_t>(place.expert) * a.out * a.reduced;
-  wide::Along<H, wide::kRows> rows{{}, x, a.reduced};
-#pragma unroll
-  for (int j = 0; j < rows.kCount; ++j) rows.row[j] = rows.line(j) < place.rows ? x + order[rows.line(j)] * a.ldx : nullptr;
-  uint32_t at = 0;
-  if constexpr (lay_w == Lay::along) {
-    wide::Along<H, wide::kCols> weights{{}, w, a.reduced};
-#pragma unroll
-    for (int j = 0; j < weights.kCount; ++j)
-      weights.row[j] = col0 + weights.line(j) < a.out ? w + (col0 + weights.line(j)) * a.reduced : nullptr;
-    wide::fill_tile(barriers, shared, rows, weights, steps, at);
-  } else {
-    using Weights = wide::Across<H, wide::kCols>;
-    Weights weights{w + col0, a.out, a.reduced, a.out - col0 - Weights::piece() * 8, nullptr, {}};
-    wide::fill_tile(barriers, shared, rows, weights, steps, at);
-  }
-}
-
-template <class H, Lay lay_w>
 __global__ void __launch_bounds__(wide::kThreads, 1) rows_kernel(const RowsArgs a, const TileOrder tiles) {
   extern __shared__ __align__(16) unsigned char memory[];
-  __shared__ wide::Barriers barriers;
   const uint32_t shared = wide::shared_base(memory);
   int32_t row_tile = 0, col_tile = 0;
   tiles.find(row_tile, col_tile);
   const Place place(a.lists, a.experts, row_tile, kTile);
   if (place.expert < 0) return;
-  barriers.make();
   const int64_t col0 = static_cast<int64_t>(col_tile) * wide::kCols;
-  const bool held = place.expert < a.experts;
-  const int steps = held ? static_cast<int>((a.reduced + wide::kDepth - 1) / wide::kDepth) : 0;
-  if (wide::fills()) {
-    wide::give_registers();
-    return fill_rows<H, lay_w>(a, place, col0, barriers, shared, steps);
-  }
-  wide::take_registers();
-  wide::Sums c;
-  uint32_t at = 0;
-  wide::multiply_tile<Lay::along, lay_w, H>(c, barriers, shared, steps, at);
-  wide::meet();  // the buffers are free
   const int32_t* order = a.lists.order + place.first;
+  const bool held = place.expert < a.experts;
+  wide::Sums c = {};
+  if (held) {
+    const H *x = static_cast<const H*>(a.x), *w = static_cast<const H*>(a.w) + static_cast<int64_t>(place.expert) * a.out * a.reduced;
+    const int steps = static_cast<int>((a.reduced + wide::kDepth - 1) / wide::kDepth);
+    wide::Along<H, wide::kRows> rows{{}, x, a.reduced};
+#pragma unroll
+    for (int j = 0; j < rows.kCount; ++j) rows.row[j] = rows.line(j) < place.rows ? x + order[rows.line(j)] * a.ldx : nullptr;
+    if constexpr (lay_w == Lay::along) {
+      wide::Along<H, wide::kCols> weights{{}, w, a.reduced};
+#pragma unroll
+      for (int j = 0; j < weights.kCount; ++j)
+        weights.row[j] = col0 + weights.line(j) < a.out ? w + (col0 + weights.line(j)) * a.reduced : nullptr;
+      wide::multiply_tile<Lay::along, Lay::along, H>(c, shared, rows, weights, steps);
+    } else {
+      using Weights = wide::Across<H, wide::kCols>;
+      Weights weights{w + col0, a.out, a.reduced, a.out - col0 - Weights::piece() * 8, nullptr, {}};
+      wide::multiply_tile<Lay::along, Lay::across, H>(c, shared, rows, weights, steps);
+    }
+  }
   const H* bias = held && a.bias != nullptr ? static_cast<const H*>(a.bias) + place.expert * a.out : nullptr;
   H* result = reinterpret_cast<H*>(memory + (shared - static_cast<uint32_t>(__cvta_generic_to_shared(memory))));
   wide::each_pair(c, [&](int r, int n, float low, float high) {
     if (bias != nullptr && col0 + n < a.out) low += widen(bias[col0 + n]), high += widen(bias[col0 + n + 1]);
     *reinterpret_cast<uint32_t*>(result + r * kPitch + n) = pack<H>(low, high);
   });
-  wide::meet();
+  __syncthreads();
   const int c0 = static_cast<int>(threadIdx.x) % 32 * 8;
   if (col0 + c0 >= a.out) return;
-  for (int r = static_cast<int>(threadIdx.x) / 32; r < place.rows; r += wide::kMultiply / 32)
+  for (int r = static_cast<int>(threadIdx.x) / 32; r < place.rows; r += wide::kThreads / 32)
     *reinterpret_cast<uint4*>(static_cast<H*>(a.y) + order[r] * a.ldy + col0 + c0) =
         *reinterpret_cast<const uint4*>(result + r * kPitch + c0);
 }
 
-// The tiles of a gradient, walked by as many blocks as there are multiprocessors: while one group of warps writes a tile, the next is
-// already on its way. Within an expert 12 tiles of n go before the next ones of k: what runs at once shares rows in the L2 cache.
-struct WgradTiles {
-  static constexpr int kSquare = 12;
-  int32_t n, k, experts;
-
-  __device__ int32_t count() const { return n * k * experts; }
-  __device__ void find(int32_t id, int64_t& expert, int64_t& n0, int64_t& k0) const {
-    expert = id / (n * k);
-    const int32_t inside = id % (n * k), group = inside / (kSquare * k), rest = inside % (kSquare * k);
-    const int32_t rows = min(kSquare, n - group * kSquare);
-    n0 = static_cast<int64_t>(group * kSquare + rest % rows) * wide::kRows;
-    k0 = static_cast<int64_t>(rest / rows) * wide::kCols;
-  }
-};
-
 template <class H>
-__device__ void store_wgrad(const WgradArgs& a, const wide::Sums& c, int64_t expert, int64_t n0, int64_t k0) {
+__global__ void __launch_bounds__(wide::kThreads, 1) wgrad_kernel(const WgradArgs a) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  const uint32_t shared = wide::shared_base(memory);
+  const int64_t n0 = static_cast<int64_t>(blockIdx.x) * wide::kRows, k0 = static_cast<int64_t>(blockIdx.y) * wide::kCols,
+                expert = blockIdx.z;
+  const int32_t first = a.lists.first[expert], rows = a.lists.first[expert + 1] - first;
+  if (rows == 0 && a.add) return;
+  const int32_t* order = a.lists.order + first;
+  using Dy = wide::Across<H, wide::kRows>;
+  using X = wide::Across<H, wide::kCols>;
+  Dy dy{static_cast<const H*>(a.dy) + n0, a.lddy, rows, a.n - n0 - Dy::piece() * 8, order, {}};
+  X x{static_cast<const H*>(a.x) + k0, a.ldx, rows, a.k - k0 - X::piece() * 8, order, {}};
+  dy.look_up(0);
+  x.look_up(0);
+  wide::Sums c = {};
+  wide::multiply_tile<Lay::across, Lay::across, H>(c, shared, dy, x, (rows + wide::kDepth - 1) / wide::kDepth);
   const bool f32 = a.grad == NEMO_DTYPE_F32;
   wide::each_pair(c, [&](int r, int col, float low, float high) {
     const int64_t n = n0 + r, k = k0 + col, at = (expert * a.n + n) * a.k + k;
     if (n >= a.n || k >= a.k) return;
     if (f32) {
       float2* to = reinterpret_cast<float2*>(static_cast<float*>(a.dw) + at);
-      const float2 old = a.add ? __ldcs(to) : make_float2(0, 0);
-      __stcs(to, make_float2(old.x + low, old.y + high));
+      const float2 old = a.add ? *to : make_float2(0, 0);
+      *to = make_float2(old.x + low, old.y + high);
     } else {
       add_to<H>(a.grad, a.dw, at, low, a.add);
       add_to<H>(a.grad, a.dw, at + 1, high, a.add);
     }
   });
-}
-
-template <class H>
-__global__ void __launch_bounds__(wide::kThreads, 1) wgrad_kernel(const WgradArgs a, const WgradTiles tiles) {
-  extern __shared__ __align__(16) unsigned char memory[];
-  __shared__ wide::Barriers barriers;
-  const uint32_t shared = wide::shared_base(memory);
-  barriers.make();
-  uint32_t at = 0;
-  // f(expert, first of its rows in the order, their number, n0, k0)
-  const auto each_tile = [&](auto f) {
-    for (int32_t id = static_cast<int32_t>(blockIdx.x); id < tiles.count(); id += static_cast<int32_t>(gridDim.x)) {
-      int64_t expert = 0, n0 = 0, k0 = 0;
-      tiles.find(id, expert, n0, k0);
-      const int32_t first = a.lists.first[expert], rows = a.lists.first[expert + 1] - first;
-      if (rows > 0 || !a.add) f(expert, first, rows, n0, k0);
-    }
-  };
-  const auto steps_of = [](int32_t rows) { return (rows + wide::kDepth - 1) / wide::kDepth; };
-  if (wide::fills()) {
-    wide::give_registers();
-    each_tile([&](int64_t, int32_t first, int32_t rows, int64_t n0, int64_t k0) {
-      const int32_t* order = a.lists.order + first;
-      using Dy = wide::Across<H, wide::kRows>;
-      using X = wide::Across<H, wide::kCols>;
-      Dy dy{static_cast<const H*>(a.dy) + n0, a.lddy, rows, a.n - n0 - Dy::piece() * 8, order, {}};
-      X x{static_cast<const H*>(a.x) + k0, a.ldx, rows, a.k - k0 - X::piece() * 8, order, {}};
-      dy.look_up(0);
-      x.look_up(0);
-      wide::fill_tile(barriers, shared, dy, x, steps_of(rows), at);
-    });
-  } else {
-    wide::take_registers();
-    each_tile([&](int64_t expert, int32_t, int32_t rows, int64_t n0, int64_t k0) {
-      wide::Sums c;
-      wide::multiply_tile<Lay::across, Lay::across, H>(c, barriers, shared, steps_of(rows), at);
-      store_wgrad<H>(a, c, expert, n0, k0);
-    });
-  }
 }
 
 template <class F>
@@ -181,13 +127,12 @@ void launch_rows_wide(nemo_dtype type, const RowsArgs& a, Lay lay, int64_t row_t
   });
 }
 
-void launch_wgrad_wide(nemo_dtype type, const WgradArgs& a, int64_t experts, int multiprocessors, cudaStream_t stream) {
-  const WgradTiles tiles{static_cast<int32_t>(ceil_div(a.n, wide::kRows)), static_cast<int32_t>(ceil_div(a.k, wide::kCols)),
-                         static_cast<int32_t>(experts)};
-  const auto grid = static_cast<unsigned>(std::min<int64_t>(multiprocessors, int64_t{tiles.n} * tiles.k * experts));
+void launch_wgrad_wide(nemo_dtype type, const WgradArgs& a, int64_t experts, cudaStream_t stream) {
+  const dim3 grid(static_cast<unsigned>(ceil_div(a.n, wide::kRows)), static_cast<unsigned>(ceil_div(a.k, wide::kCols)),
+                  static_cast<unsigned>(experts));
   with_half(type, [&](auto tag) {
     using H = decltype(tag);
-    wgrad_kernel<H><<<grid, wide::kThreads, wide::kSharedBytes, stream>>>(a, tiles);
+    wgrad_kernel<H><<<grid, wide::kThreads, wide::kSharedBytes, stream>>>(a);
   });
 }
 

@@ -1,19 +1,18 @@
-// The product of one tile by Hopper's warpgroup products: C[128 x 256] = A B over a reduction of any length, in steps of 64. Two warpgroups
-// multiply, 64 x 256 each; a third one fills four buffers in shared memory by cp.async, as far ahead as they are free (full and free: a
-// barrier per buffer), so that the products never wait for addresses. An operand lies in shared memory as it lies in global memory, in rows
-// of 128 bytes whose 16-byte pieces are exchanged by the row's number modulo 8: `along`, rows of C by reduction; `across`, blocks of 64
-// columns of C, each reduction by columns. All loads are of 16 bytes: the caller sees to the alignment.
+// The product of one tile by Hopper's warpgroup products: C[128 x 256] = A B over a reduction of any length, in steps of 64, with four
+// buffers in shared memory filled two steps ahead by cp.async. Two warpgroups of 64 x 256. An operand lies in shared memory as it lies in
+// global memory, in rows of 128 bytes whose 16-byte pieces are exchanged by the row's number modulo 8: `along`, rows of C by reduction;
+// `across`, blocks of 64 columns of C, each reduction by columns. All loads are of 16 bytes: the caller sees to the alignment.
 #pragma once
 
 #include "kernels/grouped_tile.cuh"
 
 namespace nemo::cuda::grouped::wide {
 
-constexpr int kRows = 128, kCols = 256, kDepth = 64, kStages = 4, kMultiply = 256, kFill = 128, kThreads = kMultiply + kFill;
+constexpr int kRows = 128, kCols = 256, kDepth = 64, kStages = 4, kThreads = 256;
 constexpr int kLine = 128, kBlock = 64 * kLine;                     // bytes of a row, of 64 rows
 constexpr int kBytesA = 2 * kBlock, kStage = kBytesA + 4 * kBlock;  // of A, of A and B
 constexpr int kSharedBytes = kStages * kStage + 1024;               // buffers begin at a multiple of 1024
-constexpr int kBehind = 2;                                          // steps on their way when the filling group waits for one
+constexpr int kAhead = 2;
 
 __device__ __forceinline__ uint32_t shared_base(const void* memory) {
   return (static_cast<uint32_t>(__cvta_generic_to_shared(memory)) + 1023u) & ~1023u;
@@ -22,53 +21,17 @@ __device__ __forceinline__ void fetch(uint32_t to, const void* from, bool there)
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0));
 }
 
-// The filling group's thread.
-__device__ __forceinline__ int filler() { return static_cast<int>(threadIdx.x) - kMultiply; }
-__device__ __forceinline__ bool fills() { return threadIdx.x >= kMultiply; }
-
-// Registers move from the filling group to the others, once, before either begins.
-__device__ __forceinline__ void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 136;"); }
-__device__ __forceinline__ void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 184;"); }
-
-// A barrier in shared memory whose phases alternate.
-__device__ __forceinline__ void make_barrier(uint64_t& barrier, int arrivals) {
-  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(&barrier))), "r"(arrivals));
-}
-__device__ __forceinline__ void arrive(uint64_t& barrier) {
-  asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(&barrier))) : "memory");
-}
-__device__ __forceinline__ void await(uint64_t& barrier, uint32_t phase) {
-  asm volatile("{\n.reg .pred p;\nagain:\nmbarrier.try_wait.parity.shared.b64 p, [%0], %1;\n@p bra done;\nbra again;\ndone:\n}" ::"r"(
-                   static_cast<uint32_t>(__cvta_generic_to_shared(&barrier))),
-               "r"(phase)
-               : "memory");
-}
-// Of the multiplying groups.
-__device__ __forceinline__ void meet() { asm volatile("bar.sync 1, %0;" ::"n"(kMultiply) : "memory"); }
-
-struct Barriers {
-  uint64_t full[kStages], free[kStages];
-  // Once, by the whole block.
-  __device__ void make() {
-    if (threadIdx.x == 0) {
-      for (int i = 0; i < kStages; ++i) make_barrier(full[i], kFill), make_barrier(free[i], kMultiply / 32);
-      asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    }
-    __syncthreads();
-  }
-};
-
-// kLines rows of C by 64 of the reduction. A thread loads piece filler() % 8 of rows filler() / 8 + 16 j.
+// kLines rows of C by 64 of the reduction. A thread loads piece threadIdx.x % 8 of rows threadIdx.x / 8 + 32 j.
 template <class H, int kLines>
 struct Along {
-  static constexpr int kCount = kLines / (kFill / 8);
+  static constexpr int kCount = kLines / 32;
   const H* row[kCount];  // nullptr: there is none
   const H* safe;
   int64_t reduced;
 
-  static __device__ int line(int j) { return filler() / 8 + kFill / 8 * j; }
+  static __device__ int line(int j) { return static_cast<int>(threadIdx.x) / 8 + 32 * j; }
   __device__ void load(uint32_t tile, int step) {
-    const int piece = filler() % 8;
+    const int piece = static_cast<int>(threadIdx.x) % 8;
     const int64_t k = static_cast<int64_t>(step) * kDepth + piece * 8;
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
@@ -78,17 +41,17 @@ struct Along {
   }
 };
 
-// 64 of the reduction by kColumns columns of C. A thread loads 8 columns from filler() % (kColumns / 8) * 8 on, of every kStep-th row.
+// 64 of the reduction by kColumns columns of C. A thread loads 8 columns from threadIdx.x % (kColumns / 8) * 8 on, of every kStep-th row.
 template <class H, int kColumns>
 struct Across {
-  static constexpr int kPieces = kColumns / 8, kStep = kFill / kPieces, kCount = kDepth / kStep;
+  static constexpr int kPieces = kColumns / 8, kStep = kThreads / kPieces, kCount = kDepth / kStep;
   const H* base;
   int64_t ld, reduced, inside;  // columns that exist from this thread's first one on
   const int32_t* order;         // nullptr: rows by themselves
   int32_t next[kCount];
 
-  static __device__ int piece() { return filler() % kPieces; }
-  static __device__ int line(int j) { return filler() / kPieces + kStep * j; }
+  static __device__ int piece() { return static_cast<int>(threadIdx.x) % kPieces; }
+  static __device__ int line(int j) { return static_cast<int>(threadIdx.x) / kPieces + kStep * j; }
   // Once before the first load, where there is an order.
   __device__ void look_up(int step) {
 #pragma unroll
@@ -184,52 +147,37 @@ __device__ __forceinline__ void multiply(Sums& c, uint64_t a, uint64_t b) {
   }
 }
 
-// A tile's steps are numbered on from those of the tiles before: `at` is the first one's number, behind the call the next tile's.
-template <class A, class B>
-__device__ __forceinline__ void fill_tile(Barriers& barriers, uint32_t shared, A& a, B& b, int steps, uint32_t& at) {
-  const auto tell = [&](uint32_t step) {
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-    arrive(barriers.full[step % kStages]);
-  };
-  for (int step = 0; step < steps; ++step, ++at) {
-    await(barriers.free[at % kStages], at / kStages % 2 ^ 1);
-    const uint32_t to = shared + at % kStages * kStage;
-    a.load(to, step);
-    b.load(to + kBytesA, step);
-    commit_loads();
-    if (step < kBehind) continue;
-    wait_for_loads<kBehind>();
-    tell(at - kBehind);
-  }
-  wait_for_loads<0>();
-  for (int step = min(steps, kBehind); step > 0; --step) tell(at - static_cast<uint32_t>(step));
-}
-
-// By the two multiplying groups; c becomes the products.
-template <Lay lay_a, Lay lay_b, class H>
-__device__ __forceinline__ void multiply_tile(Sums& c, Barriers& barriers, uint32_t shared, int steps, uint32_t& at) {
+// Ends with a barrier: shared memory is free.
+template <Lay lay_a, Lay lay_b, class H, class A, class B>
+__device__ __forceinline__ void multiply_tile(Sums& c, uint32_t shared, A& a, B& b, int steps) {
   const uint32_t group = threadIdx.x / 128;
-  const auto give_back = [&](uint32_t step) {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) arrive(barriers.free[step % kStages]);
+  const auto load = [&](int step) {
+    if (step < steps) {
+      const uint32_t at = shared + step % kStages * kStage;
+      a.load(at, step);
+      b.load(at + kBytesA, step);
+    }
+    commit_loads();
   };
-#pragma unroll
-  for (float& x : c) x = 0;
-  for (int step = 0; step < steps; ++step, ++at) {
-    await(barriers.full[at % kStages], at / kStages % 2);
-    const uint32_t base = shared + at % kStages * kStage, at_a = base + group * kBlock, at_b = base + kBytesA;
+  for (int step = 0; step < kAhead; ++step) load(step);
+  for (int step = 0; step < steps; ++step) {
+    wait_for_loads<kAhead - 1>();
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    __syncthreads();  // the step has come, and all products up to step - 2 are done: every group has waited for them
+    const uint32_t at = shared + step % kStages * kStage;
+    const uint32_t at_a = at + group * kBlock, at_b = at + kBytesA;
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
     for (int k = 0; k < kDepth / 16; ++k)
       multiply<H, lay_a == Lay::across, lay_b == Lay::across>(c, describe(at_a + k * kAdvance<lay_a>),
                                                               describe(at_b + k * kAdvance<lay_b>));
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-    if (step == 0) continue;
+    load(step + kAhead);
     asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
-    give_back(at - 1);
   }
   asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-  if (steps > 0) give_back(at - 1);
+  wait_for_loads<0>();
+  __syncthreads();
 }
 
 // f(row, column, value, value of the next column) for all of this thread's pairs.

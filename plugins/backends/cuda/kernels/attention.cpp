@@ -6,6 +6,7 @@
 #include <string>
 
 #include "../table.hpp"
+#include "attention_check.hpp"
 #include "attention_cudnn.hpp"
 #include "attention_order.hpp"
 #include "attention_own.hpp"
@@ -79,11 +80,21 @@ BackwardRoute backward_route(Device& device, const AttentionBackward& p) {
   return at->second ? fixed : any;
 }
 
-// Packed sequences by cuDNN. Its sums have no fixed order, the own kernels' have: these are taken where runs must be equal bit for bit.
+// Packed sequences by cuDNN, whose results have been checked.
+template <class Problem, class Build>
+std::shared_ptr<const CudnnPlan> find_packed(Device& device, const Problem& p, const char* kind, Build build) {
+  const auto checked = [&](const std::shared_ptr<Cudnn>& c) {
+    auto plan = build(c, p);
+    check_packed(device, c, p);
+    return plan;
+  };
+  return find_plan(device, p, kind, checked, &packed_takes);
+}
+
+// Its sums have no fixed order, the own kernels' have: these are taken where runs must be equal bit for bit.
 std::shared_ptr<const CudnnPlan> packed_backward_plan(Device& device, const AttentionBackward& p) {
   if (device.deterministic && device.determinism_limit >= 1) return nullptr;
-  auto plan = find_plan(
-      device, p, "packed backward", [&](const auto& c) { return build_packed_backward(c, p); }, &packed_takes);
+  auto plan = find_packed(device, p, "packed backward", build_packed_backward);
   if (plan == nullptr || !device.deterministic) return plan;
   const auto [at, fresh] = shared(device).fixed.try_emplace(key(p, "packed order"), false);
   if (fresh) at->second = own_order_pays(device, p, plan);
@@ -220,9 +231,7 @@ NEMO_CUDA_KERNEL(attention) {
   auto p = problem<AttentionForward>(node, 3);
   node.need_contiguous(node.out(1));
   p.q = heads(node.in(0)), p.k = heads(node.in(1)), p.v = heads(node.in(2)), p.o = heads(node.out(0));
-  if (auto packed = find_plan(
-          device, p, "packed forward", [&](const auto& c) { return build_packed_forward(c, p); }, &packed_takes))
-    return packed_forward(p, std::move(packed));
+  if (auto packed = find_packed(device, p, "packed forward", build_packed_forward)) return packed_forward(p, std::move(packed));
   auto plan = find_plan(device, p, "forward", [&](const std::shared_ptr<Cudnn>& c) { return build_forward(c, p); });
   auto kernel = std::make_unique<ForwardKernel>(p, std::move(plan));
   const uint64_t workspace = kernel->workspace();

@@ -8,6 +8,7 @@
 #include "../gemm_tuner.hpp"
 #include "attention_own.hpp"
 #include "attention_packed.hpp"
+#include "scratch.hpp"
 
 namespace nemo::cuda {
 
@@ -17,19 +18,6 @@ constexpr double kProductRate = 7e14, kBandwidth = 2.8e12;  // flops and bytes p
 constexpr double kForwardShare = 0.4;                       // attention's forward over its backward
 constexpr uint64_t kMemoryShare = 10;                       // the workspace may take a tenth of the device
 constexpr int kLaunches = 4;
-
-// Device memory for a measurement; throws OUT_OF_MEMORY.
-class Scratch {
- public:
-  explicit Scratch(uint64_t bytes) { check(cudaMalloc(&data_, std::max<uint64_t>(bytes, 256)), "memory to time attention"); }
-  ~Scratch() { cudaFree(data_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  void* data() const { return data_; }
-
- private:
-  void* data_ = nullptr;
-};
 
 // Tensors as the problem lays them out, filled with random values.
 class Tensors {

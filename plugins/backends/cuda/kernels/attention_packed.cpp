@@ -11,18 +11,30 @@ namespace nemo::cuda {
 
 namespace {
 
-constexpr int64_t kTokens = 256, kLeast = 8, kMostOffset = 0x7fffffff;
+constexpr int64_t kTokens = 256, kLeast = 8, kLeastTokens = 64, kMostOffset = 0x7fffffff;
 
 // Elements from the first of a tensor to behind its last position.
 int64_t extent(const AttentionSpec& p, const Heads& x) { return (p.b - 1) * x.batch + p.s * x.position; }
 
-bool takes(const AttentionSpec& p, std::initializer_list<Heads> tensors) {
+// A tensor with its heads and their features.
+struct Laid {
+  Heads x;
+  int64_t heads, features;
+};
+
+// 16-byte aligned, positions one behind the other with all their heads, offsets within 31 bits.
+bool lies_well(const AttentionSpec& p, const Laid& t) {
+  const Heads& x = t.x;
+  if (x.batch % 8 != 0 || x.position % 8 != 0 || x.head % 8 != 0) return false;
+  return x.head >= t.features && x.position >= (t.heads - 1) * x.head + t.features && (p.b == 1 || x.batch >= p.s * x.position) &&
+         extent(p, x) <= kMostOffset;
+}
+
+bool takes(const AttentionSpec& p, std::initializer_list<Laid> tensors) {
   if (p.dtype != NEMO_DTYPE_BF16 && p.dtype != NEMO_DTYPE_F16) return false;
   if (!p.segments || p.extended() || p.softcap > 0 || p.d % 16 != 0 || p.e % 16 != 0 || p.d > 256 || p.e > 256) return false;
-  if (p.b == 0 || p.s < 2 || p.s != p.t || p.b * p.s * p.h > kMostOffset) return false;
-  return std::ranges::all_of(tensors, [&](const Heads& x) {
-    return x.batch % 8 == 0 && x.position % 8 == 0 && x.head % 8 == 0 && x.batch >= 0 && extent(p, x) <= kMostOffset;
-  });
+  if (p.b == 0 || p.s < kLeastTokens || p.s != p.t || p.b * p.s * p.h > kMostOffset) return false;
+  return std::ranges::all_of(tensors, [&](const Laid& t) { return lies_well(p, t); });
 }
 
 // The plan's sequences in place of rows.
@@ -91,30 +103,14 @@ void add_lists(std::vector<void*>& to, const Lists& lists, char* base) {
 
 class ForwardKernel final : public nemo_kernel {
  public:
-  ForwardKernel(const AttentionForward& p, std::shared_ptr<const CudnnPlan> plan)
-      : p_(p), lists_{most_sequences(p.spec), 4}, binding_(std::move(plan)) {}
-  uint64_t workspace() const { return lists_.bytes() + row_bytes(p_.spec) + binding_.plan().workspace(); }
+  ForwardKernel(const AttentionForward& p, std::shared_ptr<const CudnnPlan> plan) : forward_(p, std::move(plan)) {}
+  uint64_t workspace() const { return forward_.workspace(); }
   void run(const Launch& l) const override {
-    const AttentionSpec& s = p_.spec;
-    ForwardPointers x{l.in(0), l.in(1), l.in(2), l.in<int32_t>(3), l.out(0), l.out<float>(1)};
-    if (!aligned({x.q, x.k, x.v, x.o})) return own_forward(p_, x, l.stream());
-    char* const base = l.workspace<char>();
-    auto* rows = reinterpret_cast<float*>(base + lists_.bytes());
-    const Heads heads[] = {p_.q, p_.k, p_.v, p_.o};
-    lists_.find(s, x.segments, heads, base, l.stream());
-    std::vector<void*> addresses;
-    add_lists(addresses, lists_, base);
-    addresses.insert(addresses.end(), {writable(x.q), writable(x.k), writable(x.v), x.o, rows});
-    binding_.execute(l.stream(), addresses, base + lists_.bytes() + row_bytes(s));
-    rows_to_heads(rows, x.lse, s.b, s.s, s.h, l.stream());
-    x.gate = lists_.gate(base);
-    own_forward(p_, x, l.stream());
+    forward_.run({l.in(0), l.in(1), l.in(2), l.in<int32_t>(3), l.out(0), l.out<float>(1)}, l.stream(), l.workspace<char>());
   }
 
  private:
-  AttentionForward p_;
-  Lists lists_;
-  mutable CudnnBinding binding_;
+  mutable PackedForward forward_;
 };
 
 // Offsets in the workspace behind the lists. all_dk, all_dv: as dk and dv with every query head.
@@ -157,6 +153,39 @@ Prepared prepared(std::unique_ptr<Kernel> kernel) {
 
 }  // namespace
 
+struct PackedForward::Parts {
+  AttentionForward problem;
+  Lists lists;
+  CudnnBinding binding;
+};
+
+PackedForward::PackedForward(const AttentionForward& p, std::shared_ptr<const CudnnPlan> plan)
+    : parts_(std::make_unique<Parts>(Parts{p, {most_sequences(p.spec), 4}, CudnnBinding(std::move(plan))})) {}
+
+PackedForward::~PackedForward() = default;
+
+uint64_t PackedForward::workspace() const {
+  return parts_->lists.bytes() + row_bytes(parts_->problem.spec) + parts_->binding.plan().workspace();
+}
+
+void PackedForward::run(ForwardPointers x, cudaStream_t stream, void* workspace) {
+  const AttentionForward& p = parts_->problem;
+  const AttentionSpec& s = p.spec;
+  const Lists& lists = parts_->lists;
+  if (!aligned({x.q, x.k, x.v, x.o})) return own_forward(p, x, stream);
+  char* const base = static_cast<char*>(workspace);
+  auto* rows = reinterpret_cast<float*>(base + lists.bytes());
+  const Heads heads[] = {p.q, p.k, p.v, p.o};
+  lists.find(s, x.segments, heads, base, stream);
+  std::vector<void*> addresses;
+  add_lists(addresses, lists, base);
+  addresses.insert(addresses.end(), {writable(x.q), writable(x.k), writable(x.v), x.o, rows});
+  parts_->binding.execute(stream, addresses, base + lists.bytes() + row_bytes(s));
+  rows_to_heads(rows, x.lse, s.b, s.s, s.h, stream);
+  x.gate = lists.gate(base);
+  own_forward(p, x, stream);
+}
+
 struct PackedBackward::Parts {
   AttentionBackward problem;
   Lists lists;
@@ -197,8 +226,21 @@ void PackedBackward::run(BackwardPointers x, cudaStream_t stream, void* workspac
   own_backward(p, x, stream, base + layout.sums);
 }
 
-bool packed_takes(const AttentionForward& p) { return takes(p.spec, {p.q, p.k, p.v, p.o}); }
-bool packed_takes(const AttentionBackward& p) { return takes(p.spec, {p.dout, p.q, p.k, p.v, p.o, p.dq, p.dk, p.dv}); }
+bool packed_takes(const AttentionForward& p) {
+  const AttentionSpec& s = p.spec;
+  return takes(s, {{p.q, s.h, s.d}, {p.k, s.g, s.d}, {p.v, s.g, s.e}, {p.o, s.h, s.e}});
+}
+bool packed_takes(const AttentionBackward& p) {
+  const AttentionSpec& s = p.spec;
+  return takes(s, {{p.dout, s.h, s.e},
+                   {p.q, s.h, s.d},
+                   {p.k, s.g, s.d},
+                   {p.v, s.g, s.e},
+                   {p.o, s.h, s.e},
+                   {p.dq, s.h, s.d},
+                   {p.dk, s.g, s.d},
+                   {p.dv, s.g, s.e}});
+}
 
 int64_t most_sequences(const AttentionSpec& s) { return s.b * std::max(kLeast, s.s / kTokens); }
 

@@ -10,7 +10,8 @@
 
 namespace nemo::cuda {
 
-// Whether cuDNN could take it: 16-bit types, segments, head dimensions that are multiples of 16, no soft cap and no extras.
+// Whether cuDNN could take it: 16-bit types, segments, at least 64 tokens a row, head dimensions that are multiples of 16, no soft cap and
+// no extras; the heads of a position lie behind those of the position before.
 bool packed_takes(const AttentionForward& p);
 bool packed_takes(const AttentionBackward& p);
 
@@ -20,6 +21,18 @@ int64_t most_sequences(const AttentionSpec& s);
 // Throw UNSUPPORTED where cuDNN refuses. The backward's dq is summed in any order.
 std::shared_ptr<const CudnnPlan> build_packed_forward(std::shared_ptr<const Cudnn> cudnn, const AttentionForward& p);
 std::shared_ptr<const CudnnPlan> build_packed_backward(std::shared_ptr<const Cudnn> cudnn, const AttentionBackward& p);
+
+class PackedForward {
+ public:
+  PackedForward(const AttentionForward& p, std::shared_ptr<const CudnnPlan> plan);
+  ~PackedForward();
+  uint64_t workspace() const;
+  void run(ForwardPointers x, cudaStream_t stream, void* workspace);
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
 
 class PackedBackward {
  public:

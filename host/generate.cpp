@@ -9,7 +9,9 @@
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.hpp"
+#include "core/hub/import.hpp"
 #include "core/runtime/generate.hpp"
+#include "core/text/text_file.hpp"
 #include "host/chat.hpp"
 #include "host/options.hpp"
 #include "host/program.hpp"
@@ -25,7 +27,8 @@ using runtime::TextGenerator;
 po::options_description generate_options() {
   po::options_description options("options");
   options.add_options()("checkpoint", po::value<std::string>(), "checkpoint or run folder (its newest checkpoint)")(
-      "prompt", po::value<std::string>(), "text to continue; it and what follows are printed as they come")(
+      "prompt", po::value<std::string>(),
+      "text to continue; it and what follows are printed as they come (by an encoder-decoder: the answer to it)")(
       "prompts", po::value<std::string>(),
       R"(JSON lines {"prompt": ...}, or - for standard input; prints {"prompt", "text", "ending"} lines)")(
       "chat", po::bool_switch(), "answer the lines of standard input as a conversation, through the checkpoint's chat template")(
@@ -83,7 +86,7 @@ const char* word(Ending ending) {
 }
 
 void continue_one(TextGenerator& generator, const std::string& prompt, const runtime::GenerateSettings& settings) {
-  std::string pending = prompt;  // not shown before the first token, so that an error stands alone
+  std::string pending = generator.answers() ? "" : prompt;  // not shown before the first token, so that an error stands alone
   (void)generator.generate({generator.encode(prompt)}, settings,
                            [&](size_t, const std::string& piece) { std::cout << std::exchange(pending, "") << piece << std::flush; });
   std::cout << pending << "\n";
@@ -98,6 +101,17 @@ void continue_file(TextGenerator& generator, const std::vector<std::string>& pro
     for (size_t n = 0; n < results.size(); ++n)
       std::cout << json{{"prompt", prompts[first + n]}, {"text", results[n].text}, {"ending", word(results[n].ending)}}.dump() << std::endl;
   }
+}
+
+// What the files of the folder that a checkpoint was imported from say of the decoder's first token; -1 where they do not.
+int32_t imported_start(const std::filesystem::path& checkpoint) {
+  for (const char* name : {hub::kKeptGeneration, hub::kKeptConfig}) {
+    if (!std::filesystem::exists(checkpoint / name)) continue;
+    const json config = json::parse(text::read_text_file(checkpoint / name, "generation settings"), nullptr, false);
+    if (!config.is_object()) continue;
+    if (const auto id = config.find("decoder_start_token_id"); id != config.end() && id->is_number_integer()) return id->get<int32_t>();
+  }
+  return -1;
 }
 
 // Exactly one source of prompts, and options that belong to it.
@@ -136,9 +150,13 @@ int generate(Program& program, const std::vector<std::string>& arguments) {
   const runtime::RunContext context = program.context();
   const runtime::Setup setup = runtime::make_setup(document, program.registry(document), context.warn);
   TextGenerator generator(setup, context, checkpoint, batch);
+  if (const int32_t start = imported_start(checkpoint); start >= 0) generator.start_answers_with(start);
   if (file) {
     continue_file(generator, prompts, settings);
   } else if (parsed.values["chat"].as<bool>()) {
+    if (generator.answers())
+      throw Error(Code::kUnsupported,
+                  "model '" + setup.model->id + "' answers single prompts (--prompt, --prompts); --chat needs a decoder");
     std::optional<std::string> system;
     if (parsed.values.count("system")) system = parsed.values["system"].as<std::string>();
     chat(generator, checkpoint, settings, system, std::cin, std::cout, isatty(STDIN_FILENO) != 0);

@@ -24,6 +24,7 @@ Dims Builder::encoder_field(std::string_view name) const {
 
 ValueId Builder::input(std::string_view name) {
   if (const ValueId known = graph_.find_input(name)) return known;
+  if (name == "batch_counts") return graph_.add_input("batch_counts", DType::kI32, {{2, "", {}}});
   if (name == "rng") return graph_.add_input("rng", DType::kI64, {{2, "", {}}});
   const Dims dims{{facts_.micro_batch_size, "batch", {}}, {facts_.seq_length, "seq", {}}};
   if (name == "tokens" || name == "labels" || name == "positions") return graph_.add_input(std::string(name), DType::kI32, dims);
@@ -37,7 +38,7 @@ ValueId Builder::input(std::string_view name) {
   throw Error(Code::kInvalidArgument,
               "model input '" + std::string(name) +
                   "' is not a batch field; known: tokens, labels, positions, segments, token_types, lengths, encoder_tokens, "
-                  "encoder_lengths, next_sentence_labels, rng");
+                  "encoder_lengths, next_sentence_labels, batch_counts, rng");
 }
 
 ValueId Builder::parameter(const nemo_parameter& p) {

@@ -36,7 +36,7 @@ constexpr std::array kFeeds{
     Feed{"token_types", "token_type_ids", Way::kAsIs, ""},
     Feed{"next_sentence_labels", "next_sentence_label", Way::kAsIs, ""},
 };
-constexpr std::array kOwn{"positions", "rng", "loss_scale"};  // fed by the runtime
+constexpr std::array kOwn{"positions", "rng", "loss_scale", "batch_counts"};  // fed by the runtime
 
 bool contains(const auto& list, std::string_view name) { return std::find(list.begin(), list.end(), name) != list.end(); }
 

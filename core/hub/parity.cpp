@@ -33,6 +33,7 @@ class Session {
     runtime::EngineOptions options;
     options.purposes = std::move(purposes);
     options.facts = {shape[0], shape[1], 0, {}, golden.has("input_ids") ? golden.shape("input_ids").at(1) : 0};
+    options.short_sequences = trains ? 0 : runtime::short_sequences(setup, options.facts);
     options.keep = trains ? runtime::Keep::kTwoMoments : runtime::Keep::kParametersOnly;
     engine = std::make_unique<runtime::Engine>(setup, options);
     engine->allocate();
@@ -40,8 +41,9 @@ class Session {
     if (trains) optimizer = std::make_unique<runtime::Optimizer>(engine->device(), engine->state(), optimizer_of(golden), engine->sync());
   }
 
-  runtime::Program& run(Purpose purpose, const runtime::Batch& batch) {
-    runtime::Program& program = engine->program(purpose);
+  // `tokens`: of the sequences in it, where they do not fill it.
+  runtime::Program& run(Purpose purpose, const runtime::Batch& batch, int64_t tokens = INT64_MAX) {
+    runtime::Program& program = engine->program(purpose, tokens);
     runtime::feed(engine->device(), program, batch, 1, 0);
     program.run();
     return program;
@@ -49,8 +51,8 @@ class Session {
   [[nodiscard]] const graph::Graph& graph(Purpose purpose) const { return engine->compiled(purpose).graph; }
   runtime::Batch batch(Purpose purpose, const Golden& golden, const GoldenBatch& which) { return batch_of(golden, which, graph(purpose)); }
 
-  std::vector<float> logits(const runtime::Batch& batch) {
-    runtime::Program& program = run(Purpose::kLogits, batch);
+  std::vector<float> logits(const runtime::Batch& batch, int64_t tokens = INT64_MAX) {
+    runtime::Program& program = run(Purpose::kLogits, batch, tokens);
     std::vector<float> out(
         static_cast<size_t>(element_count(graph(Purpose::kLogits).value(graph(Purpose::kLogits).find_output("logits")).dims)));
     engine->device().copy_out(out.data(), program.output("logits"), static_cast<int64_t>(out.size() * sizeof(float)));
@@ -213,7 +215,7 @@ class Parity {
   void continue_greedily(Session& s, runtime::Batch& batch, std::vector<int32_t>& tokens, int64_t rows, int64_t seq, int64_t given) {
     for (int64_t at = given; at < seq; ++at) {
       batch.fields["tokens"] = tokens;
-      const std::vector<float> logits = s.logits(batch);
+      const std::vector<float> logits = s.logits(batch, at);
       const int64_t vocab = static_cast<int64_t>(logits.size()) / (rows * seq);
       for (int64_t r = 0; r < rows; ++r) {
         const auto from = logits.begin() + (r * seq + at - 1) * vocab;
@@ -256,12 +258,25 @@ class Parity {
     }
     add("greedy tokens", wrong == 0 ? 0 : 2, std::to_string(compared - wrong) + " of " + std::to_string(compared) + " equal");
     const std::set<Purpose> purposes = runtime::generation_purposes(s.setup, s.engine->facts());
-    if (purposes.contains(Purpose::kDecode)) greedy_cached(expected, shape, given, purposes);
+    if (purposes.contains(Purpose::kDecode)) greedy_cached(expected, shape, given, purposes, sources_of(batch));
+  }
+
+  // What the encoder reads of each sequence; nothing without an encoder.
+  static std::vector<std::vector<int32_t>> sources_of(const runtime::Batch& batch) {
+    const auto tokens = batch.fields.find("encoder_tokens"), lengths = batch.fields.find("encoder_lengths");
+    if (tokens == batch.fields.end() || lengths == batch.fields.end()) return {};
+    const auto columns = static_cast<int64_t>(tokens->second.size() / lengths->second.size());
+    std::vector<std::vector<int32_t>> sources;
+    for (size_t r = 0; r < lengths->second.size(); ++r) {
+      const auto row = tokens->second.begin() + static_cast<int64_t>(r) * columns;
+      sources.emplace_back(row, row + lengths->second[r]);
+    }
+    return sources;
   }
 
   // The same with a cache, beside a shorter prompt, which must change nothing.
   void greedy_cached(const std::vector<int32_t>& expected, const std::vector<int64_t>& shape, int64_t given,
-                     const std::set<Purpose>& purposes) {
+                     const std::set<Purpose>& purposes, std::vector<std::vector<int32_t>> sources) {
     Session s(checkpoint_, registry_, context_, {shape[0] + 1, shape[1]}, purposes, golden_, options_.device);
     std::vector<std::vector<int32_t>> sequences;
     for (int64_t r = 0; r < shape[0]; ++r) {
@@ -270,6 +285,8 @@ class Parity {
     }
     sequences.emplace_back(sequences[0].begin(), sequences[0].begin() + (given + 1) / 2);
     const auto model = runtime::make_sequence_model(*s.engine);
+    if (!sources.empty()) sources.emplace_back(sources[0].begin(), sources[0].begin() + (static_cast<int64_t>(sources[0].size()) + 1) / 2);
+    if (!sources.empty()) model->read(sources);
     int64_t wrong = 0, compared = 0;
     for (int64_t i = given; i < shape[1]; ++i) {
       const auto logits = model->next_logits(sequences);

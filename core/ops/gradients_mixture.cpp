@@ -13,7 +13,7 @@ void balance(Backward& b) { give_one(b, 0, "moe_balance_grad", {b.dout(0), b.in(
 void z_loss(Backward& b) { give_one(b, 0, "moe_z_loss_grad", {b.dout(0), b.in(0)}); }
 void add_loss(Backward& b) {
   if (b.needs(0)) b.give(0, b.dout(0));
-  give_one(b, 1, "add_loss_grad", {b.dout(0), b.in(2)}, attrs_of(b.op(), {"coefficient", "ignore_index"}));
+  give_one(b, 1, "add_loss_grad", {b.dout(0), b.in(2)}, attrs_of(b.op(), {"coefficient", "ignore_index", "quotient"}));
 }
 void dispatch(Backward& b) { give_one(b, 0, "moe_dispatch_grad", {b.dout(0), b.out(2)}); }
 void combine(Backward& b) { give_many(b, "moe_combine_grad", {b.dout(0), b.in(0), b.in(1), b.in(2)}, {}, {0, 2}); }

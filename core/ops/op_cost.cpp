@@ -57,6 +57,8 @@ Cost cost(const Graph& g, const Op& op, bool accumulates) {
   for (const ValueId v : op.inputs) c.bytes += bytes(g, v);
   for (const ValueId v : op.outputs)
     c.bytes += bytes(g, v) * (accumulates && v != 0 && g.value(v).kind == graph::ValueKind::kGradient ? 2 : 1);
+  if (op.name() == "bias_grad")  // of what is known to be 0 nothing is read
+    c.bytes -= bytes(g, op.inputs[0]) * static_cast<double>(op.int_attr("zero_length")) / elements(g, op.outputs[0]);
   if (op.name() == "embedding") c.bytes = bytes(g, op.inputs[0]) + 2 * bytes(g, op.outputs[0]);
   if (op.name() == "embedding_grad" && accumulates)
     c.bytes = bytes(g, op.inputs[0]) + bytes(g, op.inputs[1]) +

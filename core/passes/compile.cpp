@@ -81,6 +81,8 @@ std::string_view to_string(Purpose purpose) {
       return "prefill";
     case Purpose::kDecode:
       return "decode";
+    case Purpose::kEncode:
+      return "encode";
   }
   return "";
 }
@@ -109,14 +111,17 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     if (purpose != Purpose::kTrain) drop_what_only_trains(g);
   });
   pass("type", [&] { type(g, options.precision); });
+  const bool caches = purpose == Purpose::kPrefill || purpose == Purpose::kDecode || purpose == Purpose::kEncode;
   pass("cache", [&] {
-    if (purpose == Purpose::kPrefill) cache(g, {options.prefill_chunk, options.context});
-    if (purpose == Purpose::kDecode) cache(g, {1, options.context});
+    if (caches)
+      cache(g, {purpose == Purpose::kPrefill ? options.prefill_chunk : 1, options.context,
+                purpose == Purpose::kEncode ? CachePart::kEncoder : CachePart::kDecoder});
   });
   pass("partition", [&] { partition(g, options.plan, options.coordinates); });
   pass("stage", [&] { out.stages = stage(g, options.plan, pipeline_rank(options)); });
   pass("group", [&] {
     group(g);
+    if (caches) graph::prune(g);
     if (purpose == Purpose::kTrain && halves_take_turns(options, out.stages)) split_into_strands(g);
   });
   pass("differentiate", [&] {

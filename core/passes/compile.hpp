@@ -47,8 +47,9 @@ struct Compiled {
 };
 
 // What a program is for: forward and backward; forward to the loss; forward to the logits of whole sequences, of the next tokens of a
-// prompt, of the next token, the last two with cached keys and values (passes/cache.hpp).
-enum class Purpose { kTrain, kEvaluate, kLogits, kPrefill, kDecode };
+// prompt, of the next token, the last two with cached keys and values (passes/cache.hpp); the encoder's part of those, which leaves its
+// keys and values there.
+enum class Purpose { kTrain, kEvaluate, kLogits, kPrefill, kDecode, kEncode };
 [[nodiscard]] std::string_view to_string(Purpose purpose);
 
 // The passes by name, in order: build edit type cache partition stage group differentiate fuse quantize schedule share memory.

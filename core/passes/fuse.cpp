@@ -4,6 +4,8 @@
 #include <optional>
 #include <utility>
 
+#include "core/passes/key_bias.hpp"
+
 namespace nemo::passes {
 
 using namespace graph;
@@ -255,6 +257,7 @@ void fuse_loss(Graph& graph, const Supports& supports) {
 }  // namespace
 
 void fuse(Graph& graph, const Supports& supports) {
+  skip_key_bias_gradients(graph);
   fuse_add_norm(graph, supports);
   fuse_norm_grad_add(graph, supports);
   fuse_loss(graph, supports);

@@ -8,7 +8,7 @@
 
 namespace nemo::passes {
 
-// In this order:
+// In this order, behind what is known of key biases (key_bias.hpp):
 //   add + norm                                  -> add_rms_norm / add_layer_norm, which takes over the bias of a linear before the add
 //   norm_grad + add of the residual gradient    -> *_norm_grad_add; layer_norm_grad_add takes over one bias_grad of its result
 //   linear + cross_entropy (+ its gradients)    -> linear_cross_entropy (_train), where nothing else reads the logits

@@ -166,6 +166,8 @@ void feed_fields(Device& device, const FeedTarget& target, const Batch& batch, i
     for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(i % seq);
     put(v, std::move(positions));
   }
+  if (const graph::ValueId v = target.input("batch_counts"); v != 0 && !batch.fields.contains("batch_counts"))
+    put(v, {static_cast<int32_t>(batch.unmasked_tokens), static_cast<int32_t>(g.value(target.input("labels")).dims[0].size)});
   if (const graph::ValueId v = target.input("loss_scale")) {
     const auto f32 = static_cast<float>(loss_scale);
     const double f64 = loss_scale;

@@ -4,6 +4,7 @@
 
 #include "core/ops/cost.hpp"
 #include "core/passes/build.hpp"
+#include "core/passes/positions.hpp"
 
 namespace nemo::runtime {
 namespace {
@@ -72,12 +73,32 @@ Engine::Engine(const Setup& setup, EngineOptions options) : options_(std::move(o
   global.micro_batch_size *= ranks_->data_shards();
   const graph::Graph forward = forward_graph(setup, global);
   model_flops_ = ops::model_flops(forward);
-  for (const passes::Purpose purpose : options_.purposes) {
-    Entry entry;
-    entry.compiled = std::make_unique<passes::Compiled>(passes::compile(forward, purpose, compile_options));
-    prepare(purpose, entry, setup.section("data").get_int("global_batch_size") / std::max<int64_t>(1, global.micro_batch_size));
-    programs_.emplace(purpose, std::move(entry));
-  }
+  counts_batches_ = forward.find_input("batch_counts") != 0;
+  const auto compile = [&](const graph::Graph& graph, Entries& entries) {
+    for (const passes::Purpose purpose : options_.purposes) {
+      Entry entry;
+      entry.compiled = std::make_unique<passes::Compiled>(passes::compile(graph, purpose, compile_options));
+      prepare(purpose, entry, setup.section("data").get_int("global_batch_size") / std::max<int64_t>(1, global.micro_batch_size));
+      entries.emplace(purpose, std::move(entry));
+    }
+  };
+  compile(forward, programs_);
+  if (options_.short_sequences == 0) return;
+  graph::BuildFacts short_facts = global;
+  short_facts.seq_length = options_.short_sequences;
+  graph::Graph with_short_positions = forward;
+  passes::take_positions(with_short_positions, forward_graph(setup, short_facts));
+  compile(with_short_positions, short_programs_);
+}
+
+int64_t short_sequences(const Setup& setup, const graph::BuildFacts& facts) {
+  return passes::first_context(
+      [&](int64_t seq) {
+        graph::BuildFacts of = facts;
+        of.seq_length = seq;
+        return forward_graph(setup, of);
+      },
+      facts.seq_length);
 }
 
 void Engine::prepare(passes::Purpose purpose, Entry& entry, int64_t micro_batches) {
@@ -108,9 +129,14 @@ Program& Engine::program(passes::Purpose purpose) {
   return *entry.program;
 }
 
+Program& Engine::program(passes::Purpose purpose, int64_t tokens) {
+  return is_short(tokens) ? *short_programs_.at(purpose).program : program(purpose);
+}
+
 int64_t Engine::largest(int64_t (*of)(const Entry&)) const {
   int64_t most = 0;
-  for (const auto& [purpose, entry] : programs_) most = std::max(most, of(entry));
+  for (const Entries* entries : {&programs_, &short_programs_})
+    for (const auto& [purpose, entry] : *entries) most = std::max(most, of(entry));
   return most;
 }
 
@@ -178,12 +204,25 @@ void Engine::allocate() {
                     inputs_.data(),
                     workspace_.data(),
                     kept_.data()};
-  for (auto& [purpose, entry] : programs_) {
+  bind(programs_, bases);
+  bind(short_programs_, bases);
+}
+
+void Engine::bind(Entries& entries, const Bases& bases) {
+  for (auto& [purpose, entry] : entries) {
     if (entry.program) entry.program->bind(bases);
     if (entry.program && purpose == passes::Purpose::kTrain && sync_) sync_->overlap_with(*entry.program);
     if (entry.pipeline) entry.pipeline->bind(bases, slots_.data());
     if (entry.pipeline && purpose == passes::Purpose::kTrain && sync_) sync_->overlap_with(*entry.pipeline);
   }
+}
+
+int64_t Engine::count_batches(std::span<Batch> batches, int64_t sequences) {
+  int64_t mine = 0;
+  for (const Batch& batch : batches) mine += batch.unmasked_tokens;
+  const auto labels = static_cast<int64_t>(sum_over_data(static_cast<double>(mine)));
+  for (Batch& batch : batches) batch.fields["batch_counts"] = {static_cast<int32_t>(labels), static_cast<int32_t>(sequences)};
+  return labels;
 }
 
 double Engine::sum_over_data(double mine) { return ranks_->data_shards() == 1 ? mine : sum_over(data_axes(plan_), mine); }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 
 #include "core/graph/builder.hpp"
 #include "core/passes/compile.hpp"
@@ -29,7 +30,12 @@ struct EngineOptions {
   dist::World* world = nullptr;                  // of several processes; NULL where there is one, or the plan is not run
   std::optional<passes::Recompute> recompute{};  // default: the recipe's trainer.recompute
   std::function<void(std::string_view pass, const graph::Graph&)> observe{};
+  // > 0: sequences of up to this many tokens have rotary positions of their own (first_context), and each purpose a program for them.
+  int64_t short_sequences = 0;
 };
+
+// EngineOptions.short_sequences for runs over sequences of any length up to facts.seq_length: 0 for most models.
+[[nodiscard]] int64_t short_sequences(const Setup& setup, const graph::BuildFacts& facts);
 
 // What the recipe's strategy says for the ranks of `world`; null: for the recipe's nodes and devices. Throws nemo::Error(kConfig) at
 // strategy.plugin.
@@ -57,6 +63,9 @@ class Engine {
   [[nodiscard]] std::byte* kept_state() const { return kept_.data(); }
   // Throws nemo::Error(kUnsupported) where the plan cuts the model into pipeline stages: those are run by pipeline().
   [[nodiscard]] Program& program(passes::Purpose purpose);
+  // The program for sequences of `tokens` tokens: that one, or where they are short the one with their positions.
+  [[nodiscard]] Program& program(passes::Purpose purpose, int64_t tokens);
+  [[nodiscard]] bool is_short(int64_t tokens) const { return tokens <= options_.short_sequences; }
   // NULL where the plan does not cut the model.
   [[nodiscard]] PipelineProgram* pipeline(passes::Purpose purpose) { return programs_.at(purpose).pipeline.get(); }
   [[nodiscard]] const passes::Compiled& compiled(passes::Purpose purpose) const { return *programs_.at(purpose).compiled; }
@@ -67,6 +76,11 @@ class Engine {
   [[nodiscard]] double sum_over_data(double mine);
   // Likewise over mesh axes joined by ','.
   [[nodiscard]] double sum_over(const std::string& axes, double mine);
+  // True where the loss has a mean over the sequences of a step: its programs need "batch_counts" (labels that count, sequences) of all
+  // micro-batches and ranks together, before the first runs.
+  [[nodiscard]] bool counts_batches() const { return counts_batches_; }
+  // These numbers, for `batches` of this rank that are `sequences` together with the other ranks'; all ranks call it. Returns the labels.
+  int64_t count_batches(std::span<Batch> batches, int64_t sequences);
   // Model FLOPs of forward and backward of one micro-batch of all data ranks together (ops/cost.hpp).
   [[nodiscard]] double model_flops() const { return model_flops_; }
 
@@ -77,7 +91,9 @@ class Engine {
     std::unique_ptr<PipelineProgram> pipeline;
     [[nodiscard]] int64_t workspace_bytes() const { return program ? program->workspace_bytes() : pipeline->workspace_bytes(); }
   };
+  using Entries = std::map<passes::Purpose, Entry>;
   void prepare(passes::Purpose purpose, Entry& entry, int64_t micro_batches);
+  void bind(Entries& entries, const Bases& bases);
   [[nodiscard]] int64_t largest(int64_t (*of)(const Entry&)) const;
   [[nodiscard]] const Entry& first() const { return programs_.begin()->second; }
 
@@ -86,7 +102,7 @@ class Engine {
   passes::Plan plan_;
   std::unique_ptr<Ranks> ranks_;
   passes::Precision precision_;
-  std::map<passes::Purpose, Entry> programs_;
+  Entries programs_, short_programs_;
   passes::StateLayout state_layout_;
   Buffer arena_, workspace_, inputs_, kept_, slots_;
   std::unique_ptr<State> state_;
@@ -94,6 +110,7 @@ class Engine {
   Buffer number_;  // of sum_over
   std::map<std::string, std::vector<PreparedKernel>> number_sums_;
   double model_flops_ = 0;
+  bool counts_batches_ = false;
 };
 
 }  // namespace nemo::runtime

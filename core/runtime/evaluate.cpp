@@ -53,12 +53,26 @@ double mean_loss(const Setup& setup, Engine& engine, DataSource& source, int64_t
   const int64_t global = setup.section("data").get_int("global_batch_size");
   int64_t batches = setup.section("trainer").get_int("limit_val_batches");
   if (const int64_t samples = source.num_samples(); samples >= 0) batches = std::min(batches, std::max<int64_t>(samples / global, 1));
+  const int64_t turns = batches * global / (engine.facts().micro_batch_size * engine.ranks().data_shards());
+  Batch counts;  // of all turns together, for a loss that needs them before the first
   source.seek(0);
+  if (engine.counts_batches()) {
+    for (int64_t i = 0; i < turns; ++i) counts.unmasked_tokens += source.next().unmasked_tokens;
+    (void)engine.count_batches({&counts, 1}, batches * global);
+    source.seek(0);
+  }
   PipelineProgram* staged = engine.pipeline(passes::Purpose::kEvaluate);
   double loss = 0;
   int64_t tokens = 0;
-  for (int64_t i = 0; i < batches * global / (engine.facts().micro_batch_size * engine.ranks().data_shards()); ++i) {
-    const Batch& batch = source.next();
+  for (int64_t i = 0; i < turns; ++i) {
+    Batch with_counts;
+    const Batch* next = &source.next();
+    if (engine.counts_batches()) {
+      with_counts = *next;
+      with_counts.fields.insert(counts.fields.begin(), counts.fields.end());
+      next = &with_counts;
+    }
+    const Batch& batch = *next;
     if (staged != nullptr) {
       loss += staged_loss(engine, *staged, batch, seed, i);
     } else {

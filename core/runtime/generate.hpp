@@ -34,20 +34,25 @@ class TextGenerator {
 
   // Receives each further piece of text of prompt `index` as soon as it is certain: whole characters, never part of a stop text.
   using Emit = std::function<void(size_t index, const std::string& piece)>;
-  // The model sees at most data.seq_length tokens: older ones are dropped. Draw number i of prompt n depends on (seed, n, i) alone, not on
-  // the batch.
+  // The model sees at most data.seq_length tokens: older ones are dropped. An encoder-decoder reads the prompts and answers with at most
+  // that many. Draw number i of prompt n depends on (seed, n, i) alone, not on the batch.
   std::vector<Continuation> generate(const std::vector<std::vector<int32_t>>& prompts, const GenerateSettings& settings, const Emit& emit);
 
-  // Tokens of a prompt; the begin-of-text token alone for an empty one. Throws nemo::Error(kConfig) where there is none.
+  // Tokens of a prompt; the begin-of-text token alone for an empty one. Throws nemo::Error(kConfig) where there is none. For an
+  // encoder-decoder what its encoder reads; throws where that is too long.
   [[nodiscard]] std::vector<int32_t> encode(const std::string& prompt) const;
   [[nodiscard]] const text::Tokenizer& tokenizer() const { return *tokenizer_; }
   [[nodiscard]] SequenceModel& model() { return *model_; }
+  [[nodiscard]] bool answers() const { return model_->has_encoder(); }
+  // The token that an encoder-decoder's answers begin with. Default: what the recipe's data begins them with.
+  void start_answers_with(int32_t token) { start_ = token; }
 
  private:
   const RunContext& context_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<SequenceModel> model_;
+  int32_t start_ = -1;
 };
 
 }  // namespace nemo::runtime

@@ -26,6 +26,7 @@ Scorer::Scorer(const Setup& setup, const RunContext& context, const std::filesys
   options.facts = build_facts(setup, tokenizer_.get());
   options.facts.micro_batch_size = 1;
   options.facts.batch_fields.clear();
+  options.short_sequences = short_sequences(setup, options.facts);
   options.observe = context.observe;
   engine_ = std::make_unique<Engine>(setup, options);
   engine_->check_fits(setup);
@@ -37,7 +38,7 @@ Scorer::~Scorer() = default;
 
 double Scorer::negative_log_likelihood(std::span<const int32_t> tokens, size_t first) {
   if (first == tokens.size()) return 0;
-  Program& program = engine_->program(passes::Purpose::kEvaluate);
+  Program& program = engine_->program(passes::Purpose::kEvaluate, static_cast<int64_t>(tokens.size()));
   Batch batch;
   std::vector<int32_t>&inputs = batch.fields["tokens"], &labels = batch.fields["labels"];
   inputs.assign(static_cast<size_t>(window()), 0);

@@ -24,7 +24,8 @@ class Scorer {
   [[nodiscard]] const text::Tokenizer& tokenizer() const { return *tokenizer_; }
   [[nodiscard]] int64_t window() const { return engine_->facts().seq_length; }
 
-  // -log p(tokens[first ...] | tokens before), in nats. 1 <= first <= tokens.size() <= window() + 1.
+  // -log p(tokens[first ...] | tokens before), in nats. 1 <= first <= tokens.size() <= window() + 1. Where positions depend on the
+  // length of a sequence, that is tokens.size(): as transformers has it, which reads the last token too.
   [[nodiscard]] double negative_log_likelihood(std::span<const int32_t> tokens, size_t first);
 
  private:

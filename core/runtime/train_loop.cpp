@@ -114,19 +114,19 @@ TrainLoop::TrainLoop(const Setup& setup, RunContext context)
       max_steps_(setup.section("trainer").get_int("max_steps")) {
   global_batch_size_ = setup.section("data").get_int("global_batch_size");
   engine_ = std::make_unique<Engine>(setup, engine_options(setup, context_, tokenizer_.get()));
-  check_batch();
-  micro_batches_ = global_batch_size_ / (engine_->facts().micro_batch_size * engine_->ranks().data_shards());
+  micro_batches_ = micro_batches_of_step(setup, *engine_);
   schedule_ = lr_schedule(setup.section("optim"), max_steps_);
   scaler_ = std::make_unique<LossScaler>(engine_->precision().loss_scaling);
   directory_ = run_folder(setup);
   progress_.seed = setup.section("job").get_int("seed");
 }
 
-void TrainLoop::check_batch() const {
-  const int64_t micro = engine_->facts().micro_batch_size, shards = engine_->ranks().data_shards();
-  if (global_batch_size_ % (micro * shards) == 0) return;
-  throw config::fault_at(setup_.section("data"), "global_batch_size",
-                         std::to_string(global_batch_size_) + " is no multiple of micro_batch_size = " + std::to_string(micro) + " times " +
+int64_t micro_batches_of_step(const Setup& setup, const Engine& engine) {
+  const int64_t global = setup.section("data").get_int("global_batch_size");
+  const int64_t micro = engine.facts().micro_batch_size, shards = engine.ranks().data_shards();
+  if (global % (micro * shards) == 0) return global / (micro * shards);
+  throw config::fault_at(setup.section("data"), "global_batch_size",
+                         std::to_string(global) + " is no multiple of micro_batch_size = " + std::to_string(micro) + " times " +
                              std::to_string(shards) + " data-parallel ranks; every rank needs the same number of whole micro-batches");
 }
 
@@ -246,6 +246,16 @@ void TrainLoop::fetch_ahead() {
   }
 }
 
+std::vector<Batch> TrainLoop::take_batches() {
+  std::vector<Batch> batches;
+  for (int64_t m = 0; m < micro_batches_; ++m) {
+    note("reading a batch");
+    batches.push_back(take_batch());
+  }
+  if (engine_->counts_batches()) (void)engine_->count_batches(batches, global_batch_size_);
+  return batches;
+}
+
 // Enqueues forward and backward of one global batch; returns its unmasked tokens.
 int64_t TrainLoop::accumulate(StepTimes& times) {
   if (PipelineProgram* staged = engine_->pipeline(Purpose::kTrain)) return accumulate_staged(*staged, times);
@@ -255,13 +265,17 @@ int64_t TrainLoop::accumulate(StepTimes& times) {
   int64_t tokens = 0;
   const Ranks& ranks = engine_->ranks();
   const int64_t first_sample = progress_.consumed_samples + ranks.data_shard() * (global_batch_size_ / ranks.data_shards());
+  std::vector<Batch> counted;  // else each is read when its turn comes
+  Stopwatch reading;
+  if (engine_->counts_batches()) counted = take_batches();
+  times.data = reading.lap();
   for (int64_t m = 0; m < micro_batches_; ++m) {
     Stopwatch watch;
     note("reading a batch");
-    const Batch& batch = take_batch();
+    const Batch& batch = counted.empty() ? take_batch() : counted[static_cast<size_t>(m)];
     tokens += batch.unmasked_tokens;
     feed(engine_->device(), program, batch, progress_.seed, first_sample + m * engine_->facts().micro_batch_size, scaler_->scale());
-    if (m == 0) times.data = watch.lap(), engine_->device().record(marks_[0]);  // later ones: while the device works
+    if (m == 0) times.data += watch.lap(), engine_->device().record(marks_[0]);  // later ones: while the device works
     const Gradients order = m == 0 ? Gradients::kOverwrite : Gradients::kAccumulate;
     note("computing a micro-batch");
     program.run(order, m + 1 == micro_batches_ ? Last::kYes : Last::kNo);
@@ -275,13 +289,9 @@ int64_t TrainLoop::accumulate(StepTimes& times) {
 // The same in pipeline stages: the schedule says which micro-batch is next, so batches are kept until the step is done.
 int64_t TrainLoop::accumulate_staged(PipelineProgram& program, StepTimes& times) {
   Stopwatch watch;
-  std::vector<Batch> batches;
+  const std::vector<Batch> batches = take_batches();
   int64_t tokens = 0;
-  for (int64_t m = 0; m < micro_batches_; ++m) {
-    note("reading a batch");
-    batches.push_back(take_batch());
-    tokens += batches.back().unmasked_tokens;
-  }
+  for (const Batch& batch : batches) tokens += batch.unmasked_tokens;
   times.data = watch.lap();
   engine_->device().record(marks_[0]);
   note("computing micro-batches");

@@ -41,6 +41,9 @@ void add_linear(std::vector<OpCase>& c) {
   c.push_back({"linear_wgrad_heads", "linear_wgrad", {x({2, 9, 4, 12}, 0.3), x({2, 9, 40})}, {grad({4, 12, 40})}, {}, true, true});
   c.push_back({"bias_grad", "bias_grad", {x({300, 60}, 0.1)}, {grad({60})}, {}, true, true});
   c.push_back({"bias_grad_2", "bias_grad", {x({2, 3, 4, 5})}, {grad({4, 5})}, {{"axes", 2}}, true, true});
+  const Attrs keys{{"zero_start", 16}, {"zero_length", 24}}, rest{{"zero_start", 7}, {"zero_length", 53}};
+  c.push_back({"bias_grad_zeros", "bias_grad", {x({300, 64}, 0.1)}, {grad({64})}, keys, true, true});
+  c.push_back({"bias_grad_zeros_odd", "bias_grad", {x({70, 60}, 0.1)}, {grad({60})}, rest, true, true});
 }
 
 void add_fused_linear(std::vector<OpCase>& c) {

@@ -55,10 +55,11 @@ CASES = {
                                                                 sliding_attention=dict(rope_type="default", rope_theta=1e4))))],
     "nemotron": [(tf.NemotronConfig, sized(partial_rotary_factor=0.5)),
                  (tf.NemotronConfig, sized(partial_rotary_factor=0.25, head_dim=16, num_attention_heads=3, num_key_value_heads=1))],
-    # Of the last two, one has sequences within the first context, one beyond it.
+    # Of the last three, one has sequences within the first context, one beyond it, and one crosses it while it generates.
     "phi3": [(tf.Phi3Config, sized(sliding_window=None)), (tf.Phi3Config, sized(sliding_window=7, tie_word_embeddings=True)),
              (tf.Phi3Config, sized(sliding_window=None, original_max_position_embeddings=32, rope_parameters=dict(LONGROPE))),
-             (tf.Phi3Config, sized(sliding_window=None, original_max_position_embeddings=4, rope_parameters=dict(LONGROPE)))],
+             (tf.Phi3Config, sized(sliding_window=None, original_max_position_embeddings=4, rope_parameters=dict(LONGROPE))),
+             (tf.Phi3Config, sized(sliding_window=None, original_max_position_embeddings=11, rope_parameters=dict(LONGROPE)))],
     "starcoder2": [(tf.Starcoder2Config, sized(sliding_window=6)),
                    (tf.Starcoder2Config, sized(sliding_window=None, use_bias=False, tie_word_embeddings=False))],
     "mixtral": [(tf.MixtralConfig, sized(num_local_experts=5, num_experts_per_tok=2, sliding_window=None)),

@@ -70,12 +70,12 @@ class Bert {
   }
 
  private:
-  // The mean over the batch, as beside a mean over the masked tokens.
+  // The mean over the sequences of a step, as beside a mean over its masked tokens: the run divides by their number.
   Value next_sentence(Value x, Value loss) {
     const Value pooled = g.activation({linear("pooler", g.take_token({x}), embed())}, {{"kind", "tanh"}});
     const Value follows = linear("next_sentence", pooled, {2, ""});
     const Value term = g.sum({g.cross_entropy({follows, g.input("next_sentence_labels")})});
-    return g.add_loss({loss, term, g.input("labels")}, {{"coefficient", 1 / double(g.axis_size("batch"))}, {"train_only", false}});
+    return g.add_loss({loss, term, g.input("batch_counts")}, {{"quotient", true}, {"train_only", false}});
   }
 
   Value layer(int64_t i, Value x, Value lengths) {

@@ -79,7 +79,7 @@ typedef struct nemo_graph_api {
   /* A field of the batch, dims [batch, seq]: "tokens", "labels" (already shifted; -100 = ignored), "positions" (i32). "segments" is
    * 0-valued (*out = 0) where the data has no packed documents. "rng" [2] i64 = (seed, number of the batch's first sample), for ops that
    * draw random numbers. Of encoders: "token_types"; "lengths" [batch], tokens of each row before its padding; beside a decoder
-   * "encoder_tokens" [batch, encoder_seq] and "encoder_lengths" [batch]; "next_sentence_labels" [batch]. */
+   * "encoder_tokens" [batch, encoder_seq], "encoder_lengths" [batch]; "next_sentence_labels" [batch]; "batch_counts" (docs/denoising.md) */
   nemo_error* (*input)(nemo_graph*, nemo_str name, nemo_value* out);
   nemo_error* (*parameter)(nemo_graph*, const nemo_parameter*, nemo_value* out);
   /* Applies an op of nemo/ops.def (or one that a plugin registered). Absent optional inputs are 0; `outputs` receives n_outputs ids in the

@@ -2,6 +2,7 @@
 #include "kernels/arch.hpp"
 
 #include "kernels/attention_tile.hpp"
+#include "kernels/distance_buckets.hpp"
 
 namespace nemo::cpu::NEMO_CPU_NS {
 
@@ -22,6 +23,7 @@ struct Cached {
   C scale, softcap;
   bool sinks;
   Heads q, k, v, o;
+  std::shared_ptr<const std::vector<int64_t>> rows;  // of the table, by how many tokens ago a key was; null: there is none
 
   explicit Cached(const Node& node)
       : h(node.size('h')),
@@ -42,15 +44,22 @@ struct Cached {
         v(node.in(2)),
         o(node.out(0)) {
     if (g == 0 || h % g != 0) node.refuse("the number of query heads must be a multiple of the number of kv heads");
+    if (!node.in(5).present()) return;
+    const Buckets bucket = buckets_of(node);
+    std::vector<int64_t> of(static_cast<size_t>(t));
+    for (int64_t ago = 0; ago < t; ++ago) of[static_cast<size_t>(ago)] = bucket(-ago) * h;
+    rows = std::make_shared<const std::vector<int64_t>>(std::move(of));
   }
 
   // Scores of keys [first, last), of which the last one is the query itself, to probabilities, without the division by their sum, which is
-  // returned.
-  C soften(C* score, int64_t n, C tilt, const C* sink) const {
+  // returned. `table`: of this head.
+  C soften(C* score, int64_t n, C tilt, const C* sink, const T* table) const {
     if (softcap > 0)
       for (int64_t j = 0; j < n; ++j) score[j] = softcap * tanh_(score[j] / softcap);
     if (alibi > 0)
       for (int64_t j = 0; j < n; ++j) score[j] += tilt * static_cast<C>(j - n + 1);
+    if (table != nullptr)
+      for (int64_t j = 0; j < n; ++j) score[j] += widen(table[(*rows)[static_cast<size_t>(n - 1 - j)]]);
     C top = sink != nullptr ? std::max(score[0], *sink) : score[0], sum = 0;
 #pragma omp simd reduction(max : top)
     for (int64_t j = 0; j < n; ++j) top = score[j] > top ? score[j] : top;
@@ -71,7 +80,7 @@ struct Cached {
       const int64_t last = std::clamp<int64_t>(start + i + 1, 1, t), first = window > 0 ? std::max<int64_t>(0, last - window) : 0;
       load(l.in<T>(0) + q.at(b, i, head), d, query);
       for (int64_t j = first; j < last; ++j) score[j - first] = scale * dot(query, l.in<T>(1) + k.at(b, j, group), d);
-      const C factor = C(1) / soften(score, last - first, tilt, sinks ? l.in<C>(4) + head : nullptr);
+      const C factor = C(1) / soften(score, last - first, tilt, sinks ? l.in<C>(4) + head : nullptr, rows ? l.in<T>(5) + head : nullptr);
       std::fill(out, out + e, C(0));
       for (int64_t j = first; j < last; ++j) {
         const T* row = l.in<T>(2) + v.at(b, j, group);
@@ -87,7 +96,7 @@ struct Cached {
 }  // namespace
 
 NEMO_CPU_KERNEL(attention_cached) {
-  for (const size_t i : {3, 4}) node.need_contiguous(node.in(i));
+  for (const size_t i : {3, 4, 5}) node.need_contiguous(node.in(i));
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     using C = compute_t<T>;

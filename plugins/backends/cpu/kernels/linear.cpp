@@ -51,7 +51,9 @@ NEMO_CPU_KERNEL(linear_wgrad) {
 NEMO_CPU_KERNEL(bias_grad) {
   const Matrix dy = split_at(node, node.in(0), 'a');
   node.need_contiguous(node.out(0));
-  const int64_t rows = node.size('a'), cols = node.size('n');
+  const int64_t rows = node.size('a'), cols = node.size('n'), skip = node.integer("zero_start"),
+                resume = skip + node.integer("zero_length");
+  if (skip < 0 || resume < skip || resume > cols) node.refuse("zero_start and zero_length lie outside of the bias");
   const nemo_dtype grad = node.out(0).dtype;
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
@@ -66,7 +68,9 @@ NEMO_CPU_KERNEL(bias_grad) {
             for (int64_t r = begin; r < end; ++r) {
               const T* row = l.in<T>(0) + r * dy.ld;
 #pragma omp simd
-              for (int64_t i = 0; i < cols; ++i) p[i] += widen(row[i]);
+              for (int64_t i = 0; i < skip; ++i) p[i] += widen(row[i]);
+#pragma omp simd
+              for (int64_t i = resume; i < cols; ++i) p[i] += widen(row[i]);
             }
           });
           sums.finish(pool, partial, grad, l.out(0), l.write());

@@ -5,17 +5,20 @@ namespace nemo::cpu::NEMO_CPU_NS {
 
 namespace {
 
-// 1, or the number of labels that count.
+// 1, the number of labels that count, or the quotient of two numbers.
 struct Weight {
   int64_t n, ignored;
-  bool counts;
+  bool counts, quotient;
   Weight(const Node& node, size_t labels)
       : n(node.in(labels).present() ? node.in(labels).size() : 0),
         ignored(node.integer("ignore_index")),
-        counts(node.in(labels).present()) {
+        counts(node.in(labels).present()),
+        quotient(node.integer("quotient") != 0) {
     node.need_contiguous(node.in(labels));
+    if (quotient && n != 2) node.refuse("a quotient needs two numbers");
   }
   double of(const int32_t* labels) const {
+    if (quotient) return static_cast<double>(labels[0]) / static_cast<double>(labels[1]);
     return counts ? static_cast<double>(n - std::count(labels, labels + n, static_cast<int32_t>(ignored))) : 1.0;
   }
 };

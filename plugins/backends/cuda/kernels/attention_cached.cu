@@ -1,6 +1,6 @@
 // cache_write and attention_cached: generation's few queries against many kept keys; bound by reading the cache. One block per (query,
 // head, batch): each warp takes every kWarps-th key with a running maximum and sum, then the warps' parts are joined. f32 arithmetic.
-#include "kernels/device.cuh"
+#include "kernels/distance_buckets.cuh"
 
 namespace nemo::cuda {
 
@@ -32,9 +32,11 @@ __device__ void load_row(const T* p, int64_t n, float (&x)[kPerLane]) {
   }
 }
 
+// table nullptr: no bias by distance.
 template <class T>
 __global__ void __launch_bounds__(32 * kWarps)
-    attention_cached_kernel(const CachedSpec p, const T* q, const T* k, const T* v, const int32_t* start, const float* sinks, T* o) {
+    attention_cached_kernel(const CachedSpec p, const Buckets bucket, const T* q, const T* k, const T* v, const int32_t* start,
+                            const float* sinks, const T* table, T* o) {
   __shared__ float tops[kWarps], sums[kWarps], outs[kWarps][32 * kPerLane];
   const int64_t i = blockIdx.x, head = blockIdx.y, b = blockIdx.z, group = head / (p.h / p.g);
   const int warp = static_cast<int>(threadIdx.y), lane = static_cast<int>(threadIdx.x);
@@ -51,6 +53,7 @@ __global__ void __launch_bounds__(32 * kWarps)
     score *= p.scale;
     if (p.softcap > 0) score = p.softcap * tanhf(score / p.softcap);
     score += tilt * static_cast<float>(j + 1 - last);
+    if (table != nullptr) score += widen(table[bucket(static_cast<int>(j + 1 - last)) * p.h + head]);
     const float now = fmaxf(top, score), keep = __expf(top - now), weight = __expf(score - now);
     load_row(v + b * p.v[0] + j * p.v[1] + group * p.v[2], p.e, row);
 #pragma unroll
@@ -96,14 +99,17 @@ NEMO_CUDA_KERNEL(attention_cached) {
   if (std::max(p.d, p.e) > 32 * kPerLane) node.refuse("head dimensions above 256 have no kernel");
   node.need_contiguous(node.in(3));
   node.need_contiguous(node.in(4));
-  const bool has_sinks = node.in(4).present();
+  node.need_contiguous(node.in(5));
+  const bool has_sinks = node.in(4).present(), has_table = node.in(5).present();
+  const Buckets bucket = has_table ? buckets_of(node) : Buckets{};
   set_strides(p.q, node.in(0)), set_strides(p.k, node.in(1)), set_strides(p.v, node.in(2)), set_strides(p.o, node.out(0));
   const dim3 grid(static_cast<unsigned>(node.size('s')), static_cast<unsigned>(p.h), static_cast<unsigned>(node.size('b')));
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     return make_kernel([=](const Launch& l) {
-      attention_cached_kernel<T><<<grid, dim3(32, kWarps), 0, l.stream()>>>(p, l.in<T>(0), l.in<T>(1), l.in<T>(2), l.in<int32_t>(3),
-                                                                            has_sinks ? l.in<float>(4) : nullptr, l.out<T>(0));
+      attention_cached_kernel<T><<<grid, dim3(32, kWarps), 0, l.stream()>>>(p, bucket, l.in<T>(0), l.in<T>(1), l.in<T>(2), l.in<int32_t>(3),
+                                                                            has_sinks ? l.in<float>(4) : nullptr,
+                                                                            has_table ? l.in<T>(5) : nullptr, l.out<T>(0));
     });
   });
 }

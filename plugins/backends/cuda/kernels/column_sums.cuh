@@ -8,6 +8,11 @@ namespace nemo::cuda {
 // Elements from one part to the next.
 constexpr int64_t partial_pitch(int64_t cols) { return (cols + 63) / 64 * 64; }
 
+// Columns whose sums are known to be 0; the partials have none of them.
+struct Zeros {
+  int64_t start = 0, length = 0;
+};
+
 // Up to three sums of the same shape, finished by one kernel.
 struct ColumnSums {
   struct One {
@@ -18,6 +23,7 @@ struct ColumnSums {
   int64_t parts, cols;
   One one[3];
   unsigned count;
+  Zeros zeros{};
 
   void add(const float* partial, nemo_dtype dtype, void* out) { one[count++] = {partial, out, dtype}; }
 };
@@ -28,8 +34,10 @@ void finish_column_sums(const ColumnSums& sums, const Launch& l);
 struct RowSums {
   nemo_dtype type;
   int64_t rows, cols, ld, parts;
+  Zeros zeros;
 
-  RowSums(nemo_dtype type, const Matrix& m, int multiprocessors);
+  RowSums(nemo_dtype type, const Matrix& m, int multiprocessors, Zeros left_out = {});
+  __host__ __device__ int64_t summed() const { return cols - zeros.length; }
   uint64_t workspace() const { return align_up(static_cast<uint64_t>(parts * partial_pitch(cols)) * sizeof(float)); }
   // out (+)= the sums, as the launch says; `partial` has workspace() bytes.
   void run(const void* x, nemo_dtype out_type, void* out, float* partial, const Launch& l) const;

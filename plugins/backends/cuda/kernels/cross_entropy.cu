@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(kRowThreads, 4)
   __shared__ float scratch[96];
   const int64_t r = blockIdx.x, label = labels[r];
   const T* row = x + r * ld;
-  const RowTotals t = row_totals(row, p.v, scratch);
+  const RowTotals t = row_totals(p, row, scratch);
   if (threadIdx.x != 0) return;
   const float lse = lse_of(t);
   const bool inside = label >= 0 && label < p.v, ignored = label == p.ignore_index;

@@ -68,31 +68,54 @@ __device__ __forceinline__ int vectors_of(const T* row, int64_t v) {
   return reinterpret_cast<uintptr_t>(row) % 16 == 0 ? static_cast<int>(v / kLanes<T>) : 0;
 }
 
+// 2^x in one instruction; what would be subnormal is 0.
+__device__ __forceinline__ float power_of_two(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+template <class T, int N>
+__device__ __forceinline__ float largest(const Raw<T, N>& r) {
+  if constexpr (std::is_same_v<T, bf16> && N == 8) {
+    const auto* pairs = reinterpret_cast<const __nv_bfloat162*>(&r);
+    const __nv_bfloat162 top = __hmax2(__hmax2(pairs[0], pairs[1]), __hmax2(pairs[2], pairs[3]));
+    return fmaxf(__low2float(top), __high2float(top));
+  } else {
+    float top = widen(r.v[0]);
+#pragma unroll
+    for (int i = 1; i < N; ++i) top = fmaxf(top, widen(r.v[i]));
+    return top;
+  }
+}
+
 // What one pass over a row gives to every thread. exp(x - max) sums to `sum`.
 struct RowTotals {
-  float max, sum, plain;  // plain: sum of the logits
+  float max, sum, plain;  // plain: sum of the logits, where it is wanted
 };
 
 // A running maximum with the sum of exp(x - max), and the plain sum.
+template <bool kPlain>
 struct RowSums {
-  float top = -3.0e38f, sum = 0, plain = 0;  // finite: a logit of -inf adds 0
+  float top = -2.0e38f, shift = top * kLog2e, sum = 0, plain = 0;  // finite: a logit of -inf adds 0
   __device__ __forceinline__ void raise(float here) {
     if (here <= top) return;
-    sum *= exp2f((top - here) * kLog2e);
-    top = here;
+    const float next = here * kLog2e;
+    sum *= power_of_two(shift - next);
+    top = here, shift = next;
   }
   __device__ __forceinline__ void add(float x) {
-    sum += exp2f((x - top) * kLog2e);
-    plain += x;
+    sum += power_of_two(fmaf(x, kLog2e, -shift));
+    if constexpr (kPlain) plain += x;
   }
 };
 
 // `scratch` holds 96 floats. Fills the cache.
-template <class T>
+template <bool kPlain, class T>
 __device__ __forceinline__ RowTotals row_totals(const T* row, int64_t v, float* scratch, const RowCache<T>& cache = {}) {
   constexpr int N = kLanes<T>;
   const int vectors = vectors_of(row, v);
-  RowSums s;
+  RowSums<kPlain> s;
   for_batches(row, vectors, RowCache<T>{}, [&](const Raw<T, N>(&raw)[kBatch], int base, int threads) {
     float here = -3.0e38f;
 #pragma unroll
@@ -101,8 +124,7 @@ __device__ __forceinline__ RowTotals row_totals(const T* row, int64_t v, float* 
       if (at >= vectors) continue;
       if (static_cast<int64_t>(at + 1) * N <= cache.elements)
         *reinterpret_cast<Raw<T, N>*>(cache.data + static_cast<int64_t>(at) * N) = raw[b];
-#pragma unroll
-      for (int i = 0; i < N; ++i) here = fmaxf(here, widen(raw[b].v[i]));
+      here = fmaxf(here, largest(raw[b]));
     }
     s.raise(here);
 #pragma unroll
@@ -118,9 +140,14 @@ __device__ __forceinline__ RowTotals row_totals(const T* row, int64_t v, float* 
   }
   float all[1] = {s.top};
   block_reduce<1>(all, scratch, Max{});
-  float rest[2] = {s.sum * exp2f((s.top - all[0]) * kLog2e), s.plain};
+  float rest[2] = {s.sum * power_of_two(s.shift - all[0] * kLog2e), s.plain};
   block_reduce<2>(rest, scratch + 32, Sum{});
   return {all[0], rest[0], rest[1]};
+}
+// With the plain sum where label smoothing wants it.
+template <class T>
+__device__ __forceinline__ RowTotals row_totals(const LossSpec& p, const T* row, float* scratch, const RowCache<T>& cache = {}) {
+  return p.smoothing != 0 ? row_totals<true>(row, p.v, scratch, cache) : row_totals<false>(row, p.v, scratch, cache);
 }
 
 __device__ __forceinline__ float lse_of(const RowTotals& t) { return t.max + logf(t.sum); }
@@ -139,10 +166,7 @@ __device__ __forceinline__ void loss_grad_row(const LossSpec& p, const T* row, i
   constexpr int N = kLanes<T>;
   const float a = dloss * (1.0f + 2.0f * p.z_loss * lse), offset = dloss * p.smoothing / static_cast<float>(p.v);
   const float at_label = dloss * (1.0f - p.smoothing), shift = lse * kLog2e;
-  const auto slope = [&](float x, int64_t i) {
-    const float g = exp2f(x * kLog2e - shift) * a - offset;
-    return i == label ? g - at_label : g;
-  };
+  const auto slope = [&](float x) { return fmaf(power_of_two(fmaf(x, kLog2e, -shift)), a, -offset); };
   const int vectors = reinterpret_cast<uintptr_t>(dx) % 16 == 0 ? vectors_of(row, p.v) : 0;
   for_batches(row, vectors, cache, [&](const Raw<T, N>(&raw)[kBatch], int base, int threads) {
 #pragma unroll
@@ -152,11 +176,16 @@ __device__ __forceinline__ void loss_grad_row(const LossSpec& p, const T* row, i
       float x[N];
       widen(raw[b], x);
 #pragma unroll
-      for (int i = 0; i < N; ++i) x[i] = slope(x[i], at + i);
+      for (int i = 0; i < N; ++i) x[i] = slope(x[i]);
+      if (label >= at && label < at + N)
+#pragma unroll
+        for (int i = 0; i < N; ++i)
+          if (at + i == label) x[i] -= at_label;
       store<N>(dx + at, x);
     }
   });
-  for (int64_t i = static_cast<int64_t>(vectors) * N + threadIdx.x; i < p.v; i += blockDim.x) dx[i] = narrow<T>(slope(widen(row[i]), i));
+  for (int64_t i = static_cast<int64_t>(vectors) * N + threadIdx.x; i < p.v; i += blockDim.x)
+    dx[i] = narrow<T>(slope(widen(row[i])) - (i == label ? at_label : 0.0f));
 }
 
 template <class T>

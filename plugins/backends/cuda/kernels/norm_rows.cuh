@@ -12,7 +12,9 @@ __device__ __forceinline__ uint4 read_once(const void* p) { return __ldcs(static
 constexpr int kNormThreads = 128;  // of a block with teams of up to 4 warps
 
 template <class T, int V, bool kLayer, bool kResidual>
-__global__ void __maxnreg__(V == 7 ? 96 : 64) norm_rows_kernel(const __grid_constant__ NormArgs p, int warps) {
+__global__ void __maxnreg__(V == 7   ? 96
+                            : V == 2 ? 48
+                                     : 64) norm_rows_kernel(const __grid_constant__ NormArgs p, int warps) {
   constexpr int N = kLanes<T>;
   __shared__ float scratch[16][2];
   const TeamLane at(warps);
@@ -138,7 +140,7 @@ TeamShape norm_teams(int64_t rows, int64_t cols) {
   };
   TeamShape s;
   const int64_t vectors = cols / kLanes<T>;
-  for (const Form f : {Form{1, 3}, {1, 4}, {1, 7}, {2, 4}, {2, 7}, {4, 4}, {4, 7}, {8, 4}, {8, 7}, {16, 4}}) {
+  for (const Form f : {Form{1, 3}, {1, 4}, {1, 7}, {2, 4}, {2, 7}, {8, 2}, {4, 7}, {8, 4}, {8, 7}, {16, 4}}) {
     if (vectors > 32 * f.warps * f.vectors) continue;
     s.warps = f.warps, s.vectors = f.vectors;
     break;
@@ -154,6 +156,7 @@ void launch_rows(const NormArgs& p, const TeamShape& s, cudaStream_t stream) {
   const auto run = [&](auto v) {
     norm_rows_kernel<T, decltype(v)::value, kLayer, kResidual><<<s.grid, static_cast<unsigned>(s.threads()), 0, stream>>>(p, s.warps);
   };
+  if (s.vectors == 2) return run(std::integral_constant<int, 2>{});
   if (s.vectors == 3) return run(std::integral_constant<int, 3>{});
   if (s.vectors == 4) return run(std::integral_constant<int, 4>{});
   run(std::integral_constant<int, 7>{});

@@ -10,7 +10,7 @@ namespace nemo::cuda {
 constexpr int kWarpVector = 512;  // bytes of one vector of every lane of a warp
 
 struct TeamShape {
-  int warps = 0;    // of a team, a power of two; 0: rows are too long
+  int warps = 0;    // of a team; 0: rows are too long
   int vectors = 0;  // of a lane, at most: V of the kernel
   int teams = 0;    // of a block
   size_t shared_bytes = 0;

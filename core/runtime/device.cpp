@@ -215,8 +215,8 @@ Mark Device::make_mark() {
   return mark;
 }
 
-void Device::record(Mark& mark) {
-  if (mark.device) return plugin::check(timer_->record(mark.device.get(), nullptr));
+void Device::record(Mark& mark, nemo_stream* stream) {
+  if (mark.device) return plugin::check(timer_->record(mark.device.get(), stream));
   synchronize();
   mark.host = std::chrono::steady_clock::now();
 }

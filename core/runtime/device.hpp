@@ -129,7 +129,7 @@ class Device {
   // A further stream, which goes before the device does; NULL, the default stream, where the backend has no other.
   [[nodiscard]] Stream make_stream();
   [[nodiscard]] Mark make_mark();
-  void record(Mark& mark);
+  void record(Mark& mark, nemo_stream* stream = nullptr);
   // Milliseconds between two recorded marks; waits for `end`.
   [[nodiscard]] double elapsed(const Mark& begin, const Mark& end) const;
   // Ranges for the vendor's profiler; without effect where the backend has none.

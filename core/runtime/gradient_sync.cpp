@@ -94,7 +94,11 @@ void GradientSync::add(std::vector<Launch>& list, std::string_view op, const std
   if (op != "all_reduce") attrs["dim"] = int64_t{0};
   const graph::DType dtype = state_.dtype(role);
   Launch l{device_.prepare(op, "end of step", {{dtype, {end - begin}, {}}}, {{dtype, {to_end - to}, {}}}, attrs),
-           state_.element(role, begin), state_.element(role, to), (end - begin) * graph::size_of(dtype)};
+           state_.element(role, begin),
+           state_.element(role, to),
+           (end - begin) * graph::size_of(dtype),
+           0,
+           std::string(op)};
   workspace_bytes_ = std::max(workspace_bytes_, l.prepared.workspace_bytes);
   list.push_back(std::move(l));
 }
@@ -187,6 +191,11 @@ void GradientSync::reduce_totals(std::byte* totals, int64_t count) {
                                          {{graph::DType::kF64, {count}, {}}}, {{"mesh", axis}}),
                          totals, totals});
   for (Launch& l : totals_) launch(l);
+}
+
+void GradientSync::visit(const std::function<void(std::string_view, int64_t, const std::function<void()>&)>& each) {
+  for (auto* list : {&gradients_, &parameters_})
+    for (Launch& l : *list) each(l.op, l.input_bytes, [this, &l] { launch(l); });
 }
 
 // In the order of the list, which is that of the pieces: a gather waits for the pieces of all units before its own too.

@@ -3,6 +3,9 @@
 // enqueue.
 #pragma once
 
+#include <functional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/runtime/device.hpp"
@@ -34,6 +37,9 @@ class GradientSync {
   // The same beside the update: call it behind each piece's, and gather_parameters() behind the last for the rest.
   void gather_behind(size_t piece);
 
+  // The collectives of a step one by one, in the order of the calls above and the same on all ranks; for profiles.
+  void visit(const std::function<void(std::string_view op, int64_t bytes, const std::function<void()>& launch)>& each);
+
   // The pieces of the flat range that this rank updates, and whether its squares count in the norm.
   struct Piece {
     size_t segment;      // index into FlatLayout::segments
@@ -49,6 +55,7 @@ class GradientSync {
     void *input, *output;
     int64_t input_bytes = 0;
     size_t behind = 0;  // parameters: the last piece of its range
+    std::string op{};
   };
   void find_pieces();
   void prepare_sums();

@@ -16,7 +16,9 @@ using passes::Purpose;
 struct Launched {
   std::string op, scope;
   ops::Cost cost;
+  bool communicates = false;
   double begin = 0, ms = 0;
+  bool second = false;  // stream
 };
 
 // Marks around launches; the first one stands before them.
@@ -50,18 +52,23 @@ class Profiler {
       : options_(options), tokenizer_(make_tokenizer(setup)), settings_(optimizer_settings(setup.section("optim"))) {
     EngineOptions engine;
     engine.purposes = {Purpose::kTrain};
-    engine.facts = build_facts(setup, tokenizer_.get());
+    engine.facts = build_facts(setup, tokenizer_.get(), context.world);
     engine.keep = settings_.keep();
+    engine.world = context.world;
     engine_ = std::make_unique<Engine>(setup, engine);
     engine_->check_fits(setup);
     const int64_t global = setup.section("data").get_int("global_batch_size");
-    micro_batches_ = global / engine.facts.micro_batch_size;
-    source_ = DataSource::open(setup, *context.host, tokenizer_.get(), {"train", engine.facts, global, 0, 1});
+    const Ranks& ranks = engine_->ranks();
+    micro_batches_ = micro_batches_of_step(setup, *engine_);
+    source_ = DataSource::open(setup, *context.host, tokenizer_.get(),
+                               {"train", engine.facts, global, 0, 1, ranks.data_shard(), ranks.data_shards()});
     if (!source_) throw Error(Code::kConfig, "data plugin '" + setup.data->id + "' has no split 'train' with these settings");
     result_.device = engine_->device().name();
     result_.micro_batches = micro_batches_;
-    result_.tokens = static_cast<double>(global * engine.facts.seq_length);
-    result_.model_flops = engine_->model_flops() * static_cast<double>(micro_batches_);
+    result_.rank = ranks.rank(), result_.ranks = ranks.size();
+    const double share = 1.0 / static_cast<double>(ranks.size());
+    result_.tokens = static_cast<double>(global * engine.facts.seq_length) * share;
+    result_.model_flops = engine_->model_flops() * static_cast<double>(micro_batches_) * share;
   }
 
   ProfileResult run() {
@@ -74,13 +81,12 @@ class Profiler {
     optimizer_ = std::make_unique<Optimizer>(device, engine_->state(), settings_, engine_->sync());
     whole_steps();
     result_.measured_bytes = device.used_bytes().value_or(0);
-    std::vector<Launched> first = launches(Gradients::kOverwrite);
-    add(first, 1);
+    add(launches(Gradients::kOverwrite), 1);
     if (micro_batches_ > 1) add(launches(Gradients::kAccumulate), micro_batches_ - 1);
     std::vector<Launched> update = updates();
     add(update, 1);
     finish();
-    if (options_.trace) write_trace(first, update);
+    if (options_.trace) write_trace(timeline(), update);
     return std::move(result_);
   }
 
@@ -103,14 +109,15 @@ class Profiler {
     std::vector<double> ms;
     for (int64_t s = 0; s < kWarm + options_.steps; ++s) {
       const auto start = std::chrono::steady_clock::now();
-      whole_step(s + 1);
+      whole_step(s + 1, [](Program& program, Gradients order, Last last) { program.run(order, last); });
       if (s >= kWarm) ms.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
     }
     std::nth_element(ms.begin(), ms.begin() + static_cast<int64_t>(ms.size()) / 2, ms.end());
     result_.step_ms = ms[ms.size() / 2];
   }
 
-  void whole_step(int64_t step) {
+  // `run` runs a micro-batch.
+  void whole_step(int64_t step, const std::function<void(Program&, Gradients, Last)>& run) {
     Program& program = engine_->program(Purpose::kTrain);
     const graph::Graph& g = program.compiled().graph;
     int64_t tokens = 0;
@@ -119,9 +126,10 @@ class Profiler {
       tokens += batch.unmasked_tokens;
       feed(engine_->device(), program, batch, 1, step * micro_batches_ + m);
       const Gradients order = m == 0 ? Gradients::kOverwrite : Gradients::kAccumulate;
-      program.run(order);
+      run(program, order, m + 1 == micro_batches_ ? Last::kYes : Last::kNo);
       optimizer_->add_loss(program.output("loss"), g.value(g.find_output("loss")).dtype, order);
     }
+    engine_->sync().reduced();
     optimizer_->enqueue({1e-5, step, static_cast<double>(tokens)});
     ahead_ = &source_->next();  // while the device works, as a run does
     if (optimizer_->read().skipped) throw Error(Code::kInternal, "the gradient norm is not finite; profile needs a recipe that trains");
@@ -143,7 +151,7 @@ class Profiler {
         if (options_.ranges) device.end_range();
         marks.next();
         const bool adds = order == Gradients::kAccumulate || (op.attrs.contains("accumulate") && op.int_attr("accumulate") != 0);
-        out.push_back({op.row->name, op.scope, ops::cost(g, op, adds), 0, 0});
+        out.push_back({op.row->name, op.scope, ops::cost(g, op, adds), op.attrs.contains("mesh")});
       });
       take_times(out, marks);
     }
@@ -165,10 +173,31 @@ class Profiler {
         launch();
         marks.next();
         const double per_element = op == "sum_squares" ? gradient : op == "clip_coefficient" ? 8 : update;
-        out.push_back({std::string(op), "optimizer", {0, per_element * static_cast<double>(elements)}, 0, 0});
+        out.push_back({std::string(op), "optimizer", {0, per_element * static_cast<double>(elements)}});
+      });
+      engine_->sync().visit([&](std::string_view op, int64_t bytes, const std::function<void()>& launch) {
+        launch();
+        marks.next();
+        out.push_back({std::string(op), "end of step", {0, static_cast<double>(bytes)}, true});
       });
       take_times(out, marks);
     }
+    return out;
+  }
+
+  // The last micro-batch of one more step, its launches where and when they run.
+  std::vector<Launched> timeline() {
+    const graph::Graph& g = engine_->compiled(Purpose::kTrain).graph;
+    std::vector<Launched> out;
+    whole_step(1, [&](Program& program, Gradients order, Last last) {
+      if (last == Last::kNo) return program.run(order, last);
+      for (const Program::Span& span : program.run_timed(order, last)) {
+        const std::string name = span.op != nullptr ? span.op->row->name : "sum of gradients";
+        out.push_back({name, span.op != nullptr ? span.op->scope : "end of step",
+                       span.op != nullptr ? ops::cost(g, *span.op, false) : ops::Cost{}, false, span.begin, span.end - span.begin,
+                       span.second});
+      }
+    });
     return out;
   }
 
@@ -180,6 +209,7 @@ class Profiler {
 
   // Attention has no ceiling but its own: no other product has its shape. Its fastest launch stands for it.
   [[nodiscard]] double ideal_of(const Launched& l, const std::map<std::string, double>& fastest) const {
+    if (l.communicates) return 0;
     if (l.op.starts_with("attention")) return fastest.at(l.op);
     const double rate = l.op.ends_with("_fp8") ? result_.ceilings.narrow : result_.ceilings.product;
     return std::max(l.cost.flops / rate, l.cost.bytes / result_.ceilings.copy) * 1e3;
@@ -194,7 +224,7 @@ class Profiler {
     const auto n = static_cast<double>(times);
     for (const Launched& l : launches) {
       auto row = std::find_if(result_.rows.begin(), result_.rows.end(), [&](const ProfileRow& r) { return r.op == l.op; });
-      if (row == result_.rows.end()) row = result_.rows.insert(row, {l.op});
+      if (row == result_.rows.end()) row = result_.rows.insert(row, {l.op, l.communicates});
       row->launches += times;
       row->ms += n * l.ms;
       row->ideal += n * ideal_of(l, fastest);
@@ -208,23 +238,27 @@ class Profiler {
   }
 
   void write_trace(const std::vector<Launched>& program, const std::vector<Launched>& update) const {
-    std::ofstream file(*options_.trace);
+    std::filesystem::path path = *options_.trace;
+    if (result_.ranks > 1) path.replace_filename(path.stem().string() + ".rank" + std::to_string(result_.rank) + path.extension().string());
+    std::ofstream file(path);
     file << "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n";
     const char* comma = "";
-    double shift = 0;
+    double shift = 0, end = 0;
     for (const auto* part : {&program, &update}) {
       for (const Launched& l : *part) {
         char numbers[192];
         std::snprintf(numbers, sizeof numbers,
-                      "\"ph\":\"X\",\"pid\":0,\"tid\":0,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"gflop\":%.3f,\"mbyte\":%.3f,\"scope\":\"",
-                      (shift + l.begin) * 1e3, l.ms * 1e3, l.cost.flops * 1e-9, l.cost.bytes * 1e-6);
+                      "\"ph\":\"X\",\"pid\":%lld,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"gflop\":%.3f,\"mbyte\":%.3f,\"scope\":\"",
+                      static_cast<long long>(result_.rank), l.second ? 1 : 0, (shift + l.begin) * 1e3, l.ms * 1e3, l.cost.flops * 1e-9,
+                      l.cost.bytes * 1e-6);
         file << comma << "{\"name\":\"" << l.op << "\"," << numbers << l.scope << "\"}}";
         comma = ",\n";
       }
-      if (!part->empty()) shift = part->back().begin + part->back().ms;
+      for (const Launched& l : *part) end = std::max(end, shift + l.begin + l.ms);
+      shift = end;
     }
     file << "\n]}\n";
-    if (!file.flush()) throw Error(Code::kNotFound, "cannot write the trace " + options_.trace->string());
+    if (!file.flush()) throw Error(Code::kNotFound, "cannot write the trace " + path.string());
   }
 
   const ProfileOptions& options_;
@@ -243,6 +277,12 @@ class Profiler {
 double ProfileResult::kernel_ms() const {
   double sum = 0;
   for (const ProfileRow& row : rows) sum += row.ms;
+  return sum;
+}
+
+double ProfileResult::communication_ms() const {
+  double sum = 0;
+  for (const ProfileRow& row : rows) sum += row.communicates ? row.ms : 0;
   return sum;
 }
 

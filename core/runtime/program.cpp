@@ -163,6 +163,31 @@ void Program::run_observed(Gradients gradients, const std::function<void(const g
   }
 }
 
+std::vector<Program::Span> Program::run_timed(Gradients gradients, Last last) {
+  const uint32_t flags = gradients == Gradients::kAccumulate ? NEMO_LAUNCH_ACCUMULATE : 0;
+  Mark start = device_.make_mark();
+  std::vector<Span> spans;
+  std::vector<std::pair<Mark, Mark>> marks;
+  device_.record(start);
+  for (const LaunchAction& a : actions_[static_cast<size_t>(last)]) {
+    const bool computes = a.kind == LaunchAction::Kind::kLaunch, adds = a.kind == LaunchAction::Kind::kBeside;
+    const bool skipped = computes && flags != 0 && steps_[a.index].once_per_step;
+    if ((!computes && !adds) || skipped) {
+      launch_all({a}, flags);
+      continue;
+    }
+    spans.push_back({computes ? &compiled_.graph.ops[steps_[a.index].op] : nullptr, a.stream != nullptr, 0, 0});
+    auto& [begin, end] = marks.emplace_back(device_.make_mark(), device_.make_mark());
+    device_.record(begin, a.stream);
+    launch_all({a}, flags);
+    device_.record(end, a.stream);
+  }
+  device_.synchronize();
+  for (size_t i = 0; i < spans.size(); ++i)
+    spans[i].begin = device_.elapsed(start, marks[i].first), spans[i].end = device_.elapsed(start, marks[i].second);
+  return spans;
+}
+
 std::byte* Program::input(std::string_view name) const {
   const ValueId v = compiled_.graph.find_input(name);
   return v == 0 ? nullptr : address(v);

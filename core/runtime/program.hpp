@@ -67,6 +67,15 @@ class Program {
   // The same, eagerly; `each` gets every op with what launches it, and must call that once.
   void run_observed(Gradients gradients, const std::function<void(const graph::Op&, const std::function<void()>& launch)>& each);
 
+  // A launch of run_timed(): milliseconds since its start, in the first or the second stream.
+  struct Span {
+    const graph::Op* op;  // NULL: an addition of set_beside()
+    bool second;
+    double begin, end;
+  };
+  // As run(), eagerly and with marks around each launch in its own stream; waits for the end.
+  [[nodiscard]] std::vector<Span> run_timed(Gradients gradients, Last last);
+
   // Device address of an input or output; nullptr if the program does not have it. After bind().
   [[nodiscard]] std::byte* input(std::string_view name) const;
   [[nodiscard]] std::byte* output(std::string_view name) const;

@@ -114,19 +114,19 @@ TrainLoop::TrainLoop(const Setup& setup, RunContext context)
       max_steps_(setup.section("trainer").get_int("max_steps")) {
   global_batch_size_ = setup.section("data").get_int("global_batch_size");
   engine_ = std::make_unique<Engine>(setup, engine_options(setup, context_, tokenizer_.get()));
-  check_batch();
-  micro_batches_ = global_batch_size_ / (engine_->facts().micro_batch_size * engine_->ranks().data_shards());
+  micro_batches_ = micro_batches_of_step(setup, *engine_);
   schedule_ = lr_schedule(setup.section("optim"), max_steps_);
   scaler_ = std::make_unique<LossScaler>(engine_->precision().loss_scaling);
   directory_ = run_folder(setup);
   progress_.seed = setup.section("job").get_int("seed");
 }
 
-void TrainLoop::check_batch() const {
-  const int64_t micro = engine_->facts().micro_batch_size, shards = engine_->ranks().data_shards();
-  if (global_batch_size_ % (micro * shards) == 0) return;
-  throw config::fault_at(setup_.section("data"), "global_batch_size",
-                         std::to_string(global_batch_size_) + " is no multiple of micro_batch_size = " + std::to_string(micro) + " times " +
+int64_t micro_batches_of_step(const Setup& setup, const Engine& engine) {
+  const int64_t global = setup.section("data").get_int("global_batch_size");
+  const int64_t micro = engine.facts().micro_batch_size, shards = engine.ranks().data_shards();
+  if (global % (micro * shards) == 0) return global / (micro * shards);
+  throw config::fault_at(setup.section("data"), "global_batch_size",
+                         std::to_string(global) + " is no multiple of micro_batch_size = " + std::to_string(micro) + " times " +
                              std::to_string(shards) + " data-parallel ranks; every rank needs the same number of whole micro-batches");
 }
 

@@ -38,6 +38,8 @@ enum class Outcome { kDone, kInterrupted };
 // Batch sizes and axes of one rank of `world` (null: of the recipe's devices); throws nemo::Error(kConfig) where global_batch_size is not a
 // multiple of micro_batch_size.
 [[nodiscard]] graph::BuildFacts build_facts(const Setup& setup, const text::Tokenizer* tokenizer, const dist::World* world = nullptr);
+// Of each rank, in a step; throws nemo::Error(kConfig) where the global batch is no whole number of them.
+[[nodiscard]] int64_t micro_batches_of_step(const Setup& setup, const Engine& engine);
 
 class TrainLoop {
  public:
@@ -52,7 +54,6 @@ class TrainLoop {
   };
   void prepare_folder();
   bool resume();  // whether there was a checkpoint
-  void check_batch() const;
   void open_sources();
   void start_loggers();
   void meet(const char* name) const;

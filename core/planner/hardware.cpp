@@ -79,7 +79,11 @@ const nemo_schema* network_schema() {
       number("between_half_mib", "2", "message that reaches half of the rate").min(0).unit("MiB"),
       number("copy_gb_s", "", "what a collective moves within its own device").required().min(0).unit("GB/s"),
       number("library_mib", "0", "memory of the communication library itself").min(0).unit("MiB"),
-      number("buffers_mib", "256", "memory of the communication library for each group").min(0).unit("MiB"),
+      number("group_mib", "196", "for each group that a rank is in").min(0).unit("MiB"),
+      number("collectives_mib", "288", "and for a group's collectives").min(0).unit("MiB"),
+      number("messages_mib", "62", "where there are messages from one rank to another").min(0).unit("MiB"),
+      number("source_mib", "320", "for each rank that a group's messages come from").min(0).unit("MiB"),
+      number("target_mib", "64", "for each rank that a group's messages go to").min(0).unit("MiB"),
   }};
   return schema.get();
 }
@@ -139,8 +143,9 @@ void read_network(Hardware& h, const config::Section& network) {
   };
   h.inside = link("inside"), h.between = link("between");
   h.copy_rate = network.get_float("copy_gb_s") * kGiga;
-  h.message_library = static_cast<int64_t>(network.get_float("library_mib") * kMiB);
-  h.message_buffers = static_cast<int64_t>(network.get_float("buffers_mib") * kMiB);
+  const auto mib = [&](std::string_view field) { return static_cast<int64_t>(network.get_float(field) * kMiB); };
+  h.message_memory = {mib("library_mib"),  mib("group_mib"),  mib("collectives_mib"),
+                      mib("messages_mib"), mib("source_mib"), mib("target_mib")};
 }
 
 }  // namespace

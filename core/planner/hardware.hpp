@@ -21,8 +21,12 @@ struct Hardware {
   int64_t memory_bytes = 0;    // usable by a program
   int64_t overhead_bytes = 0;  // context and libraries
   int64_t gemm_workspace = 0;
-  int64_t message_library = 0;                // of the communication library, where there is more than one rank
-  int64_t message_buffers = 0;                // and for each group that a rank is in
+  // Of the communication library: itself, where there is more than one rank; for each group that a rank is in; for such a group's
+  // collectives; where there are messages between two ranks at all; and for each rank that a group's messages come from, or go to.
+  struct MessageMemory {
+    int64_t library = 0, group = 0, collectives = 0, messages = 0, source = 0, target = 0;
+  };
+  MessageMemory message_memory;
   double peak_flops = 0;                      // the maker's dense bf16 figure, for MFU
   double memory_rate = 0;                     // copy, reads and writes counted
   double power_limit = 0;                     // watts

@@ -3,7 +3,7 @@
     python3 tests/bench/nccl_memory.py [--devices 2]
 
 Each row is one thing that a run does for the first time: a communicator, its first collective of a kind, its first message from a peer. "rank r" is what
-the device of rank r has less of after it, in MiB (cudaMemGetInfo; all ranks have done it). The fields library_mib, group_mib, rings_mib and peer_mib of a
+the device of rank r has less of after it, in MiB (cudaMemGetInfo; all ranks have done it). The fields library_mib to target_mib of a
 hardware file (docs/planning.md) are read off it. Needs no package: libcudart and libnccl are opened by ctypes.
 """
 

@@ -49,6 +49,8 @@ const nemo_schema* products_schema() {
       list("tile_m", NEMO_FIELD_FLOAT, "[128, 128, 64]", "rows of the tiles that the library has"),
       list("tile_n", NEMO_FIELD_FLOAT, "[256, 128, 128]", "their columns"),
       list("tile_efficiency", NEMO_FIELD_FLOAT, "[1.0, 0.9, 0.75]", "their rate, relative to the large products'"),
+      list("grouped", NEMO_FIELD_FLOAT, "[1, 1, 1]",
+           "rate of products of experts over that of plain ones: forward, input gradient, weight gradient"),
       number("workspace_mib", "32", "of the product library").min(0).unit("MiB"),
   }};
   return schema.get();
@@ -128,6 +130,10 @@ void read_products(Hardware& h, const config::Section& products) {
                                      {graph::DType::kF32, "f32_tflops"}})
     h.product_rate[dtype] = products.get_float(field) * kTera;
   h.tile_overhead = products.get_float("tile_us") * kMicro;
+  const auto grouped = products.get_floats("grouped");
+  if (grouped.size() != 3 || *std::min_element(grouped.begin(), grouped.end()) <= 0)
+    throw config::fault_at(products, "grouped", "must have three rates above 0");
+  std::copy(grouped.begin(), grouped.end(), h.grouped_rate.begin());
   h.gemm_workspace = static_cast<int64_t>(products.get_float("workspace_mib") * kMiB);
   const auto m = products.get_floats("tile_m"), n = products.get_floats("tile_n"), e = products.get_floats("tile_efficiency");
   if (m.empty() || m.size() != n.size() || m.size() != e.size())

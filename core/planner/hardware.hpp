@@ -1,6 +1,7 @@
 // core/planner/hardware.hpp - a device and its network as numbers, read from a TOML file (docs/planning.md explains the fields).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -43,6 +44,7 @@ struct Hardware {
   double multiprocessors = 0;
   std::map<graph::DType, double> product_rate;  // large products, sustained
   double tile_overhead = 0;
+  std::array<double, 3> grouped_rate{1, 1, 1};  // of products of experts over that of plain ones: forward, input gradient, weight gradient
   std::vector<Tile> tiles;
 
   struct AttentionRates {

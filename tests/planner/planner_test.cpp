@@ -157,8 +157,9 @@ TEST(Planner, experts_are_counted_by_the_rows_that_come) {
   EXPECT_DOUBLE_EQ(tight.expert_room, 1);
   EXPECT_THAT(wide.warnings, Contains(AllOf(HasSubstr("room for 8 times"), HasSubstr("moe_expert_rank_capacity_factor"))));
   EXPECT_LT(memory(tight, "activations"), memory(wide, "activations"));
-  // A rank sends 7 of 8 rows of 2 choices, there and back, forward and backward, in every layer and micro-batch; sums of gradients besides.
-  const double rows = 8192.0 * 2 * 4096 * 2, each = rows * 7 / 8;
+  // A rank sends each of 7 others room for all its rows of 2 choices, there and back, forward and backward, in every layer and micro-batch;
+  // sums of gradients besides.
+  const double rows = 8192.0 * 2 * 4096 * 2, each = rows * 7;
   EXPECT_NEAR(traffic(tight, "ep").bytes, each * 4 * 4 * static_cast<double>(tight.micro_batches), each);
   // Every product of the experts is of as many rows; as one launch they take what one product of all rows takes.
   const planner::Hardware& h = hardware();

@@ -68,8 +68,8 @@ class Critic {
       change(other);
       const Report report = make_report(other, h_);
       if (report.fits())
-        out += (out.empty() ? "" : ", ") + words + " would (" + runtime::gib(report.largest().memory.total()) + ", " +
-               percent(report.step_seconds() / r_.step_seconds() - 1) + " more time)";
+        out += (out.empty() ? "" : ", ") + words + " would (" + runtime::gib(report.largest().memory.total()) + ", a step of " +
+               number(report.step_seconds()) + " s instead of " + number(r_.step_seconds()) + ")";
     };
     if (graph::size_of(q_.precision.gradient) > 2 && graph::size_of(q_.precision.parameter) == 2)
       attempt("precision.grad_dtype=bf16", [](Request& other) { other.precision.gradient = graph::DType::kBF16; });

@@ -156,4 +156,14 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   return out;
 }
 
+int64_t pipeline_arena_bytes(const Compiled& compiled) {
+  int64_t most = compiled.memory.arena_bytes;
+  for (const SharedParameter& s : compiled.stages.shared) {
+    const graph::Parameter& p = compiled.graph.parameters[s.parameter];
+    if (p.trainable && s.ranks.front() == compiled.stages.rank)
+      most = std::max(most, graph::element_count(p.dims) * graph::size_of(compiled.graph.gradient_dtype));
+  }
+  return most;
+}
+
 }  // namespace nemo::passes

@@ -42,7 +42,8 @@ double behind(const Hardware& h, int64_t queries, int64_t keys) {
 
 double product_time(const Hardware& h, const ops::Product& p) {
   const auto found = h.product_rate.find(p.dtype);
-  const double rate = found == h.product_rate.end() ? 0 : found->second;
+  const double own = p.kind == ops::Product::Kind::kPlain ? 1 : h.grouped_rate.at(static_cast<size_t>(p.kind) - 1);
+  const double rate = found == h.product_rate.end() ? 0 : found->second * own;
   if (rate <= 0)
     throw Error(Code::kConfig, h.file + ": no rate for products of " + std::string(graph::to_string(p.dtype)) +
                                    ", which this run needs; set it under [products]");

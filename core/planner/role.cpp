@@ -71,7 +71,7 @@ class Loader {
       const Group& g = group(work.mesh);
       const Message message = message_of(op.name());
       axes_[i] = work.mesh;
-      seconds_[i] = message_time(h_, g, message, work.message_bytes);
+      seconds_[i] = message_time(h_, g, message, work.message_bytes) + work.bytes / h_.memory_rate;  // packed and unpacked
       AxisLoad& axis = load_.axes[work.mesh];
       axis.bytes += message_volume(g, message, work.message_bytes);
       axis.seconds += seconds_[i];

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <set>
 
 #include "core/base/error.hpp"
@@ -168,10 +169,14 @@ class Filler {
     const nemo_dtype type = dtype(p);
     std::vector<int64_t> shape;
     for (const graph::Dim& d : parameter.dims) shape.push_back(d.size);
-    const std::byte* data = direct(p, checkpoint::element_count(shape));
-    if (data != nullptr) buffer_ = {}, dense_ = {};  // memory holds one parameter
-    if (data == nullptr) data = assembled(p, checkpoint::element_count(shape), type);
-    writer.write(checkpoint::kParameters, {parameter.name, type, shape, data});
+    if (const auto direct = this->direct(p, checkpoint::element_count(shape))) {
+      buffer_ = {}, dense_ = {};  // memory holds one parameter
+      const auto [file, begin] = *direct;
+      writer.write(checkpoint::kParameters, {parameter.name, type, shape, nullptr},
+                   [file = file, begin = begin](uint64_t at, std::span<std::byte> out) { file->read(begin + at, out); });
+    } else {
+      writer.write(checkpoint::kParameters, {parameter.name, type, shape, assembled(p, checkpoint::element_count(shape), type)});
+    }
     for (const size_t i : map_.pieces_of(p))
       if (const ModelFiles::Entry* entry = source_.find(map_.pieces()[i].theirs)) entry->release();
   }
@@ -183,13 +188,13 @@ class Filler {
   }
 
  private:
-  // The mapped bytes themselves, where they are the parameter as it is.
-  [[nodiscard]] const std::byte* direct(size_t p, uint64_t count) const {
-    if (map_.pieces_of(p).size() != 1) return nullptr;
+  // Where a file has the parameter as it is.
+  [[nodiscard]] std::optional<std::pair<const SafetensorsFile*, uint64_t>> direct(size_t p, uint64_t count) const {
+    if (map_.pieces_of(p).size() != 1) return std::nullopt;
     const Piece& piece = map_.pieces()[map_.pieces_of(p)[0]];
     const ModelFiles::Entry* entry = source_.find(piece.theirs);
-    if (entry == nullptr || piece.count() != count || !piece.box.is_run()) return nullptr;
-    return entry->data() + piece.box.offset() * element_bytes(entry->tensor->dtype);
+    if (entry == nullptr || piece.count() != count || !piece.box.is_run()) return std::nullopt;
+    return std::pair(entry->file, entry->tensor->begin + piece.box.offset() * element_bytes(entry->tensor->dtype));
   }
 
   const std::byte* assembled(size_t p, uint64_t count, nemo_dtype type) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <system_error>
 
 #include "core/base/error.hpp"
 #include "core/hub/element.hpp"
@@ -99,13 +100,16 @@ std::string describe(std::string_view dtype, std::span<const int64_t> shape) {
 }
 
 SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) throw Error(Code::kNotFound, path.string() + ": cannot be opened: " + std::strerror(errno));
+  try {
+    file_ = checkpoint::Descriptor(path, O_RDONLY);
+  } catch (const std::system_error& e) {
+    throw Error(Code::kNotFound, path.string() + ": cannot be opened: " + e.code().message());
+  }
+  const int fd = file_.get();
   struct stat info {};
   const bool regular = ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
   size_ = regular ? static_cast<uint64_t>(info.st_size) : 0;
   void* mapped = size_ >= 8 ? ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
-  ::close(fd);
   if (size_ < 8) bad(path, "is too short to be a safetensors file (" + std::to_string(size_) + " bytes)");
   if (mapped == MAP_FAILED) throw Error(Code::kInternal, path.string() + ": cannot be mapped: " + std::strerror(errno));
   bytes_ = static_cast<std::byte*>(mapped);
@@ -126,6 +130,14 @@ SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path) {
 }
 
 SafetensorsFile::~SafetensorsFile() { ::munmap(bytes_, size_); }
+
+void SafetensorsFile::read(uint64_t begin, std::span<std::byte> out) const {
+  try {
+    checkpoint::read_at(file_, begin, out, path_);
+  } catch (const std::system_error& e) {
+    bad(path_, std::string("cannot be read: ") + e.what());
+  }
+}
 
 void SafetensorsFile::release(const StoredTensor& tensor) const {
   const uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));

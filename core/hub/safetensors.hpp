@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "core/checkpoint/durable.hpp"
+
 namespace nemo::hub {
 
 struct StoredTensor {
@@ -36,11 +38,14 @@ class SafetensorsFile {
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   [[nodiscard]] const std::map<std::string, StoredTensor>& tensors() const { return tensors_; }
   [[nodiscard]] const std::byte* data(const StoredTensor& tensor) const { return bytes_ + tensor.begin; }
+  // Bytes of the file at an offset, past the mapping. Throws Error(kDataLoss) where they cannot be read.
+  void read(uint64_t begin, std::span<std::byte> out) const;
   // The tensor's pages will not be read again: gives their memory back.
   void release(const StoredTensor& tensor) const;
 
  private:
   std::filesystem::path path_;
+  checkpoint::Descriptor file_;
   std::byte* bytes_ = nullptr;
   uint64_t size_ = 0;
   std::map<std::string, StoredTensor> tensors_;

@@ -1,6 +1,6 @@
 #include "core/checkpoint/pour.hpp"
 
-#include <array>
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <memory>
@@ -11,7 +11,8 @@
 namespace nemo::checkpoint {
 namespace {
 
-constexpr uint64_t kPage = 4096, kBlock = uint64_t{1} << 20, kAlone = 4 * kBlock;
+// A tensor of at most kAlone bytes is not worth a thread.
+constexpr uint64_t kPage = 4096, kBlock = uint64_t{256} << 10, kAlone = uint64_t{4} << 20;
 constexpr size_t kRing = 4;
 
 struct Aligned {
@@ -35,6 +36,7 @@ class Blocks {
   std::unique_ptr<std::byte, Aligned> ring_;
 };
 
+// A thread makes blocks, the caller takes them; each waits for the other where the ring is full or empty.
 class Pouring {
  public:
   Pouring(const Blocks& blocks, const Produce& produce, const Consume& consume) : blocks_(blocks), produce_(produce), consume_(consume) {}
@@ -42,12 +44,7 @@ class Pouring {
   void run() {
     std::thread maker([this] { make(); });
     try {
-      for (size_t i = 0; i < blocks_.count(); ++i) {
-        full_.acquire();
-        if (failed_) break;
-        consume_(blocks_.begin(i), blocks_.block(i));
-        free_.release();
-      }
+      take();
     } catch (...) {
       stopped_ = true;
       free_.release();
@@ -55,7 +52,7 @@ class Pouring {
       throw;
     }
     maker.join();
-    if (failed_) std::rethrow_exception(failed_);
+    if (error_) std::rethrow_exception(error_);
   }
 
  private:
@@ -68,8 +65,18 @@ class Pouring {
         full_.release();
       }
     } catch (...) {
-      failed_ = std::current_exception();
+      error_ = std::current_exception();
+      stopped_ = true;
       full_.release();
+    }
+  }
+
+  void take() {
+    for (size_t i = 0; i < blocks_.count(); ++i) {
+      full_.acquire();
+      if (stopped_) return;
+      consume_(blocks_.begin(i), blocks_.block(i));
+      free_.release();
     }
   }
 
@@ -77,16 +84,17 @@ class Pouring {
   const Produce& produce_;
   const Consume& consume_;
   std::counting_semaphore<kRing + 1> free_{kRing}, full_{0};
-  std::exception_ptr failed_;  // written before full_ is released, read after it is acquired
-  std::atomic<bool> stopped_{false};
+  std::exception_ptr error_;          // of the maker's thread; read after it has ended
+  std::atomic<bool> stopped_{false};  // one of the two has failed
 };
 
 }  // namespace
 
 void pour(uint64_t bytes, uint64_t place, const Produce& produce, const Consume& consume) {
+  if (bytes == 0) return;
   const Blocks blocks(bytes, place);
   if (bytes > kAlone) return Pouring(blocks, produce, consume).run();
-  for (size_t i = 0; i < (bytes == 0 ? 0 : blocks.count()); ++i) {
+  for (size_t i = 0; i < blocks.count(); ++i) {
     produce(blocks.begin(i), blocks.block(i));
     consume(blocks.begin(i), blocks.block(i));
   }

@@ -99,6 +99,7 @@ void SafetensorsWriter::put(const void* data, uint64_t bytes) {
 }
 
 void SafetensorsWriter::close() {
+  if (::fsync(file_) != 0) failed(folder_ / shards_[shard_].name);  // a name is given only to what is on the disk
   const int file = file_;
   file_ = -1;
   if (::close(file) != 0) failed(folder_ / shards_[shard_].name);

@@ -170,6 +170,7 @@ class Export {
     base.root = Json::object();
     if (options_.like) base = read_json(*options_.like / "config.json");
     if (!options_.like && has(kKeptConfig)) base = parse_json(reader_.text_file(kKeptConfig), kKeptConfig);
+    base.root.erase("quantization_config");  // what is exported is not quantised
     JsonDocument config(base.root, "config.json");
     const auto& api = setup_.model->api<nemo_model_api>();
     if (api.hf_export == nullptr) throw Error(Code::kUnsupported, "model plugin '" + setup_.model->id + "' cannot write a config.json");

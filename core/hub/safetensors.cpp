@@ -13,6 +13,7 @@
 #include "core/base/error.hpp"
 #include "core/hub/element.hpp"
 #include "core/hub/json_text.hpp"
+#include "core/hub/mxfp4.hpp"
 
 namespace nemo::hub {
 namespace fs = std::filesystem;
@@ -178,9 +179,32 @@ ModelFiles::ModelFiles(const fs::path& folder) {
 void ModelFiles::add(const fs::path& path) {
   files_.push_back(std::make_unique<SafetensorsFile>(path));
   for (const auto& [name, tensor] : files_.back()->tensors()) {
-    const auto [it, fresh] = tensors_.emplace(name, Entry{files_.back().get(), &tensor});
+    const auto [it, fresh] = tensors_.emplace(name, Entry{files_.back().get(), &tensor, nullptr});
     if (!fresh) bad(path, name, "is also in " + it->second.file->path().filename().string());
   }
+}
+
+ModelFiles::~ModelFiles() = default;
+
+void ModelFiles::Entry::release() const {
+  if (packed != nullptr) return packed->release();
+  file->release(*tensor);
+}
+
+size_t ModelFiles::unpack_mxfp4(std::string_view word) {
+  constexpr std::string_view kBlocks = "_blocks", kScales = "_scales";
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : tensors_)
+    if (name.ends_with(kBlocks)) names.push_back(name.substr(0, name.size() - kBlocks.size()));
+  for (const std::string& name : names) {
+    const auto blocks = tensors_.find(name + std::string(kBlocks)), scales = tensors_.find(name + std::string(kScales));
+    if (scales == tensors_.end()) bad(blocks->second.file->path(), blocks->first, "has no " + name + "_scales beside it");
+    packed_.push_back(std::make_unique<PackedTensor>(packed_tensor(name, blocks->second, scales->second, word)));
+    const Entry joined{blocks->second.file, &packed_.back()->tensor, packed_.back().get()};
+    if (!tensors_.emplace(name, joined).second) bad(joined.file->path(), name, "is there as itself and in MXFP4");
+    tensors_.erase(blocks), tensors_.erase(scales);
+  }
+  return names.size();
 }
 
 uint64_t ModelFiles::bytes() const {

@@ -125,7 +125,7 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     if (purpose == Purpose::kTrain && halves_take_turns(options, out.stages)) split_into_strands(g);
   });
   pass("differentiate", [&] {
-    if (purpose == Purpose::kTrain) differentiate(g, options.recompute, &out.stages);
+    if (purpose == Purpose::kTrain) differentiate(g, options.recompute, &out.stages, options.regather);
     expand_rings(g);
   });
   const bool rewrites = options.precision.tf32 || options.precision.quantization.scaling != Quantization::Scaling::kNone;

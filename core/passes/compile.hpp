@@ -22,6 +22,7 @@ struct CompileOptions {
   Coordinates coordinates{};  // of this rank in the plan's mesh
   Precision precision;
   Recompute recompute = Recompute::kNone;
+  bool regather = true;  // what was gathered from other ranks (passes/differentiate.hpp)
   int64_t prefill_chunk = 1, context = 0;  // of kPrefill and kDecode: tokens read at once, tokens that a sequence may have
   std::function<bool(std::string_view op)> supports = [](std::string_view) { return false; };  // optional fused rows that the backend has
   StateLayout* state = nullptr;             // shared by the programs of one engine; null: a program by itself

@@ -108,6 +108,7 @@ class Planner {
     options.plan = plan();
     options.precision = request_.precision;
     options.recompute = request_.recompute;
+    options.regather = request_.regather;
     options.edit = request_.edit;
     options.supports = [this](std::string_view op) { return h_.fused_rows.contains(op); };
     // Of ranks along a sequence, whose chunks are as much work, the last one's keys are the most awkward.

@@ -59,6 +59,7 @@ Engine::Engine(const Setup& setup, EngineOptions options) : options_(std::move(o
   compile_options.coordinates = ranks_->coordinates();
   compile_options.precision = precision_;
   compile_options.recompute = options_.recompute.value_or(recompute_of(setup));
+  compile_options.regather = setup.section("trainer").get_bool("regather");
   compile_options.context = options_.facts.seq_length;
   compile_options.prefill_chunk = std::min(options_.facts.seq_length, kPrefillChunk);
   compile_options.supports = [this](std::string_view op) { return device_->supports(op); };

@@ -57,9 +57,12 @@ void join(const Gpu& gpu, nemo_store& store, int64_t rank) {
 
 using Body = std::function<Arrays(const Gpu&, int64_t rank)>;
 
+enum class By { kernels, engines, own_copies };
+
 // What `body` gives on each rank.
-std::vector<Arrays> among_ranks(bool copy_engine, const Body& body) {
-  set_setting("copy_engine", copy_engine ? 1 : 0);
+std::vector<Arrays> among_ranks(By by, const Body& body) {
+  set_setting("copy_engine", by == By::kernels ? 0 : 1);
+  set_setting("peer_exchange", by == By::own_copies ? 1 : 0);
   nemo_store store;
   std::barrier done(kRanks);
   std::vector<std::string> faults(kRanks);
@@ -134,7 +137,9 @@ TEST(Collectives, a_sum_by_copy_engines_has_the_bits_of_a_sum_by_nccl) {
       return thrice(gpu, "reduce_scatter", normal_array(c.dtype, whole_of(c), 7 + static_cast<uint64_t>(rank)), Array(c.dtype, c.part),
                     over_tp({{"dim", c.dim}, {"op", "sum"}}));
     };
-    expect_equal(among_ranks(true, body), among_ranks(false, body));
+    const std::vector<Arrays> kernels = among_ranks(By::kernels, body);
+    expect_equal(among_ranks(By::engines, body), kernels);
+    expect_equal(among_ranks(By::own_copies, body), kernels);
   }
 }
 
@@ -145,8 +150,8 @@ TEST(Collectives, a_gather_by_copy_engines_gives_the_same) {
       return thrice(gpu, "all_gather", normal_array(c.dtype, c.part, 7 + static_cast<uint64_t>(rank)), Array(c.dtype, whole_of(c)),
                     over_tp({{"dim", c.dim}}));
     };
-    const std::vector<Arrays> engines = among_ranks(true, body);
-    expect_equal(engines, among_ranks(false, body));
+    const std::vector<Arrays> engines = among_ranks(By::engines, body);
+    expect_equal(engines, among_ranks(By::kernels, body));
     EXPECT_TRUE(engines[0][0].content() == engines[1][0].content()) << "ranks differ";
   }
 }

@@ -16,7 +16,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from layouts import SHORT, settings_of
+from layouts import SHORT, settings_of, split
 
 
 def descendants(pid: int) -> list[int]:
@@ -87,7 +87,7 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_intermixed_args()
     missed = 0
-    for layout in options.layouts.split(","):
+    for layout in split(options.layouts):
         for rank in options.ranks.split(","):
             print(f"{layout}, rank {rank} is killed:", flush=True)
             with tempfile.TemporaryDirectory() as folder:

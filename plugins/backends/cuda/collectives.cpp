@@ -7,6 +7,7 @@
 #include "backend.hpp"
 #include "exchange.hpp"
 #include "parts_sum.hpp"
+#include "peer_exchange.hpp"
 
 namespace nemo::cuda {
 namespace {
@@ -97,12 +98,24 @@ Prepared exchange_and_sum(const Node& node, const Group& g, const Cut& c) {
   const int type = type_of(node, dtype);
   const int64_t row = c.inner * size_of(dtype), whole = row * g.size;
   g.make_room(static_cast<uint64_t>(c.outer * whole));
+  if (const PeerExchange* exchange = g.exchange(); exchange != nullptr)
+    return make_kernel([=, &g](const Launch& l) {
+      const PeerExchange& e = *exchange;
+      e.run(l.in(0), c.outer, row, l.stream());
+      for (int64_t o = 0; o < c.outer; ++o) {
+        const Parts parts{e.part(0, c.outer, row) + o * row, c.outer * c.inner, g.size, g.rank, l.in<char>(0) + o * whole + g.rank * row};
+        sum_parts(parts, l.out<char>(0) + o * row, c.inner, dtype, l.stream());
+      }
+    });
   return make_kernel([=, &g](const Launch& l) {
     g.reach(l.in(0), l.stream());
     for_outer(g, c, "reduce_scatter", [&](int64_t o) {
       return g.nccl.all_to_all(l.in<char>(0) + o * whole, g.room() + o * whole, static_cast<size_t>(c.inner), type, g.comm, l.stream());
     });
-    for (int64_t o = 0; o < c.outer; ++o) sum_parts(g.room() + o * whole, l.out<char>(0) + o * row, c.inner, g.size, dtype, l.stream());
+    for (int64_t o = 0; o < c.outer; ++o) {
+      const Parts parts{g.room() + o * whole, c.inner, g.size, g.rank, g.room() + o * whole + g.rank * row};
+      sum_parts(parts, l.out<char>(0) + o * row, c.inner, dtype, l.stream());
+    }
   });
 }
 

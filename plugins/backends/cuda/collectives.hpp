@@ -15,11 +15,14 @@
 
 namespace nemo::cuda {
 
+class PeerExchange;
+
 // Settings of the backend for all groups.
 struct Transport {
   int collective_sms = 0;      // multiprocessors that a collective may use; 0: as many as NCCL likes
   bool engines = false;        // parts move by the devices' copy engines where all members are processes of one host and NCCL can
   int64_t most_exchanged = 0;  // bytes of the largest reduction that moves so too
+  bool peer_exchange = false;  // its parts by own copies, not NCCL's
 };
 
 // One axis' members and their communicator.
@@ -46,6 +49,8 @@ class Group {
   // Room for what the others send, reachable for them: at least as much as the largest that was asked for, so only prepared kernels ask.
   // Every member asks in the same order.
   void make_room(uint64_t bytes) const;
+  // Where parts move by own copies instead: after make_room, with at least that room; it stays.
+  const PeerExchange* exchange() const { return peer_exchange_ && !exchanges_.empty() ? exchanges_.back().get() : nullptr; }
   char* room() const { return rooms_.empty() ? nullptr : static_cast<char*>(rooms_.back().memory); }
 
  private:
@@ -61,8 +66,10 @@ class Group {
   int64_t timeout_ms_;
   SharedMemory& memory_;
   int64_t most_exchanged_;
+  mutable bool peer_exchange_;
   bool engines_ = false;
   mutable int64_t said_ = 0;
+  mutable std::vector<std::unique_ptr<PeerExchange>> exchanges_;
   mutable std::vector<Room> rooms_;  // growing; captured launches may still use earlier ones
 };
 

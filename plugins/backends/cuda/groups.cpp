@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "collectives.hpp"
+#include "peer_exchange.hpp"
 
 namespace nemo::cuda {
 
@@ -62,7 +63,8 @@ Group::Group(const nemo_group& raw, const Nccl& library, const Transport& transp
       store_(raw.store),
       timeout_ms_(raw.timeout_ms),
       memory_(memory),
-      most_exchanged_(transport.most_exchanged) {
+      most_exchanged_(transport.most_exchanged),
+      peer_exchange_(transport.peer_exchange) {
   Nccl::Config config;
   if (transport.collective_sms > 0) config.max_ctas = transport.collective_sms;
   const Nccl::UniqueId id = agree_on_id(raw, nccl);
@@ -109,6 +111,11 @@ Nccl::Window Group::share(void* memory, uint64_t bytes) const {
 }
 
 void Group::make_room(uint64_t bytes) const {
+  if (peer_exchange_) {
+    if (exchange() != nullptr && exchange()->bytes() >= bytes) return;
+    if (auto made = PeerExchange::open(*this, bytes)) return exchanges_.push_back(std::move(made));
+    peer_exchange_ = false;  // on all members
+  }
   if (!rooms_.empty() && rooms_.back().bytes >= bytes) return;
   Room r{nullptr, bytes, nullptr};
   if (nccl.mem_alloc(&r.memory, bytes) != 0)

@@ -40,6 +40,9 @@ const nemo::sdk::Schema& schema() {
                          "memory. 0: none")
           .min(0)
           .unit("MiB"),
+      nemo::sdk::boolean("peer_exchange", "false",
+                         "those parts by copies of this plugin straight into the other ranks' memory: NCCL's exchange copies a rank's own "
+                         "part too, which waits for a multiprocessor"),
       nemo::sdk::boolean("cudnn", "true", "attention through cuDNN where it takes the shape; false: own kernels"),
   }};
   return s;
@@ -69,7 +72,7 @@ nemo_error* open(nemo_host*, const nemo_config* config, int64_t device, nemo_bac
     (*out)->device.determinism_limit = settings.number("determinism_limit");
     (*out)->device.use_cudnn = use_cudnn;
     (*out)->groups.transport = {static_cast<int>(settings.integer("collective_sms")), settings.boolean("copy_engine"),
-                                settings.integer("exchange_mib") << 20};
+                                settings.integer("exchange_mib") << 20, settings.boolean("peer_exchange")};
   });
 }
 

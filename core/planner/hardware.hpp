@@ -76,6 +76,8 @@ struct Hardware {
 
 // Seconds of the computing part of `work` on one device; 0 for collectives.
 [[nodiscard]] double compute_time(const Hardware& hardware, const ops::Work& work);
+// FLOP/s of a large product of its kind. Throws nemo::Error(kConfig) where the file has none.
+[[nodiscard]] double product_rate(const Hardware& hardware, const ops::Product& product);
 [[nodiscard]] double product_time(const Hardware& hardware, const ops::Product& product);
 // FLOP/s of causal attention of this shape (visible pairs counted).
 [[nodiscard]] double attention_rate(const Hardware& hardware, int64_t head_dim, int64_t queries, int64_t keys, bool backward);

@@ -218,7 +218,7 @@ class Planner {
   void count_products() {
     double real = 0, ideal = 0;
     for (const auto& phases : at(slowest_).load.chunks)
-      for (const PhaseLoad& load : phases) real += load.products, ideal += load.ideal_products;
+      for (const PhaseLoad& load : phases) real += load.products, ideal += load.large_products;
     for (const Compiled& role : compiled_) report_.expert_room = std::max(report_.expert_room, role.load.room);
     report_.product_share = real > 0 ? ideal / real : 1;
   }

@@ -324,7 +324,7 @@ class Planner {
                 {"micro-batches in flight", held},
                 {"kernel workspace", at(rank).load.workspace},
                 {"batch", program.memory.input_bytes},
-                {"communication buffers", message_memory(h_, plan(), program)},
+                {"communication buffers", message_memory(h_, plan(), program, request_.precision.gradient)},
                 {"backend libraries", h_.overhead_bytes}};
     out.at_peak = program.memory.at_peak;
     out.device_bytes = h_.memory_bytes;

@@ -86,6 +86,9 @@ const nemo_schema* network_schema() {
       number("messages_mib", "62", "where there are messages from one rank to another").min(0).unit("MiB"),
       number("source_mib", "320", "for each rank that a group's messages come from").min(0).unit("MiB"),
       number("target_mib", "64", "for each rank that a group's messages go to").min(0).unit("MiB"),
+      number("exchange_mib", "128", "largest reduce-scatter within a node that comes by copy engines, into a buffer; 0: none")
+          .min(0)
+          .unit("MiB"),
   }};
   return schema.get();
 }
@@ -149,9 +152,10 @@ void read_network(Hardware& h, const config::Section& network) {
   };
   h.inside = link("inside"), h.between = link("between");
   h.copy_rate = network.get_float("copy_gb_s") * kGiga;
-  const auto mib = [&](std::string_view field) { return static_cast<int64_t>(network.get_float(field) * kMiB); };
+  const auto mib = [&](const char* field) { return static_cast<int64_t>(network.get_float(field) * kMiB); };
   h.message_memory = {mib("library_mib"),  mib("group_mib"),  mib("collectives_mib"),
                       mib("messages_mib"), mib("source_mib"), mib("target_mib")};
+  h.most_exchanged = mib("exchange_mib");
 }
 
 }  // namespace

@@ -28,9 +28,10 @@ struct Hardware {
     int64_t library = 0, group = 0, collectives = 0, messages = 0, source = 0, target = 0;
   };
   MessageMemory message_memory;
-  double peak_flops = 0;                      // the maker's dense bf16 figure, for MFU
-  double memory_rate = 0;                     // copy, reads and writes counted
-  double power_limit = 0;                     // watts
+  int64_t most_exchanged = 0;  // bytes of the largest reduction within a node that copy engines bring into a buffer of its size; 0: none
+  double peak_flops = 0;       // the maker's dense bf16 figure, for MFU
+  double memory_rate = 0;      // copy, reads and writes counted
+  double power_limit = 0;      // watts
   double product_power = 0, other_power = 0;  // drawn at full clock by products at the full rate, and by everything else
   double spread = 0;                          // relative standard deviation of devices' speeds
   double launch = 0;                          // per kernel
@@ -76,6 +77,8 @@ struct Hardware {
 
 // Seconds of the computing part of `work` on one device; 0 for collectives.
 [[nodiscard]] double compute_time(const Hardware& hardware, const ops::Work& work);
+// FLOP/s of a large product of its kind. Throws nemo::Error(kConfig) where the file has none.
+[[nodiscard]] double product_rate(const Hardware& hardware, const ops::Product& product);
 [[nodiscard]] double product_time(const Hardware& hardware, const ops::Product& product);
 // FLOP/s of causal attention of this shape (visible pairs counted).
 [[nodiscard]] double attention_rate(const Hardware& hardware, int64_t head_dim, int64_t queries, int64_t keys, bool backward);

@@ -219,7 +219,7 @@ class Planner {
   void count_products() {
     double real = 0, ideal = 0;
     for (const auto& phases : at(slowest_).load.chunks)
-      for (const PhaseLoad& load : phases) real += load.products, ideal += load.ideal_products;
+      for (const PhaseLoad& load : phases) real += load.products, ideal += load.large_products;
     for (const Compiled& role : compiled_) report_.expert_room = std::max(report_.expert_room, role.load.room);
     report_.product_share = real > 0 ? ideal / real : 1;
   }
@@ -325,7 +325,7 @@ class Planner {
                 {"micro-batches in flight", held},
                 {"kernel workspace", at(rank).load.workspace},
                 {"batch", program.memory.input_bytes},
-                {"communication buffers", message_memory(h_, plan(), program)},
+                {"communication buffers", message_memory(h_, plan(), program, request_.precision.gradient)},
                 {"backend libraries", h_.overhead_bytes}};
     out.at_peak = program.memory.at_peak;
     out.device_bytes = h_.memory_bytes;

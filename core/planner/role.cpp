@@ -92,7 +92,9 @@ class Loader {
     if (work.attention_flops > 0) load.attention += seconds;
     for (const ops::Product& p : work.products) {
       load.products += product_time(h_, p);
-      load.ideal_products += 2 * p.m * p.n * p.k * p.count * p.groups / h_.product_rate.at(p.dtype);
+      const double flops = 2 * p.m * p.n * p.k * p.count * p.groups;
+      load.ideal_products += flops / h_.product_rate.at(p.dtype);
+      load.large_products += flops / product_rate(h_, p);
     }
   }
 

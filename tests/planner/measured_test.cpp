@@ -190,6 +190,8 @@ TEST(Measured, memory_is_planned_within_3_percent) {
                     one = kOne + batch(4, 16) + "data.seq_length=8192 ", narrow = "precision.grad_dtype=bf16",
                     two = "trainer.devices=2 trainer.num_nodes=1 data.seq_length=8192 " + batch(2, 16),
                     megatron = "strategy.plugin=megatron strategy.";
+  planner::Hardware of_nccl = hardware();  // before reductions came by copy engines
+  of_nccl.most_exchanged = 0;
   std::printf("%-28s%14s%14s%10s\n", "memory", "measured", "planned", "error");
   for (const Memory& row :
        {Memory{"GPT-2 124M 128 x 1024", 40.91, "gpt2_124m", kPadded + batch(128, 128)},
@@ -205,7 +207,7 @@ TEST(Measured, memory_is_planned_within_3_percent) {
         {"cp2", 27.65, "llama32_1b", two + megatron + "context_parallel_size=2"},
         {"cp2, 1 x 32768", 37.66, "llama32_1b", two + "data.seq_length=32768 " + batch(1, 4) + megatron + "context_parallel_size=2"},
         {"pp2", 35.71 - 0.979, "llama32_1b", two + megatron + "pipeline_model_parallel_size=2"}}) {
-    const double gib = static_cast<double>(planned(row.recipe, row.settings).largest().memory.total()) / (1 << 30);
+    const double gib = static_cast<double>(planned(row.recipe, row.settings, of_nccl).largest().memory.total()) / (1 << 30);
     std::printf("%-28s%14.2f%14.2f%9.1f%%\n", row.name, row.gib, gib, 100 * (gib / row.gib - 1));
     EXPECT_NEAR(gib / row.gib, 1, 0.01) << row.name;
   }
@@ -213,7 +215,7 @@ TEST(Measured, memory_is_planned_within_3_percent) {
   EXPECT_NEAR(static_cast<double>(pipeline.roles.at(1).memory.total()) / (1 << 30), 27.84 - 0.979, 0.01 * 27);
 }
 
-// tests/bench/results/nccl_memory_two_h100.txt: MiB of ranks 0 and 1.
+// tests/bench/results/nccl_memory_two_h100.txt: MiB of ranks 0 and 1. Buckets of gradients are larger than what copy engines bring.
 TEST(Measured, memory_of_messages_follows_groups_and_peers) {
   const auto mib = [](const std::string& settings, size_t role) {
     const planner::Report r = planned("llama32_1b", "trainer.devices=2 strategy.plugin=" + settings);

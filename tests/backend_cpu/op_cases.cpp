@@ -125,7 +125,7 @@ void add_attention(std::vector<OpCase>& c) {
                {x({2, 3, 6, 20})},
                {{"scale", 0.3}, {"bidirectional", 0}, {"max_distance", 40}},
                false,
-               true});
+               false});
   c.push_back({"cache_write", "cache_write", {x(kv_few), ids({2}, 140)}, {x(kv)}, {}, false, true});
   c.push_back({"attention_grad",
                "attention_grad",

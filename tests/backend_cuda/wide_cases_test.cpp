@@ -190,7 +190,7 @@ std::vector<OpCase> wide_cases() {
                {x({2, 3, 6, 72})},
                {{"scale", 0.1}, {"bidirectional", 0}},
                false,
-               true});
+               false});
   add_attention(c, {"wide", 70, 100, 2, 1, 160, true, true, false, both});
   add_scans(c, "mamba2", 200, 64, 128, true);
   add_scans(c, "odd", 130, 80, 70, false);

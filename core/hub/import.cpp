@@ -270,8 +270,7 @@ void unpack(ModelFiles& files, const Json& config, const fs::path& folder, const
   if (count == 0) throw Error(Code::kDataLoss, folder.string() + ": config.json says that weights are in MXFP4, but there is no *_blocks");
   const auto megabytes = [](uint64_t bytes) { return std::to_string(bytes / 1000000) + " MB"; };
   warn(folder.string() + ": " + std::to_string(count) + " tensors in MXFP4 are unpacked to " + (single ? "f32" : "bf16") +
-       "; the weights grow from " + megabytes(before) + " to " + megabytes(files.bytes()) +
-       ", and an export writes them unpacked");
+       "; the weights grow from " + megabytes(before) + " to " + megabytes(files.bytes()) + ", and an export writes them unpacked");
 }
 
 void keep_files(checkpoint::Writer& writer, const fs::path& folder, const Json& layout) {

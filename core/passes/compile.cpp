@@ -67,6 +67,15 @@ int64_t pipeline_rank(const CompileOptions& options) {
   return found == options.coordinates.end() ? 0 : found->second;
 }
 
+bool caches(Purpose purpose) { return purpose == Purpose::kPrefill || purpose == Purpose::kDecode || purpose == Purpose::kEncode; }
+
+Quantization quantization_for(Purpose purpose, Quantization rule) {
+  if (purpose != Purpose::kTrain && purpose != Purpose::kEvaluate) rule.scaling = Quantization::Scaling::kNone;
+  // Evaluation must not move the history of training.
+  if (purpose == Purpose::kEvaluate && rule.scaling == Quantization::Scaling::kDelayed) rule.scaling = Quantization::Scaling::kCurrent;
+  return rule;
+}
+
 }  // namespace
 
 std::string_view to_string(Purpose purpose) {
@@ -111,9 +120,8 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     if (purpose != Purpose::kTrain) drop_what_only_trains(g);
   });
   pass("type", [&] { type(g, options.precision); });
-  const bool caches = purpose == Purpose::kPrefill || purpose == Purpose::kDecode || purpose == Purpose::kEncode;
   pass("cache", [&] {
-    if (caches)
+    if (caches(purpose))
       cache(g, {purpose == Purpose::kPrefill ? options.prefill_chunk : 1, options.context,
                 purpose == Purpose::kEncode ? CachePart::kEncoder : CachePart::kDecoder});
   });
@@ -121,7 +129,7 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   pass("stage", [&] { out.stages = stage(g, options.plan, pipeline_rank(options)); });
   pass("group", [&] {
     group(g);
-    if (caches) graph::prune(g);
+    if (caches(purpose)) graph::prune(g);
     if (purpose == Purpose::kTrain && halves_take_turns(options, out.stages)) split_into_strands(g);
   });
   pass("differentiate", [&] {
@@ -132,11 +140,7 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
   pass("fuse", [&] { fuse(g, [&](std::string_view row) { return options.supports(row) && !(rewrites && hides_linear(row)); }); });
   pass("quantize", [&] {
     if (options.precision.tf32) allow_tf32(g);
-    Quantization rule = options.precision.quantization;
-    if (purpose != Purpose::kTrain && purpose != Purpose::kEvaluate) rule.scaling = Quantization::Scaling::kNone;
-    // Evaluation must not move the history of training.
-    if (purpose == Purpose::kEvaluate && rule.scaling == Quantization::Scaling::kDelayed) rule.scaling = Quantization::Scaling::kCurrent;
-    quantize(g, rule, options.supports);
+    quantize(g, quantization_for(purpose, options.precision.quantization), options.supports);
   });
   pass("schedule", [&] {
     if (!take_turns(g)) make_room_for_collectives(g, options.plan.zero_stage() < 2);
@@ -154,6 +158,16 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
         plan_memory(g, out.layout, options.state != nullptr ? *options.state : own, out.stages.cut() ? &out.phases : nullptr, &out.streams);
   });
   return out;
+}
+
+int64_t pipeline_arena_bytes(const Compiled& compiled) {
+  int64_t most = compiled.memory.arena_bytes;
+  for (const SharedParameter& s : compiled.stages.shared) {
+    const graph::Parameter& p = compiled.graph.parameters[s.parameter];
+    if (p.trainable && s.ranks.front() == compiled.stages.rank)
+      most = std::max(most, graph::element_count(p.dims) * graph::size_of(compiled.graph.gradient_dtype));
+  }
+  return most;
 }
 
 }  // namespace nemo::passes

@@ -59,4 +59,8 @@ enum class Purpose { kTrain, kEvaluate, kLogits, kPrefill, kDecode, kEncode };
 // Runs the passes behind "build" on a forward graph.
 [[nodiscard]] Compiled compile(graph::Graph forward, Purpose purpose, const CompileOptions& options);
 
+// Memory for activations of one phase of a training program in pipeline stages. Behind a step it takes in turn the gradients of shared
+// parameters that this rank adds up, so it is no smaller than the largest of them.
+[[nodiscard]] int64_t pipeline_arena_bytes(const Compiled& compiled);
+
 }  // namespace nemo::passes

@@ -8,7 +8,6 @@
 #include <map>
 #include <stdexcept>
 
-#include "nemo/ext/graph_capture.h"
 #include "tests/backend_cuda/setting_defaults.hpp"
 
 struct nemo_error {
@@ -115,6 +114,10 @@ Backend::Backend(const std::string& plugin, Settings settings) : api_(&api_of(lo
   check(api_->open(nullptr, &config, 0, &backend_));
 }
 
+const nemo_graph_capture_api* Backend::capture() const {
+  return static_cast<const nemo_graph_capture_api*>(api_->get_extension(backend_, NEMO_STR(NEMO_EXT_GRAPH_CAPTURE)));
+}
+
 Backend::~Backend() { api_->close(backend_); }
 
 // A tensor in the backend's memory with guard bytes on both sides.
@@ -201,6 +204,7 @@ std::unique_ptr<Backend::Node> Backend::prepare(const std::string& op, const Arr
 }
 
 Backend::Node::~Node() {
+  if (recorded_ != nullptr) backend_.capture()->destroy(recorded_);
   if (kernel_ != nullptr) backend_.api_->kernel_free(kernel_);
   for (const auto* slots : {&inputs_, &outputs_})
     for (const Slot& s : *slots) backend_.api_->release(backend_.backend_, s.memory);
@@ -219,17 +223,24 @@ void Backend::Node::launch() {
 void Backend::Node::synchronize() { check(backend_.api_->synchronize(backend_.backend_, nullptr)); }
 
 bool Backend::Node::launch_captured() {
-  const auto* capture =
-      static_cast<const nemo_graph_capture_api*>(backend_.api_->get_extension(backend_.backend_, NEMO_STR(NEMO_EXT_GRAPH_CAPTURE)));
+  const auto* capture = backend_.capture();
   if (capture == nullptr) return false;
   check(capture->begin(backend_.backend_, nullptr));
   launch();
-  nemo_capture* recorded = nullptr;
-  check(capture->end(backend_.backend_, nullptr, &recorded));
-  check(capture->launch(recorded, nullptr));
-  synchronize();
-  capture->destroy(recorded);
+  check(capture->end(backend_.backend_, nullptr, &recorded_));
+  replay();
   return true;
+}
+
+void Backend::Node::replay() {
+  check(backend_.capture()->launch(recorded_, nullptr));
+  synchronize();
+}
+
+void Backend::Node::write(size_t input, const Array& array) {
+  const Slot& s = inputs_.at(input);
+  check(backend_.api_->copy_in(backend_.backend_, s.data(), array.data(), s.bytes, nullptr));
+  synchronize();
 }
 
 Arrays Backend::Node::read() {

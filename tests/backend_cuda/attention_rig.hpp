@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "nemo/cpp/graph.hpp"
+#include "nemo/ext/graph_capture.h"
 #include "tests/backend_cpu/array.hpp"
 
 namespace nemo::attention_test {
@@ -40,6 +41,7 @@ class Backend {
 
  private:
   friend class Node;
+  const nemo_graph_capture_api* capture() const;  // nullptr: none
   const nemo_backend_api* api_ = nullptr;
   nemo_backend* backend_ = nullptr;
 };
@@ -55,6 +57,10 @@ class Backend::Node {
   double time(int count);
   // Records the launch in a graph and runs that once. False where the backend records nothing.
   bool launch_captured();
+  // Runs what launch_captured recorded once more.
+  void replay();
+  // New content of a dense input.
+  void write(size_t input, const Array& array);
   uint64_t workspace() const { return workspace_bytes_; }
 
  private:
@@ -67,6 +73,7 @@ class Backend::Node {
   std::vector<Slot> inputs_, outputs_;
   std::vector<nemo_attr> attrs_;
   nemo_kernel* kernel_ = nullptr;
+  nemo_capture* recorded_ = nullptr;
   void* workspace_ = nullptr;
   uint64_t workspace_bytes_ = 0;
 };

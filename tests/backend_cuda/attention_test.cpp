@@ -18,7 +18,7 @@ struct Case {
   int64_t b, s, t, h, g, d, e;
   int causal = 1, window = 0;
   double softcap = 0;
-  int documents = 0;  // of a packed sequence
+  int documents = 0;  // of a packed sequence; -n: runs of n tokens whose numbers are 0 and 1 in turn, so that equal ones meet again
   Layout layout = Layout::dense;
   bool by_cudnn = true;  // cuDNN is expected to take it
 };
@@ -34,7 +34,7 @@ Array segments_of(const Case& c) {
   Array a(I32, {c.b, c.t});
   for (int64_t i = 0; i < c.b * c.t; ++i) {
     const double x = static_cast<double>(i % c.t) / static_cast<double>(c.t);
-    a.set(i, std::floor(x * x * c.documents));
+    a.set(i, c.documents < 0 ? static_cast<double>(i % c.t / -c.documents % 2) : std::floor(x * x * c.documents));
   }
   return a;
 }
@@ -106,12 +106,18 @@ const Case kCases[] = {
     {"window_full", 1, 256, 256, 2, 2, 64, 64, 0, 60, 0, 0, Layout::dense, false},
     {"softcap_128", 1, 256, 256, 4, 2, 128, 128, 1, 0, 3.0, 0, Layout::fused, false},
     {"softcap_window_256", 1, 200, 200, 2, 1, 256, 256, 1, 64, 5.0, 0, Layout::dense, false},
-    {"packed_64", 2, 512, 512, 4, 4, 64, 64, 1, 0, 0, 5, Layout::dense, false},
-    {"packed_128_full_grouped", 1, 384, 384, 4, 2, 128, 128, 0, 0, 0, 4, Layout::fused, false},
-    {"packed_window_96", 1, 384, 384, 2, 2, 96, 96, 1, 50, 0, 3, Layout::dense, false},
-    {"packed_128_grouped", 2, 512, 512, 4, 2, 128, 128, 1, 0, 0, 7, Layout::fused, false},
-    {"packed_192_128", 1, 256, 256, 2, 2, 192, 128, 1, 0, 0, 4, Layout::dense, false},
-    {"packed_256", 1, 256, 256, 2, 1, 256, 256, 1, 0, 0, 3, Layout::dense, false},
+    {"packed_64", 2, 512, 512, 4, 4, 64, 64, 1, 0, 0, 5},
+    {"packed_64_long_grouped", 2, 2048, 2048, 8, 2, 64, 64, 1, 0, 0, 6},
+    {"packed_64_one_document", 2, 512, 512, 4, 2, 64, 64, 1, 0, 0, 1},
+    {"packed_64_ragged_length", 3, 200, 200, 4, 2, 64, 64, 1, 0, 0, 3, Layout::fused},
+    {"packed_128_full_grouped", 1, 384, 384, 4, 2, 128, 128, 0, 0, 0, 4, Layout::fused},
+    {"packed_window_96", 1, 384, 384, 2, 2, 96, 96, 1, 50, 0, 3},
+    {"packed_128_grouped", 2, 512, 512, 4, 2, 128, 128, 1, 0, 0, 7, Layout::fused},
+    {"packed_192_128", 1, 256, 256, 2, 2, 192, 128, 1, 0, 0, 4},
+    {"packed_256", 1, 256, 256, 2, 1, 256, 256, 1, 0, 0, 3},
+    {"packed_64_more_than_planned", 2, 512, 512, 4, 2, 64, 64, 1, 0, 0, 300},
+    {"packed_64_numbers_again", 2, 512, 512, 4, 2, 64, 64, 1, 0, 0, -40},
+    {"packed_softcap_64", 1, 256, 256, 2, 2, 64, 64, 1, 0, 3.0, 3, Layout::dense, false},
     {"odd_40", 1, 77, 77, 3, 1, 40, 24, 1, 0, 0, 0, Layout::odd, false},
     {"odd_256", 1, 70, 130, 2, 2, 256, 200, 1, 0, 0, 0, Layout::odd, false},
     {"one_query", 1, 1, 65, 4, 2, 64, 64, 1, 0, 0, 0, Layout::dense, false},
@@ -206,6 +212,29 @@ TEST(AttentionCapture, a_replayed_graph_gives_what_a_launch_gives) {
     ASSERT_TRUE(backward_captured->launch_captured());
     const Arrays a = backward->read(), b = backward_captured->read();
     for (size_t i = 0; i < 3; ++i) EXPECT_LT(distance(b[i], a[i]), 1e-3);
+  }
+}
+
+TEST(AttentionCapture, a_replayed_graph_follows_what_is_packed) {
+  SKIP_WITHOUT_GPU();
+  const Shape shape{2, 512, 4, 64};
+  const Array x = backend_cpu::normal_array(BF16, shape, 5), y = x.as(F32), lse(F32, {2, 4, 512});
+  const auto by = [](int64_t length) {
+    Array a(I32, {2, 512});
+    for (int64_t i = 0; i < a.size(); ++i) a.set(i, static_cast<double>(i % 512 / length));
+    return a;
+  };
+  // 8 documents a row are planned: 4, all of the row, 64 (more than planned), 5.
+  auto packed = with_cudnn().prepare("attention", {x, x, x, by(128)}, {Array(BF16, shape), lse}, {{"scale", 0.125}}, Layout::dense);
+  ASSERT_TRUE(packed->launch_captured());
+  for (const int64_t length : {128, 512, 8, 110}) {
+    packed->write(3, by(length));
+    packed->replay();
+    auto want = cpu().prepare("attention", {y, y, y, by(length)}, {Array(F32, shape), lse}, {{"scale", 0.125}}, Layout::dense);
+    want->launch();
+    const Arrays a = packed->read(), b = want->read();
+    EXPECT_LT(distance(a[0], b[0]), 4e-3) << length;
+    EXPECT_LT(distance(a[1], b[1]), 1e-5) << length;
   }
 }
 

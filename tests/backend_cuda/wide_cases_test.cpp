@@ -69,6 +69,17 @@ void add_few_rows(std::vector<OpCase>& c) {
   c.push_back({"wgrad_few", "grouped_linear_wgrad", {x({3, 72}), ids({3}, 16), x({3, 64})}, {grad({16, 72, 64})}, {{"e", 16}}, true, true});
 }
 
+// More tiles than blocks walk at once, none of them full at the edges.
+void add_many_tiles(std::vector<OpCase>& c) {
+  c.push_back({"wgrad_many_tiles",
+               "grouped_linear_wgrad",
+               {x({150, 1608}, 0.3), ids({150}, 6), x({150, 776})},
+               {grad({5, 1608, 776})},
+               {{"e", 5}, {"shard_offset", 1}},
+               true,
+               true});
+}
+
 struct Attention {
   std::string name;
   int64_t s, t, h, g, d;
@@ -171,6 +182,7 @@ std::vector<OpCase> wide_cases() {
   add_products(c, "wide", 520, 456);
   add_products(c, "odd", 131, 75);
   add_few_rows(c);
+  add_many_tiles(c);
   const Attrs causal{{"scale", 0.1}, {"window", 100}}, both{{"scale", 0.1}, {"causal", 0}}, capped{{"scale", 0.1}, {"softcap", 2.0}};
   add_attention(c, {"sinks", 200, 200, 8, 2, 64, true, false, false, causal});
   add_attention(c, {"bias", 130, 200, 4, 4, 64, false, true, true, both});
@@ -184,6 +196,13 @@ std::vector<OpCase> wide_cases() {
                tilted,
                false,
                true});
+  c.push_back({"attention_cached_table",
+               "attention_cached",
+               {x({2, 3, 6, 72}), x({2, 150, 2, 72}), x({2, 150, 2, 72}), ids({2}, 140), none(), x({32, 6})},
+               {x({2, 3, 6, 72})},
+               {{"scale", 0.1}, {"bidirectional", 0}},
+               false,
+               false});
   add_attention(c, {"wide", 70, 100, 2, 1, 160, true, true, false, both});
   add_scans(c, "mamba2", 200, 64, 128, true);
   add_scans(c, "odd", 130, 80, 70, false);

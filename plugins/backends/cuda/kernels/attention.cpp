@@ -6,9 +6,11 @@
 #include <string>
 
 #include "../table.hpp"
+#include "attention_check.hpp"
 #include "attention_cudnn.hpp"
 #include "attention_order.hpp"
 #include "attention_own.hpp"
+#include "attention_packed.hpp"
 #include "attention_split.hpp"
 
 namespace nemo::cuda {
@@ -41,10 +43,11 @@ std::string key(const Problem& p, const char* kind) {
   return kind + std::string(reinterpret_cast<const char*>(&p), sizeof p);
 }
 
-// nullptr where cuDNN is absent, unwanted or refuses.
+// nullptr where cuDNN is absent, unwanted or refuses. takes: what it could take.
 template <class Problem, class Build>
-std::shared_ptr<const CudnnPlan> find_plan(Device& device, const Problem& p, const char* kind, Build build) {
-  if (!device.use_cudnn || !cudnn_takes(p)) return nullptr;
+std::shared_ptr<const CudnnPlan> find_plan(Device& device, const Problem& p, const char* kind, Build build,
+                                           bool (*takes)(const Problem&) = &cudnn_takes) {
+  if (!device.use_cudnn || !takes(p)) return nullptr;
   Shared& s = shared(device);
   if (s.cudnn == nullptr) return nullptr;
   const auto [at, fresh] = s.plans.try_emplace(key(p, kind));
@@ -75,6 +78,27 @@ BackwardRoute backward_route(Device& device, const AttentionBackward& p) {
   const auto [at, fresh] = shared(device).fixed.try_emplace(key(p, "order"), false);
   if (fresh) at->second = fixed_order_pays(device, p, any, fixed);
   return at->second ? fixed : any;
+}
+
+// Packed sequences by cuDNN, whose results have been checked.
+template <class Problem, class Build>
+std::shared_ptr<const CudnnPlan> find_packed(Device& device, const Problem& p, const char* kind, Build build) {
+  const auto checked = [&](const std::shared_ptr<Cudnn>& c) {
+    auto plan = build(c, p);
+    check_packed(device, c, p);
+    return plan;
+  };
+  return find_plan(device, p, kind, checked, &packed_takes);
+}
+
+// Its sums have no fixed order, the own kernels' have: these are taken where runs must be equal bit for bit.
+std::shared_ptr<const CudnnPlan> packed_backward_plan(Device& device, const AttentionBackward& p) {
+  if (device.deterministic && device.determinism_limit >= 1) return nullptr;
+  auto plan = find_packed(device, p, "packed backward", build_packed_backward);
+  if (plan == nullptr || !device.deterministic) return plan;
+  const auto [at, fresh] = shared(device).fixed.try_emplace(key(p, "packed order"), false);
+  if (fresh) at->second = own_order_pays(device, p, plan);
+  return at->second ? nullptr : plan;
 }
 
 Heads heads(const Tensor& t) {
@@ -207,6 +231,7 @@ NEMO_CUDA_KERNEL(attention) {
   auto p = problem<AttentionForward>(node, 3);
   node.need_contiguous(node.out(1));
   p.q = heads(node.in(0)), p.k = heads(node.in(1)), p.v = heads(node.in(2)), p.o = heads(node.out(0));
+  if (auto packed = find_packed(device, p, "packed forward", build_packed_forward)) return packed_forward(p, std::move(packed));
   auto plan = find_plan(device, p, "forward", [&](const std::shared_ptr<Cudnn>& c) { return build_forward(c, p); });
   auto kernel = std::make_unique<ForwardKernel>(p, std::move(plan));
   const uint64_t workspace = kernel->workspace();
@@ -219,6 +244,7 @@ NEMO_CUDA_KERNEL(attention_grad) {
   if ((node.out(3).present() && !p.spec.sinks) || (node.out(4).present() && !p.spec.bias)) node.refuse("a gradient of what is not there");
   p.dout = heads(node.in(0)), p.q = heads(node.in(1)), p.k = heads(node.in(2)), p.v = heads(node.in(3)), p.o = heads(node.in(4));
   p.dq = heads(node.out(0)), p.dk = heads(node.out(1)), p.dv = heads(node.out(2));
+  if (auto packed = packed_backward_plan(device, p)) return packed_backward(p, std::move(packed));
   if (splits(p.spec)) {
     const BackwardParts parts = parts_of(p);
     BackwardRoute before = backward_route(device, parts.before), square = backward_route(device, parts.square);

@@ -47,6 +47,7 @@ struct ForwardPointers {
   void* o;
   float* lse;
   AttentionExtras extras = {};
+  const int32_t* gate = nullptr;  // own kernels: nothing is done where *gate is 0
 };
 
 struct BackwardPointers {
@@ -58,7 +59,8 @@ struct BackwardPointers {
   float* dbias = nullptr;
   void* dsinks = nullptr;
   nemo_dtype dsinks_type = 0;
-  bool add = false;  // to dsinks
+  bool add = false;               // to dsinks
+  const int32_t* gate = nullptr;  // as above
 };
 
 }  // namespace nemo::cuda

@@ -15,7 +15,7 @@ template <class T>
 __global__ void __launch_bounds__(256) dots_kernel(const BackwardArgs a) {
   const Problem& p = a.p;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * 8 + threadIdx.x / 32;
-  if (row >= static_cast<int64_t>(p.b) * p.h * p.s) return;
+  if (row >= static_cast<int64_t>(p.b) * p.h * p.s || shut(a.x.gate)) return;
   const int64_t i = row % p.s, head = row / p.s % p.h, batch = row / p.s / p.h;
   const T* x = static_cast<const T*>(a.x.dout) + batch * a.dout.batch + i * a.dout.position + head * a.dout.head;
   const T* y = static_cast<const T*>(a.x.o) + batch * a.o.batch + i * a.o.position + head * a.o.head;
@@ -41,6 +41,7 @@ constexpr int kKeyThreads = D == 256 ? 256 : 128;
 template <class T, int D>
 __global__ void __launch_bounds__(kKeyThreads<D>) keys_kernel(const BackwardArgs a) {
   constexpr int kQueries = kWalkedRows<T, D>, kPitch = kRowPitch<T, D>, kCols = D == 256 ? 128 : D;
+  if (shut(a.x.gate)) return;
   extern __shared__ __align__(16) unsigned char shared[];
   T *k = reinterpret_cast<T*>(shared), *v = k + kKeyRows * kPitch;
   const Walked<T, D> walked{v + kKeyRows * kPitch};  // q, dout
@@ -131,6 +132,7 @@ __global__ void __launch_bounds__(kKeyThreads<D>) keys_kernel(const BackwardArgs
 template <class T, int D>
 __global__ void __launch_bounds__(128) queries_kernel(const BackwardArgs a) {
   constexpr int kKeys = kWalkedRows<T, D>, kPitch = kRowPitch<T, D>;
+  if (shut(a.x.gate)) return;
   extern __shared__ __align__(16) unsigned char shared[];
   T *q = reinterpret_cast<T*>(shared), *dout = q + kQueryRows * kPitch;
   const Walked<T, D> walked{dout + kQueryRows * kPitch};  // k, v

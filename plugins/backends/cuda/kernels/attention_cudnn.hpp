@@ -7,7 +7,7 @@
 
 namespace nemo::cuda {
 
-// Whether cuDNN could take it at all; false for segments, soft caps, f32 and strides that are no multiples of 16 bytes.
+// Whether cuDNN could take it at all; false for segments (attention_packed.hpp), soft caps, f32 and strides that are no multiples of 16 bytes.
 bool cudnn_takes(const AttentionForward& p);
 bool cudnn_takes(const AttentionBackward& p);
 

@@ -20,6 +20,7 @@ constexpr int kKeyRowsOf = sizeof(T) == 2 ? (D == 256 ? 32 : 64) : (D == 256 ? 1
 template <class T, int D>
 __global__ void __launch_bounds__(128) forward_kernel(const ForwardArgs a) {
   constexpr int kKeys = kKeyRowsOf<T, D>, kPitch = kRowPitch<T, D>;
+  if (shut(a.x.gate)) return;
   extern __shared__ __align__(16) unsigned char shared[];
   T *q = reinterpret_cast<T*>(shared), *k = q + kQueryRows * kPitch, *v = k + kKeys * kPitch;
   const Problem& p = a.p;

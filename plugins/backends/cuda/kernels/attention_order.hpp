@@ -28,4 +28,7 @@ std::optional<double> time_route(const Device& device, const AttentionBackward& 
 // bytes a token at 2.8 TB/s for what only moves memory, and attention as measured.
 bool fixed_order_pays(const Device& device, const AttentionBackward& p, const BackwardRoute& any, const BackwardRoute& fixed);
 
+// The same of packed sequences, where the own kernels have the fixed order: timed with 8 documents in each row.
+bool own_order_pays(const Device& device, const AttentionBackward& p, const std::shared_ptr<const CudnnPlan>& packed);
+
 }  // namespace nemo::cuda

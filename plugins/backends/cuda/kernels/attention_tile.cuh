@@ -42,6 +42,8 @@ __device__ inline float widen(__half x) { return __half2float(x); }
 template <class H>
 using IsHalf = std::enable_if_t<sizeof(H) == 2>;
 
+__device__ inline bool shut(const int32_t* gate) { return gate != nullptr && *gate == 0; }
+
 // What every kernel needs of the shapes and the mask.
 struct Problem {
   int b, s, t, h, g, d, e;

@@ -35,7 +35,8 @@ void CudnnDescriptor::set(cudnnBackendAttributeName_t name, const CudnnDescripto
 
 void CudnnDescriptor::finalize(const char* what) { cudnn_->check(cudnn_->finalize(descriptor_), what); }
 
-CudnnGraph::Id CudnnGraph::add_tensor(cudnnDataType_t type, const Dims& dims, const Dims& strides, bool is_virtual, bool by_value) {
+CudnnGraph::Id CudnnGraph::add_tensor(cudnnDataType_t type, const Dims& dims, const Dims& strides, bool is_virtual, bool by_value,
+                                      Id starts) {
   const int64_t uid = static_cast<int64_t>(tensors_.size()) + 1, alignment = 16;
   CudnnDescriptor t = make(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
   t.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
@@ -45,19 +46,20 @@ CudnnGraph::Id CudnnGraph::add_tensor(cudnnDataType_t type, const Dims& dims, co
   t.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
   if (is_virtual) t.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &is_virtual);
   if (by_value) t.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &by_value);
+  if (starts >= 0) t.set(CUDNN_ATTR_TENSOR_RAGGED_OFFSET_DESC, tensors_[starts]);
   t.finalize("tensor");
   tensors_.push_back(std::move(t));
   return static_cast<Id>(uid - 1);
 }
 
-CudnnGraph::Id CudnnGraph::memory(cudnnDataType_t type, const Dims& dims, const Dims& strides) {
-  const Id id = add_tensor(type, dims, strides, false, false);
+CudnnGraph::Id CudnnGraph::memory(cudnnDataType_t type, const Dims& dims, const Dims& strides, Id starts) {
+  const Id id = add_tensor(type, dims, strides, false, false, starts);
   memory_uids_.push_back(id + 1);
   return id;
 }
 
-CudnnGraph::Id CudnnGraph::value(cudnnDataType_t type, const Dims& dims, const Dims& strides) {
-  return add_tensor(type, dims, strides, true, false);
+CudnnGraph::Id CudnnGraph::value(cudnnDataType_t type, const Dims& dims, const Dims& strides, Id starts) {
+  return add_tensor(type, dims, strides, true, false, starts);
 }
 
 CudnnGraph::Id CudnnGraph::value(cudnnDataType_t type, const Dims& dims) {
@@ -74,7 +76,7 @@ CudnnGraph::Id CudnnGraph::add_constant(cudnnDataType_t type, const void* value)
 CudnnGraph::Id CudnnGraph::constant(float v) { return add_constant(CUDNN_DATA_FLOAT, &v); }
 CudnnGraph::Id CudnnGraph::constant(int32_t v) { return add_constant(CUDNN_DATA_INT32, &v); }
 
-void CudnnGraph::matmul(Id a, Id b, Id out) {
+void CudnnGraph::matmul(Id a, Id b, Id out, const Limits& limits) {
   const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
   CudnnDescriptor matmul = make(CUDNN_BACKEND_MATMUL_DESCRIPTOR);
   matmul.set(CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute);
@@ -84,6 +86,9 @@ void CudnnGraph::matmul(Id a, Id b, Id out) {
   op.set(CUDNN_ATTR_OPERATION_MATMUL_BDESC, tensors_[b]);
   op.set(CUDNN_ATTR_OPERATION_MATMUL_CDESC, tensors_[out]);
   op.set(CUDNN_ATTR_OPERATION_MATMUL_DESC, matmul);
+  if (limits.m >= 0) op.set(CUDNN_ATTR_OPERATION_MATMUL_GEMM_M_OVERRIDE_DESC, tensors_[limits.m]);
+  if (limits.n >= 0) op.set(CUDNN_ATTR_OPERATION_MATMUL_GEMM_N_OVERRIDE_DESC, tensors_[limits.n]);
+  if (limits.k >= 0) op.set(CUDNN_ATTR_OPERATION_MATMUL_GEMM_K_OVERRIDE_DESC, tensors_[limits.k]);
   op.finalize("matmul operation");
   ops_.push_back(std::move(op));
 }

@@ -68,15 +68,21 @@ class CudnnGraph {
   using Id = int;
   explicit CudnnGraph(std::shared_ptr<const Cudnn> cudnn) : cudnn_(std::move(cudnn)) {}
 
-  // A tensor in memory, 16-byte aligned; its address is given at execution, in the order of these calls.
-  Id memory(cudnnDataType_t type, const Dims& dims, const Dims& strides);
+  // A tensor in memory, 16-byte aligned; its address is given at execution, in the order of these calls. starts: an i32 tensor of
+  // dims[0] + 1 offsets in elements from the address, where each dims[0] begins; -1: by the strides.
+  Id memory(cudnnDataType_t type, const Dims& dims, const Dims& strides, Id starts = -1);
   // A value that exists inside the fused kernel only.
-  Id value(cudnnDataType_t type, const Dims& dims, const Dims& strides);
+  Id value(cudnnDataType_t type, const Dims& dims, const Dims& strides, Id starts = -1);
   Id value(cudnnDataType_t type, const Dims& dims);  // row-major
   Id constant(float v);
   Id constant(int32_t v);
 
-  void matmul(Id a, Id b, Id out);
+  // The sizes of each product of a batch, i32 tensors; -1: the tensors' own.
+  struct Limits {
+    Id m = -1, n = -1, k = -1;
+  };
+  void matmul(Id a, Id b, Id out) { matmul(a, b, out, Limits{}); }
+  void matmul(Id a, Id b, Id out, const Limits& limits);
   void reduce(cudnnReduceTensorOp_t op, Id x, Id out);
   void reshape(Id x, Id out);
   // out = op(x), op(x, b) or, for BINARY_SELECT, mask ? x : b.
@@ -87,7 +93,7 @@ class CudnnGraph {
   std::shared_ptr<const CudnnPlan> build();
 
  private:
-  Id add_tensor(cudnnDataType_t type, const Dims& dims, const Dims& strides, bool is_virtual, bool by_value);
+  Id add_tensor(cudnnDataType_t type, const Dims& dims, const Dims& strides, bool is_virtual, bool by_value, Id starts = -1);
   Id add_constant(cudnnDataType_t type, const void* value);
   void add_pointwise(CudnnDescriptor& pointwise, Id out, Id x, Id b, Id mask);
   CudnnDescriptor make(cudnnBackendDescriptorType_t type) const { return {*cudnn_, type}; }

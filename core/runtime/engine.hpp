@@ -79,6 +79,8 @@ class Engine {
     [[nodiscard]] int64_t workspace_bytes() const { return program ? program->workspace_bytes() : pipeline->workspace_bytes(); }
   };
   void prepare(passes::Purpose purpose, Entry& entry, int64_t micro_batches);
+  void connect_groups();
+  void launch_sum(const PreparedKernel& sum);  // of number_
   [[nodiscard]] int64_t largest(int64_t (*of)(const Entry&)) const;
   [[nodiscard]] const Entry& first() const { return programs_.begin()->second; }
 

@@ -52,6 +52,7 @@ Engine::Engine(const Setup& setup, EngineOptions options) : options_(std::move(o
   precision_ = placed(setup.section("precision"), [&] { return passes::make_precision(*setup.precision, &setup.section("precision")); });
   device_ = std::make_unique<Device>(*setup.backend, &setup.section("backend"), device_index(setup, world));
   ranks_->join_groups(*device_);
+  if (world != nullptr) connect_groups();
   if (world == nullptr && ranks_->size() > 1) device_->plan_only();
 
   passes::CompileOptions compile_options;
@@ -226,6 +227,29 @@ int64_t Engine::count_batches(std::span<Batch> batches, int64_t sequences) {
   return labels;
 }
 
+// A first sum over each group: what connections take of the device is then there when its memory is planned, and a peer that cannot be
+// reached is known before anything is compiled.
+void Engine::connect_groups() {
+  const double zero = 0;
+  const TensorSpec number{graph::DType::kF64, {1}, {}};
+  for (const std::string& group : group_names(plan_)) {
+    if (number_.bytes() == 0) number_ = device_->allocate(sizeof zero, "a number summed over ranks");
+    device_->copy_in(number_.data(), &zero, sizeof zero);
+    launch_sum(device_->prepare("all_reduce", "connection", {number}, {number}, {{"mesh", group}}));
+  }
+  if (double sum = 0; number_.bytes() > 0) device_->copy_out(&sum, number_.data(), sizeof sum);
+}
+
+void Engine::launch_sum(const PreparedKernel& sum) {
+  const void* const input = number_.data();
+  void* const output = number_.data();
+  nemo_launch launch{};
+  launch.struct_size = sizeof launch;
+  launch.inputs = &input;
+  launch.outputs = &output;
+  device_->launch(sum.kernel.get(), launch);
+}
+
 double Engine::sum_over_data(double mine) { return ranks_->data_shards() == 1 ? mine : sum_over(data_axes(plan_), mine); }
 
 double Engine::sum_over(const std::string& axes, double mine) {
@@ -236,15 +260,7 @@ double Engine::sum_over(const std::string& axes, double mine) {
     if (fresh && passes::Plan::in_group(axes, axis))
       found->second.push_back(device_->prepare("all_reduce", "totals", {number}, {number}, {{"mesh", axis}}));
   device_->copy_in(number_.data(), &mine, sizeof mine);
-  for (const PreparedKernel& sum : found->second) {
-    const void* const input = number_.data();
-    void* const output = number_.data();
-    nemo_launch launch{};
-    launch.struct_size = sizeof launch;
-    launch.inputs = &input;
-    launch.outputs = &output;
-    device_->launch(sum.kernel.get(), launch);
-  }
+  for (const PreparedKernel& sum : found->second) launch_sum(sum);
   device_->copy_out(&mine, number_.data(), sizeof mine);
   return mine;
 }

@@ -95,6 +95,8 @@ class Engine {
   using Entries = std::map<passes::Purpose, Entry>;
   void prepare(passes::Purpose purpose, Entry& entry, int64_t micro_batches);
   void bind(Entries& entries, const Bases& bases);
+  void connect_groups();
+  void launch_sum(const PreparedKernel& sum);  // of number_
   [[nodiscard]] int64_t largest(int64_t (*of)(const Entry&)) const;
   [[nodiscard]] const Entry& first() const { return programs_.begin()->second; }
 

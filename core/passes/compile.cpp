@@ -62,6 +62,14 @@ bool halves_take_turns(const CompileOptions& options, const Stages& stages) {
          options.precision.quantization.scaling != Quantization::Scaling::kDelayed;
 }
 
+bool keeps_cache(Purpose purpose) { return purpose == Purpose::kPrefill || purpose == Purpose::kDecode || purpose == Purpose::kEncode; }
+
+void cache_for(Graph& graph, Purpose purpose, const CompileOptions& options) {
+  if (!keeps_cache(purpose)) return;
+  cache(graph, {purpose == Purpose::kPrefill ? options.prefill_chunk : 1, options.context,
+                purpose == Purpose::kEncode ? CachePart::kEncoder : CachePart::kDecoder});
+}
+
 int64_t pipeline_rank(const CompileOptions& options) {
   const auto found = options.coordinates.find(options.plan.pipeline.mesh);
   return found == options.coordinates.end() ? 0 : found->second;
@@ -111,17 +119,12 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     if (purpose != Purpose::kTrain) drop_what_only_trains(g);
   });
   pass("type", [&] { type(g, options.precision); });
-  const bool caches = purpose == Purpose::kPrefill || purpose == Purpose::kDecode || purpose == Purpose::kEncode;
-  pass("cache", [&] {
-    if (caches)
-      cache(g, {purpose == Purpose::kPrefill ? options.prefill_chunk : 1, options.context,
-                purpose == Purpose::kEncode ? CachePart::kEncoder : CachePart::kDecoder});
-  });
+  pass("cache", [&] { cache_for(g, purpose, options); });
   pass("partition", [&] { partition(g, options.plan, options.coordinates); });
   pass("stage", [&] { out.stages = stage(g, options.plan, pipeline_rank(options)); });
   pass("group", [&] {
     group(g);
-    if (caches) graph::prune(g);
+    if (keeps_cache(purpose)) graph::prune(g);
     if (purpose == Purpose::kTrain && halves_take_turns(options, out.stages)) split_into_strands(g);
   });
   pass("differentiate", [&] {

@@ -1,5 +1,8 @@
 #include "host/chat.hpp"
 
+#include <poll.h>
+#include <unistd.h>
+
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -19,6 +22,16 @@ using text::Turn;
 constexpr const char* kSpace = " \t\r\n";
 
 ordered_json message(const char* role, const std::string& content) { return {{"role", role}, {"content", content}}; }
+
+// Waits for a line on the terminal; false where the user interrupts instead. A signal may come before the wait and to any thread, so none
+// is relied on to end it.
+bool line_comes() {
+  constexpr int kMilliseconds = 100;
+  pollfd terminal{STDIN_FILENO, POLLIN, 0};
+  while (!interrupted())
+    if (poll(&terminal, 1, kMilliseconds) > 0) return true;
+  return false;
+}
 
 // What the template puts behind a reply, without the space around it; empty where that is nothing.
 std::string end_of_reply(const ChatTemplate& chat_template) {
@@ -56,7 +69,7 @@ void chat(runtime::TextGenerator& generator, const std::filesystem::path& checkp
   if (std::string ending = end_of_reply(chat_template); !ending.empty()) settings.stop.push_back(std::move(ending));
   ordered_json messages = ordered_json::array();
   if (system) messages.push_back(message("system", *system));
-  const auto ask = [&] { return prompt_mark ? static_cast<bool>(out << "> " << std::flush) : true; };
+  const auto ask = [&] { return prompt_mark ? static_cast<bool>(out << "> " << std::flush) && line_comes() : true; };
   for (std::string line; !interrupted() && ask() && std::getline(in, line);) {
     if (line.ends_with('\r')) line.pop_back();
     if (line.find_first_not_of(kSpace) == std::string::npos) continue;
@@ -65,7 +78,9 @@ void chat(runtime::TextGenerator& generator, const std::filesystem::path& checkp
     const auto replies = generator.generate({tokens}, settings, [&](size_t, const std::string& piece) { out << piece << std::flush; });
     out << "\n" << std::flush;
     messages.push_back(message("assistant", replies[0].text));
+    if (prompt_mark && replies[0].ending == runtime::Ending::kInterrupted) forget_interrupt();  // the reply ends, not the conversation
   }
+  if (prompt_mark) out << "\n" << std::flush;
 }
 
 }  // namespace nemo::host

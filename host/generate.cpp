@@ -30,9 +30,11 @@ po::options_description generate_options() {
       "text to continue; it and what follows are printed as they come (by an encoder-decoder: the answer to it)")(
       "prompts", po::value<std::string>(),
       R"(JSON lines {"prompt": ...}, or - for standard input; prints {"prompt", "text", "ending"} lines)")(
-      "chat", po::bool_switch(), "answer the lines of standard input as a conversation, through the checkpoint's chat template")(
-      "system", po::value<std::string>(), "with --chat: the system message")("batch", po::value<int64_t>()->default_value(8),
-                                                                             "with --prompts: how many are continued at once")(
+      "chat", po::bool_switch(),
+      "answer the lines of standard input as a conversation, through the checkpoint's chat template; on a terminal Ctrl-C ends a reply, "
+      "Ctrl-D "
+      "the conversation")("system", po::value<std::string>(), "with --chat: the system message")(
+      "batch", po::value<int64_t>()->default_value(8), "with --prompts: how many are continued at once")(
       "max-tokens", po::value<int64_t>()->default_value(200), "tokens to generate")(
       "temperature", po::value<double>()->default_value(1.0), "0 = greedy")("top-k", po::value<int64_t>()->default_value(0),
                                                                             "draw from the k most likely tokens; 0 = all")(

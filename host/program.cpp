@@ -86,6 +86,7 @@ int exit_code(const Error& error) {
 }
 
 const std::atomic<bool>& interrupted() { return stop; }
+void forget_interrupt() { stop = false; }
 
 void catch_interrupts() {
   struct sigaction action {};

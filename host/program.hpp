@@ -44,6 +44,8 @@ class Program {
 // Set by Ctrl-C; the run ends after the step. A second Ctrl-C ends the process at once.
 [[nodiscard]] const std::atomic<bool>& interrupted();
 void catch_interrupts();
+// What was interrupted has ended, and the program goes on.
+void forget_interrupt();
 
 // kUsage for mistakes of the user, kInterrupted, else kFailed.
 [[nodiscard]] int exit_code(const Error& error);

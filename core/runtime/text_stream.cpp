@@ -33,6 +33,8 @@ std::string TextStream::rest() {
   const std::span all(tokens_);
   const std::string before = tokenizer_.decode(all.subspan(context_, done_ - context_)), after = tokenizer_.decode(all.subspan(context_));
   if (!stopped_ && after.size() > before.size()) text_ += after.substr(before.size());
+  if (!stopped_)  // part of a character, of which the rest did not come
+    while (text_.size() >= given_ + kReplacement.size() && text_.ends_with(kReplacement)) text_.resize(text_.size() - kReplacement.size());
   const size_t from = std::exchange(given_, text_.size());
   return text_.substr(from);
 }

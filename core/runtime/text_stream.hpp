@@ -15,7 +15,7 @@ class TextStream {
   TextStream(const text::Tokenizer& tokenizer, const std::vector<std::string>& stop) : tokenizer_(tokenizer), stop_(stop) {}
   // Takes the next token and returns the text that has become certain.
   std::string take(int32_t token);
-  // What was held back, when no further token comes.
+  // What was held back, when no further token comes; without part of a character at the end.
   std::string rest();
   [[nodiscard]] bool stopped() const { return stopped_; }
   [[nodiscard]] const std::string& text() const { return text_; }

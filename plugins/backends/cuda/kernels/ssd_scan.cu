@@ -1,5 +1,5 @@
-// ssd_scan (Mamba-2) in chunks of 64 tokens: the states that chunks leave, a walk over them, then all chunks' outputs at once.
-// Per chunk and head about 64 (64 n + 64 p + 2 p n) products forward.
+// ssd_scan (Mamba-2) in chunks of 64 tokens: the states that chunks leave, a walk over them, then all chunks' outputs at once. 32-bit FMA;
+// per chunk and head about 64 (64 n + 64 p + 2 p n) products forward.
 #include "kernels/ssd_scan.cuh"
 
 namespace nemo::cuda {
@@ -19,7 +19,7 @@ struct StatesArgs {
 
 // added[p][n] = sum_t w[t] left[t][p] right[t][n]: forward x and b with w = dt e^(total - lam), backward dy and c with w = e^lam.
 template <class T, Walk walk>
-__global__ void __launch_bounds__(kThreads<T>) states_kernel(const StatesArgs a) {
+__global__ void __launch_bounds__(kThreads) states_kernel(const StatesArgs a) {
   extern __shared__ float tiles[];
   __shared__ Decays d;
   float *left = tiles, *right = tiles + kTileFloats;
@@ -32,19 +32,19 @@ __global__ void __launch_bounds__(kThreads<T>) states_kernel(const StatesArgs a)
   float* to = a.added + ((b * s.h + h) * a.pitch + chunk) * s.state();
   for (int64_t p0 = 0; p0 < s.p; p0 += kChunk) {
     __syncthreads();
-    load_tile<T>(left, l_from + p0, a.left_at.position, rows, s.p - p0,
-                 [&](int t) { return walk == Walk::forward ? d.dt[t] * d.to_end(t) : expf(d.lam[t]); });
+    load_tile(left, l_from + p0, a.left_at.position, rows, s.p - p0,
+              [&](int t) { return walk == Walk::forward ? d.dt[t] * d.to_end(t) : expf(d.lam[t]); });
     for (int64_t n0 = 0; n0 < s.n; n0 += kChunk) {
       __syncthreads();
-      load_tile<T>(right, r_from + n0, r_at.position, rows, s.n - n0);
+      load_tile(right, r_from + n0, r_at.position, rows, s.n - n0);
       __syncthreads();
-      Sums<T> c = {};
-      multiply<T, Read::by_depth, Read::by_depth>(c, left, right);
+      Sums c = {};
+      multiply<Read::by_depth, Read::by_depth>(c, left, right);
 #pragma unroll
-      for (int i = 0; i < kRowsOf<T>; ++i)
+      for (int i = 0; i < 4; ++i)
 #pragma unroll
-        for (int j = 0; j < kColsOf<T>; ++j)
-          if (p0 + row_of<T>(i) < s.p && n0 + col_of<T>(j) < s.n) to[(p0 + row_of<T>(i)) * s.n + n0 + col_of<T>(j)] = c[i][j];
+        for (int j = 0; j < 4; ++j)
+          if (p0 + row_of(i) < s.p && n0 + col_of(j) < s.n) to[(p0 + row_of(i)) * s.n + n0 + col_of(j)] = c[i][j];
     }
   }
   if (threadIdx.x == 0) a.decay[(b * s.h + h) * s.chunks + chunk] = expf(d.total());
@@ -75,7 +75,7 @@ struct OutputArgs {
 };
 
 template <class T>
-__global__ void __launch_bounds__(kThreads<T>) output_kernel(const OutputArgs a) {
+__global__ void __launch_bounds__(kThreads) output_kernel(const OutputArgs a) {
   extern __shared__ float tiles[];
   __shared__ Decays d;
   float *one = tiles, *two = one + kTileFloats, *three = two + kTileFloats, *weights = three + kTileFloats;
@@ -89,28 +89,28 @@ __global__ void __launch_bounds__(kThreads<T>) output_kernel(const OutputArgs a)
   const float* state = a.begins + ((b * s.h + h) * s.chunks + chunk) * s.state();
   const float skip = in.skip != nullptr ? in.skip[h] : 0.0f;
   for (int64_t p0 = 0; p0 < s.p; p0 += kChunk) {
-    Sums<T> cb = {}, cs = {};
+    Sums cb = {}, cs = {};
     for (int64_t n0 = 0; n0 < s.n; n0 += kChunk) {
       __syncthreads();
-      load_tile<T>(one, cm + n0, in.c_at.position, rows, s.n - n0);
-      if (p0 == 0) load_tile<T>(two, bm + n0, in.bm_at.position, rows, s.n - n0);
-      load_tile<T>(three, state + p0 * s.n + n0, s.n, s.p - p0, s.n - n0);
+      load_tile(one, cm + n0, in.c_at.position, rows, s.n - n0);
+      if (p0 == 0) load_tile(two, bm + n0, in.bm_at.position, rows, s.n - n0);
+      load_tile(three, state + p0 * s.n + n0, s.n, s.p - p0, s.n - n0);
       __syncthreads();
-      if (p0 == 0) multiply<T, Read::by_row, Read::by_row>(cb, one, two);
-      multiply<T, Read::by_row, Read::by_row>(cs, one, three);
+      if (p0 == 0) multiply<Read::by_row, Read::by_row>(cb, one, two);
+      multiply<Read::by_row, Read::by_row>(cs, one, three);
     }
     __syncthreads();
-    if (p0 == 0) store_decayed<T>(weights, cb, d);
-    load_tile<T>(two, x + p0, in.x_at.position, rows, s.p - p0, [&](int t) { return d.dt[t]; });
+    if (p0 == 0) store_decayed(weights, cb, d);
+    load_tile(two, x + p0, in.x_at.position, rows, s.p - p0, [&](int t) { return d.dt[t]; });
     __syncthreads();
-    Sums<T> out = {};
-    multiply<T, Read::by_row, Read::by_depth>(out, weights, two);
+    Sums out = {};
+    multiply<Read::by_row, Read::by_depth>(out, weights, two);
 #pragma unroll
-    for (int i = 0; i < kRowsOf<T>; ++i)
+    for (int i = 0; i < 4; ++i)
 #pragma unroll
-      for (int j = 0; j < kColsOf<T>; ++j) {
-        const int t = row_of<T>(i);
-        const int64_t p = p0 + col_of<T>(j);
+      for (int j = 0; j < 4; ++j) {
+        const int t = row_of(i);
+        const int64_t p = p0 + col_of(j);
         if (t >= rows || p >= s.p) continue;
         const float direct = skip * widen(x[t * in.x_at.position + p]);
         y[t * a.y_at.position + p] = narrow<T>(out[i][j] + expf(d.lam[t]) * cs[i][j] + direct);
@@ -168,8 +168,8 @@ void add_states(const Shape& s, const Inputs& in, Walk walk, const T* left, cons
   const StatesArgs a{s, in, left, left_at, added, decay, pitch};
   const dim3 grid(static_cast<unsigned>(s.chunks), static_cast<unsigned>(s.h), static_cast<unsigned>(s.b));
   constexpr int kBytes = 2 * kTileFloats * static_cast<int>(sizeof(float));
-  walk == Walk::forward ? states_kernel<T, Walk::forward><<<grid, kThreads<T>, kBytes, stream>>>(a)
-                        : states_kernel<T, Walk::backward><<<grid, kThreads<T>, kBytes, stream>>>(a);
+  walk == Walk::forward ? states_kernel<T, Walk::forward><<<grid, kThreads, kBytes, stream>>>(a)
+                        : states_kernel<T, Walk::backward><<<grid, kThreads, kBytes, stream>>>(a);
 }
 template void add_states(const Shape&, const Inputs&, Walk, const float*, const Steps&, float*, float*, int64_t, cudaStream_t);
 template void add_states(const Shape&, const Inputs&, Walk, const bf16*, const Steps&, float*, float*, int64_t, cudaStream_t);
@@ -206,7 +206,7 @@ NEMO_CUDA_KERNEL(ssd_scan) {
           walk_states(s, Walk::forward, begins, decay, s.chunks, in.initial, l.out<float>(1), l.stream());
           if (empty || s.p == 0) return;
           const dim3 grid(static_cast<unsigned>(s.chunks), static_cast<unsigned>(s.h), static_cast<unsigned>(s.b));
-          output_kernel<T><<<grid, kThreads<T>, kBytes, l.stream()>>>({s, in, begins, l.out(0), y});
+          output_kernel<T><<<grid, kThreads, kBytes, l.stream()>>>({s, in, begins, l.out(0), y});
         },
         states + decays);
   });

@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kRows* kLaneGroup) cached_kernel(const CachedA
         v[i] = decay * v[i] + dt * x * widen(bm[lane + kLaneGroup * i]);
         sum += v[i] * widen(c[lane + kLaneGroup * i]);
       }
-    sum = row_sum<float>(sum);
+    sum = row_sum(sum);
     if (here && lane == 0) static_cast<T*>(a.y)[a.y_at.at(b, t, h) + p] = narrow<T>(sum + skip * x);
   }
   if (here && lane == 0)

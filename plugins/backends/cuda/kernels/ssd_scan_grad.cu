@@ -54,23 +54,23 @@ struct Shared {
 template <class T>
 __device__ void make_weights(const GradArgs& a, const Place<T>& at, Shared& sh, float* m, float* w, float* one, float* two) {
   const Shape& s = a.s;
-  Sums<T> cb = {}, du = {};
+  Sums cb = {}, du = {};
   for (int64_t n0 = 0; n0 < s.n; n0 += kChunk) {
     __syncthreads();
-    load_tile<T>(one, at.c + n0, a.in.c_at.position, at.rows, s.n - n0);
-    load_tile<T>(two, at.bm + n0, a.in.bm_at.position, at.rows, s.n - n0);
+    load_tile(one, at.c + n0, a.in.c_at.position, at.rows, s.n - n0);
+    load_tile(two, at.bm + n0, a.in.bm_at.position, at.rows, s.n - n0);
     __syncthreads();
-    multiply<T, Read::by_row, Read::by_row>(cb, one, two);
+    multiply<Read::by_row, Read::by_row>(cb, one, two);
   }
   for (int64_t p0 = 0; p0 < s.p; p0 += kChunk) {
     __syncthreads();
-    load_tile<T>(one, at.dy + p0, a.dy_at.position, at.rows, s.p - p0);
-    load_tile<T>(two, at.x + p0, a.in.x_at.position, at.rows, s.p - p0, [&](int t) { return sh.d.dt[t]; });
+    load_tile(one, at.dy + p0, a.dy_at.position, at.rows, s.p - p0);
+    load_tile(two, at.x + p0, a.in.x_at.position, at.rows, s.p - p0, [&](int t) { return sh.d.dt[t]; });
     __syncthreads();
-    multiply<T, Read::by_row, Read::by_row>(du, one, two);
+    multiply<Read::by_row, Read::by_row>(du, one, two);
   }
-  store_decayed<T>(m, cb, sh.d);
-  store_decayed<T>(w, du, sh.d);
+  store_decayed(m, cb, sh.d);
+  store_decayed(w, du, sh.d);
   __syncthreads();
 }
 
@@ -80,27 +80,27 @@ __device__ float inputs_grad(const GradArgs& a, const Place<T>& at, Shared& sh, 
   const Shape& s = a.s;
   const float skip = a.in.skip != nullptr ? a.in.skip[at.h] : 0.0f;
   T* dx = static_cast<T*>(a.dx) + a.dx_at.at(at.b, at.t0, at.h);
-  float dskip = 0, step[kRowsOf<T>] = {};
+  float dskip = 0, step[4] = {};
   for (int64_t p0 = 0; p0 < s.p; p0 += kChunk) {
-    Sums<T> du = {}, far = {};
+    Sums du = {}, far = {};
     __syncthreads();
-    load_tile<T>(one, at.dy + p0, a.dy_at.position, at.rows, s.p - p0);
+    load_tile(one, at.dy + p0, a.dy_at.position, at.rows, s.p - p0);
     __syncthreads();
-    multiply<T, Read::by_depth, Read::by_depth>(du, m, one);
+    multiply<Read::by_depth, Read::by_depth>(du, m, one);
     for (int64_t n0 = 0; n0 < s.n; n0 += kChunk) {
       __syncthreads();
-      load_tile<T>(one, at.bm + n0, a.in.bm_at.position, at.rows, s.n - n0);
-      load_tile<T>(two, at.end + p0 * s.n + n0, s.n, s.p - p0, s.n - n0);
+      load_tile(one, at.bm + n0, a.in.bm_at.position, at.rows, s.n - n0);
+      load_tile(two, at.end + p0 * s.n + n0, s.n, s.p - p0, s.n - n0);
       __syncthreads();
-      multiply<T, Read::by_row, Read::by_row>(far, one, two);
+      multiply<Read::by_row, Read::by_row>(far, one, two);
     }
 #pragma unroll
-    for (int i = 0; i < kRowsOf<T>; ++i) {
-      const int t = row_of<T>(i);
+    for (int i = 0; i < 4; ++i) {
+      const int t = row_of(i);
       const float e = sh.d.to_end(t);
 #pragma unroll
-      for (int j = 0; j < kColsOf<T>; ++j) {
-        const int64_t p = p0 + col_of<T>(j);
+      for (int j = 0; j < 4; ++j) {
+        const int64_t p = p0 + col_of(j);
         if (t >= at.rows || p >= s.p) continue;
         const float value = widen(at.x[t * a.in.x_at.position + p]), up = widen(at.dy[t * a.dy_at.position + p]);
         const float u = du[i][j] + e * far[i][j];
@@ -111,9 +111,9 @@ __device__ float inputs_grad(const GradArgs& a, const Place<T>& at, Shared& sh, 
     }
   }
 #pragma unroll
-  for (int i = 0; i < kRowsOf<T>; ++i) {
-    const float sum = row_sum<T>(step[i]);
-    if (leads<T>()) sh.step[row_of<T>(i)] = sum;
+  for (int i = 0; i < 4; ++i) {
+    const float sum = row_sum(step[i]);
+    if (threadIdx.x % 16 == 0) sh.step[row_of(i)] = sum;
   }
   return dskip;
 }
@@ -123,35 +123,35 @@ template <class T>
 __device__ void shared_grads(const GradArgs& a, const Place<T>& at, Shared& sh, const float* w, float* one, float* two, int64_t split,
                              bool first) {
   const Shape& s = a.s;
-  float dots[kRowsOf<T>] = {};
+  float dots[4] = {};
   const int64_t base = (((split * s.b + at.b) * s.g + at.g) * s.s + at.t0) * s.n;
   for (int64_t n0 = 0; n0 < s.n; n0 += kChunk) {
-    Sums<T> dc = {}, db = {}, dc_far = {}, db_far = {};
+    Sums dc = {}, db = {}, dc_far = {}, db_far = {};
     __syncthreads();
-    load_tile<T>(one, at.bm + n0, a.in.bm_at.position, at.rows, s.n - n0);
-    load_tile<T>(two, at.c + n0, a.in.c_at.position, at.rows, s.n - n0);
+    load_tile(one, at.bm + n0, a.in.bm_at.position, at.rows, s.n - n0);
+    load_tile(two, at.c + n0, a.in.c_at.position, at.rows, s.n - n0);
     __syncthreads();
-    multiply<T, Read::by_row, Read::by_depth>(dc, w, one);
-    multiply<T, Read::by_depth, Read::by_depth>(db, w, two);
+    multiply<Read::by_row, Read::by_depth>(dc, w, one);
+    multiply<Read::by_depth, Read::by_depth>(db, w, two);
     for (int64_t p0 = 0; p0 < s.p; p0 += kChunk) {
       __syncthreads();
-      load_tile<T>(one, at.dy + p0, a.dy_at.position, at.rows, s.p - p0);
-      load_tile<T>(two, at.begin + p0 * s.n + n0, s.n, s.p - p0, s.n - n0);
+      load_tile(one, at.dy + p0, a.dy_at.position, at.rows, s.p - p0);
+      load_tile(two, at.begin + p0 * s.n + n0, s.n, s.p - p0, s.n - n0);
       __syncthreads();
-      multiply<T, Read::by_row, Read::by_depth>(dc_far, one, two);
+      multiply<Read::by_row, Read::by_depth>(dc_far, one, two);
       __syncthreads();
-      load_tile<T>(one, at.x + p0, a.in.x_at.position, at.rows, s.p - p0, [&](int t) { return sh.d.dt[t]; });
-      load_tile<T>(two, at.end + p0 * s.n + n0, s.n, s.p - p0, s.n - n0);
+      load_tile(one, at.x + p0, a.in.x_at.position, at.rows, s.p - p0, [&](int t) { return sh.d.dt[t]; });
+      load_tile(two, at.end + p0 * s.n + n0, s.n, s.p - p0, s.n - n0);
       __syncthreads();
-      multiply<T, Read::by_row, Read::by_depth>(db_far, one, two);
+      multiply<Read::by_row, Read::by_depth>(db_far, one, two);
     }
 #pragma unroll
-    for (int i = 0; i < kRowsOf<T>; ++i) {
-      const int t = row_of<T>(i);
+    for (int i = 0; i < 4; ++i) {
+      const int t = row_of(i);
       const float e = sh.d.to_end(t), decay = expf(sh.d.lam[t]);
 #pragma unroll
-      for (int j = 0; j < kColsOf<T>; ++j) {
-        const int64_t n = n0 + col_of<T>(j);
+      for (int j = 0; j < 4; ++j) {
+        const int64_t n = n0 + col_of(j);
         if (t >= at.rows || n >= s.n) continue;
         const float of_c = dc[i][j] + decay * dc_far[i][j], of_b = db[i][j] + e * db_far[i][j];
         dots[i] += widen(at.c[t * a.in.c_at.position + n]) * of_c;
@@ -162,9 +162,9 @@ __device__ void shared_grads(const GradArgs& a, const Place<T>& at, Shared& sh, 
     }
   }
 #pragma unroll
-  for (int i = 0; i < kRowsOf<T>; ++i) {
-    const float sum = row_sum<T>(dots[i]);
-    if (leads<T>()) sh.dlam[row_of<T>(i)] = sum;
+  for (int i = 0; i < 4; ++i) {
+    const float sum = row_sum(dots[i]);
+    if (threadIdx.x % 16 == 0) sh.dlam[row_of(i)] = sum;
   }
 }
 
@@ -173,7 +173,7 @@ template <class T>
 __device__ void steps_grad(const GradArgs& a, const Place<T>& at, Shared& sh, float dskip) {
   const Shape& s = a.s;
   float end[1] = {0};
-  for (int64_t i = threadIdx.x; i < s.state(); i += kThreads<T>) end[0] += at.end[i] * at.behind[i];
+  for (int64_t i = threadIdx.x; i < s.state(); i += kThreads) end[0] += at.end[i] * at.behind[i];
   __syncthreads();
   block_reduce<1>(end, sh.scratch[0], Sum{});
   const int t = static_cast<int>(threadIdx.x);
@@ -193,7 +193,7 @@ __device__ void steps_grad(const GradArgs& a, const Place<T>& at, Shared& sh, fl
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads<T>) grad_kernel(const GradArgs a) {
+__global__ void __launch_bounds__(kThreads) grad_kernel(const GradArgs a) {
   extern __shared__ float tiles[];
   __shared__ Shared sh;
   float *m = tiles, *w = m + kTileFloats, *one = w + kTileFloats, *two = one + kTileFloats;
@@ -285,7 +285,7 @@ void run(const Launch& l, GradArgs a, const Memory& memory, const Steps& dbm_at,
   if (!empty) {
     constexpr int kBytes = 4 * kTileFloats * static_cast<int>(sizeof(float));
     const dim3 grid(static_cast<unsigned>(s.chunks), static_cast<unsigned>(s.g * a.splits), static_cast<unsigned>(s.b));
-    grad_kernel<T><<<grid, kThreads<T>, kBytes, l.stream()>>>(a);
+    grad_kernel<T><<<grid, kThreads, kBytes, l.stream()>>>(a);
     const int64_t values = s.b * s.g * s.s * s.n;
     if (values > 0) {
       join_kernel<T><<<grid_of(values, 256), 256, 0, l.stream()>>>(s, a.splits, a.dbm, l.out<T>(3), dbm_at);

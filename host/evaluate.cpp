@@ -8,6 +8,7 @@
 #include "core/base/error.hpp"
 #include "core/runtime/score.hpp"
 #include "core/text/text_file.hpp"
+#include "host/imported.hpp"
 #include "host/options.hpp"
 #include "host/program.hpp"
 
@@ -140,6 +141,7 @@ int evaluate(Program& program, const std::vector<std::string>& arguments) {
   const runtime::RunContext context = program.context();
   const runtime::Setup setup = runtime::make_setup(document, program.registry(document), context.warn);
   runtime::Scorer scorer(setup, context, checkpoint);
+  if (const int32_t start = imported_start(checkpoint); start >= 0) scorer.start_answers_with(start);
   if (parsed.values.count("choices")) return evaluate_choices(scorer, parsed.values["choices"].as<std::string>());
   const int64_t stride = parsed.values["stride"].as<int64_t>();
   if (stride < 0 || stride > scorer.window()) throw Error(Code::kConfig, "--stride must be 0 to " + std::to_string(scorer.window()));

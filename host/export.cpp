@@ -44,8 +44,8 @@ int export_checkpoint(Program& program, const std::vector<std::string>& argument
   const std::string usage = "nemo-host export --from CHECKPOINT --to HF_DIR [options]";
   po::options_description options("options");
   options.add_options()("from", po::value<std::string>(), "checkpoint or run folder (its newest checkpoint)")(
-      "to", po::value<std::string>(), "the folder to make")("dtype", po::value<std::string>(),
-                                                            "f32, bf16 or f16: of all weights; default: each as the checkpoint has it")(
+      "to", po::value<std::string>(), "the folder to make")(
+      "dtype", po::value<std::string>(), "f32, bf16, f16 or f64: of all weights; default: each as the checkpoint has it")(
       "max-shard-size", po::value<std::string>()->default_value("50GB"), "bytes of one file, e.g. 5GB")(
       "like", po::value<std::string>(), "model folder whose config.json, generation_config.json and tokenizer files are taken over");
   const Parsed parsed = parse(arguments, usage, options);

@@ -9,10 +9,9 @@
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.hpp"
-#include "core/hub/import.hpp"
 #include "core/runtime/generate.hpp"
-#include "core/text/text_file.hpp"
 #include "host/chat.hpp"
+#include "host/imported.hpp"
 #include "host/options.hpp"
 #include "host/program.hpp"
 
@@ -101,17 +100,6 @@ void continue_file(TextGenerator& generator, const std::vector<std::string>& pro
     for (size_t n = 0; n < results.size(); ++n)
       std::cout << json{{"prompt", prompts[first + n]}, {"text", results[n].text}, {"ending", word(results[n].ending)}}.dump() << std::endl;
   }
-}
-
-// What the files of the folder that a checkpoint was imported from say of the decoder's first token; -1 where they do not.
-int32_t imported_start(const std::filesystem::path& checkpoint) {
-  for (const char* name : {hub::kKeptGeneration, hub::kKeptConfig}) {
-    if (!std::filesystem::exists(checkpoint / name)) continue;
-    const json config = json::parse(text::read_text_file(checkpoint / name, "generation settings"), nullptr, false);
-    if (!config.is_object()) continue;
-    if (const auto id = config.find("decoder_start_token_id"); id != config.end() && id->is_number_integer()) return id->get<int32_t>();
-  }
-  return -1;
 }
 
 // Exactly one source of prompts, and options that belong to it.

@@ -44,6 +44,16 @@ std::vector<Layout> candidates(int64_t world, int64_t per_node, int64_t layers) 
   return out;
 }
 
+// What is dealt to pipeline stages: blocks, and embedding and loss where the recipe counts them as one each.
+int64_t dealt(const config::Document& document, int64_t layers) {
+  for (const char* name : {"strategy.account_for_embedding_in_pipeline_split", "strategy.account_for_loss_in_pipeline_split"}) {
+    const config::Entry* entry = document.find(name);
+    const bool* counts = entry == nullptr ? nullptr : entry->value.as<bool>();
+    layers += counts != nullptr && *counts ? 1 : 0;
+  }
+  return layers;
+}
+
 struct Found {
   Layout layout;
   planner::Report report;
@@ -70,7 +80,8 @@ int search(Program& program, const std::string& recipe, const std::vector<std::s
   const config::Entry* layers = document.find("model.num_layers");
   const int64_t* count = layers == nullptr ? nullptr : layers->value.as<int64_t>();
   if (count == nullptr) throw Error(Code::kConfig, "--search needs model.num_layers in the recipe, to deal blocks to pipeline stages");
-  const auto all = candidates(trainer.get_int("devices") * trainer.get_int("num_nodes"), hardware.devices_per_node, *count);
+  const auto all =
+      candidates(trainer.get_int("devices") * trainer.get_int("num_nodes"), hardware.devices_per_node, dealt(document, *count));
   std::vector<Found> found;
   size_t refused = 0;
   std::string last;

@@ -24,10 +24,6 @@ constexpr uint64_t kPiece = uint64_t{4} << 20;
   throw std::system_error(errno, std::generic_category(), doing + " " + path.string());
 }
 
-Sum sum_of_bytes(const void* data, size_t bytes) {
-  return {bytes, static_cast<uint32_t>(crc32_z(0, static_cast<const Bytef*>(data), bytes))};
-}
-
 }  // namespace
 
 Descriptor::Descriptor(const fs::path& path, int flags) : fd_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
@@ -52,17 +48,42 @@ Sum Sum::then(const Sum& next) const {
   return {bytes + next.bytes, static_cast<uint32_t>(crc32_combine(crc32, next.crc32, static_cast<z_off_t>(next.bytes)))};
 }
 
-Sum write_at(const Descriptor& file, uint64_t offset, const void* data, uint64_t bytes, const fs::path& name) {
+void read_at(const Descriptor& file, uint64_t offset, std::span<std::byte> out, const fs::path& name) {
+  for (size_t done = 0; done < out.size();) {
+    const ssize_t got = ::pread(file.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail("read", name);
+    if (got == 0) errno = EIO, fail("read behind the end of", name);
+    done += static_cast<size_t>(got);
+  }
+}
+
+void start_writing(const Descriptor& file, uint64_t begin, uint64_t end) {
+  if (begin < end) (void)::sync_file_range(file.get(), static_cast<off_t>(begin), static_cast<off_t>(end - begin), SYNC_FILE_RANGE_WRITE);
+}
+
+Sum sum_of_bytes(const void* data, size_t bytes) {
+  return {bytes, static_cast<uint32_t>(crc32_z(0, static_cast<const Bytef*>(data), bytes))};
+}
+
+void put_at(const Descriptor& file, uint64_t offset, const void* data, uint64_t bytes, const fs::path& name) {
   const char* from = static_cast<const char*>(data);
-  Sum sum;
   for (uint64_t done = 0; done < bytes;) {
-    const size_t piece = std::min(kPiece, bytes - done);
-    const ssize_t written = ::pwrite(file.get(), from + done, piece, static_cast<off_t>(offset + done));
+    const ssize_t written = ::pwrite(file.get(), from + done, bytes - done, static_cast<off_t>(offset + done));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) fail("write", name);
     if (written == 0) errno = ENOSPC, fail("write", name);
-    sum = sum.then(sum_of_bytes(from + done, static_cast<size_t>(written)));
     done += static_cast<uint64_t>(written);
+  }
+}
+
+Sum write_at(const Descriptor& file, uint64_t offset, const void* data, uint64_t bytes, const fs::path& name) {
+  const char* from = static_cast<const char*>(data);
+  Sum sum;
+  for (uint64_t done = 0; done < bytes; done += std::min(kPiece, bytes - done)) {
+    const size_t piece = std::min(kPiece, bytes - done);
+    put_at(file, offset + done, from + done, piece, name);
+    sum = sum.then(sum_of_bytes(from + done, piece));
   }
   return sum;
 }

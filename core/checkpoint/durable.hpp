@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string_view>
 
 namespace nemo::checkpoint {
@@ -35,8 +36,15 @@ struct Sum {
   [[nodiscard]] Sum then(const Sum& next) const;
 };
 
-// Writes all of `bytes` at `offset`; the checksum is taken while the bytes are in the cache. `name` is for the error's text.
+// Fills `out` from the file; throws where it ends before. `name` is for the error's text, here and below.
+void read_at(const Descriptor& file, uint64_t offset, std::span<std::byte> out, const std::filesystem::path& name);
+// Writes all of `bytes` at `offset`.
+void put_at(const Descriptor& file, uint64_t offset, const void* data, uint64_t bytes, const std::filesystem::path& name);
+// put_at with a checksum, taken while the bytes are in the cache.
 Sum write_at(const Descriptor& file, uint64_t offset, const void* data, uint64_t bytes, const std::filesystem::path& name);
+// Lets the disk begin with bytes that were written, so that a sync at the end finds little left. A hint: no errors.
+void start_writing(const Descriptor& file, uint64_t begin, uint64_t end);
+[[nodiscard]] Sum sum_of_bytes(const void* data, size_t bytes);
 // Sum of the bytes [begin, end) of a file; stops short at its end.
 [[nodiscard]] Sum sum_of_range(const Descriptor& file, uint64_t begin, uint64_t end, const std::filesystem::path& name);
 [[nodiscard]] Sum sum_of_file(const std::filesystem::path& path);

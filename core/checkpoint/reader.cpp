@@ -148,6 +148,18 @@ TensorInfo Reader::info(const std::string& group, const std::string& name) const
   });
 }
 
+std::optional<Reader::Place> Reader::place(const std::string& group, const std::string& name) const {
+  return guarded([&](const State& s) -> std::optional<Place> {
+    const Handle set = s.open(group, name);
+    const Handle creation(H5Dget_create_plist(set), H5Pclose, "read a layout");
+    const uint64_t bytes = element_count(shape_of(set)) * element_bytes(dtype_of(set));
+    if (H5Pget_layout(creation) != H5D_CONTIGUOUS || H5Pget_external_count(creation) > 0 || bytes == 0) return std::nullopt;
+    const haddr_t begin = H5Dget_offset(set);
+    if (begin == HADDR_UNDEF || H5Dget_storage_size(set) != bytes) return std::nullopt;
+    return Place{s.place(), begin, bytes};
+  });
+}
+
 void Reader::read(const std::string& group, const TensorSlot& slot) const { read_selected(group, slot, nullptr); }
 
 void Reader::read_part(const std::string& group, const TensorSlot& whole, const std::vector<Box>& boxes) const {

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,14 @@ class Reader {
   // Fills slot.data. The shape must be the stored one; the dtype too, save that f32, bf16 and f16 convert into each other and into f64
   // (round to nearest, ties to even).
   void read(const std::string& group, const TensorSlot& slot) const;
+
+  // Where a tensor's bytes lie, one after the other, in the stored dtype; nullopt where they lie in several places (a checkpoint of several
+  // ranks).
+  struct Place {
+    std::filesystem::path file;
+    uint64_t begin = 0, bytes = 0;
+  };
+  [[nodiscard]] std::optional<Place> place(const std::string& group, const std::string& name) const;
 
   // Fills whole.data with the elements of the boxes, each from element Box::offset on; name, dtype and shape are of the whole tensor.
   void read_part(const std::string& group, const TensorSlot& whole, const std::vector<Box>& boxes) const;

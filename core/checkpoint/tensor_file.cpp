@@ -15,6 +15,7 @@ namespace {
 constexpr hsize_t kAlignFrom = 64 << 10;
 constexpr hsize_t kAlignment = 4096;
 constexpr uint64_t kMetadataSlack = 1 << 20;
+constexpr uint64_t kStartAfter = 64 << 20;
 
 Handle create_file(const fs::path& path) {
   const Handle access = file_access();
@@ -83,16 +84,37 @@ void TensorFile::create(const fs::path& path) {
   bytes_ = Descriptor(path, O_RDWR);
 }
 
+uint64_t TensorFile::allocate(const std::string& path, const TensorView& tensor) {
+  check_size_limit(written_ + element_count(tensor.shape) * element_bytes(tensor.dtype), path_);
+  const Session session;
+  return create_dataset(file_, "/" + path, tensor);
+}
+
+void TensorFile::took(uint64_t offset, const Sum& sum) {
+  if (sum.bytes == 0) return;
+  extents_.push_back({offset, sum});
+  written_ += sum.bytes;
+  if (offset + sum.bytes < started_ + kStartAfter) return;
+  start_writing(bytes_, started_, offset + sum.bytes);
+  started_ = offset + sum.bytes;
+}
+
 void TensorFile::write(const std::string& path, const TensorView& tensor) {
-  const uint64_t bytes = element_count(tensor.shape) * element_bytes(tensor.dtype);
-  check_size_limit(written_ + bytes, path_);
-  uint64_t offset = 0;
-  {
-    const Session session;
-    offset = create_dataset(file_, "/" + path, tensor);
-  }
-  if (bytes != 0) extents_.push_back({offset, write_at(bytes_, offset, tensor.data, bytes, path_)});
-  written_ += bytes;
+  const uint64_t offset = allocate(path, tensor);
+  took(offset, write_at(bytes_, offset, tensor.data, element_count(tensor.shape) * element_bytes(tensor.dtype), path_));
+}
+
+void TensorFile::write(const std::string& path, const TensorView& tensor, const Produce& produce) {
+  const uint64_t offset = allocate(path, tensor);
+  Sum sum;
+  pour(
+      element_count(tensor.shape) * element_bytes(tensor.dtype), offset,
+      [&](uint64_t at, std::span<std::byte> out) {
+        produce(at, out);
+        sum = sum.then(sum_of_bytes(out.data(), out.size()));
+      },
+      [&](uint64_t at, std::span<const std::byte> block) { put_at(bytes_, offset + at, block.data(), block.size(), path_); });
+  took(offset, sum);
 }
 
 void TensorFile::write_virtual(const std::string& path, const VirtualTensor& tensor) {

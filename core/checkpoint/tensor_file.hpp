@@ -10,6 +10,7 @@
 #include "core/checkpoint/boxes.hpp"
 #include "core/checkpoint/durable.hpp"
 #include "core/checkpoint/hdf5.hpp"
+#include "core/checkpoint/pour.hpp"
 #include "core/checkpoint/tensor.hpp"
 #include "core/checkpoint/writer.hpp"
 
@@ -34,6 +35,8 @@ class TensorFile {
   void create(const std::filesystem::path& path);
   // Dataset /path; the bytes are with the operating system when this returns.
   void write(const std::string& path, const TensorView& tensor);
+  // The same with bytes that come in blocks; tensor.data is not read.
+  void write(const std::string& path, const TensorView& tensor, const Produce& produce);
   void write_virtual(const std::string& path, const VirtualTensor& tensor);
   void attribute(const std::string& name, const Attribute& value);
   // Flushes, closes and syncs; the sum of the whole file.
@@ -48,11 +51,13 @@ class TensorFile {
     Sum sum;
   };
   Sum sum_with_gaps();
+  uint64_t allocate(const std::string& path, const TensorView& tensor);
+  void took(uint64_t offset, const Sum& sum);
   std::filesystem::path path_;
   Handle file_;
   Descriptor bytes_;
   std::vector<Extent> extents_;
-  uint64_t written_ = 0;
+  uint64_t written_ = 0, started_ = 0;  // started_: how far the disk was told to write
 };
 
 }  // namespace nemo::checkpoint

@@ -18,13 +18,12 @@ namespace {
 
 void refuse(const std::string& message) { throw Error(Code::kInvalidArgument, message); }
 
-void check_tensor(const std::string& group, const TensorView& t) {
+void check_tensor(const std::string& group, const TensorView& t, bool has_data) {
   if (group.empty() || t.name.empty() || t.name == "." || t.name.find('/') != std::string::npos)
     refuse("checkpoint: '" + group + "/" + t.name + "' is no dataset name: a name is not empty and has no slash");
   if (std::any_of(t.shape.begin(), t.shape.end(), [](int64_t size) { return size < 0; }))
     refuse("checkpoint: " + group + "/" + t.name + " has a negative size: " + describe(t.dtype, t.shape));
-  if (t.data == nullptr && element_count(t.shape) * element_bytes(t.dtype) != 0)
-    refuse("checkpoint: " + group + "/" + t.name + " has no data");
+  if (!has_data && element_count(t.shape) * element_bytes(t.dtype) != 0) refuse("checkpoint: " + group + "/" + t.name + " has no data");
 }
 
 }  // namespace
@@ -102,7 +101,7 @@ Writer::~Writer() {
 const fs::path& Writer::final_dir() const { return state_->final_dir; }
 
 void Writer::write(const std::string& group, const TensorView& tensor) {
-  check_tensor(group, tensor);
+  check_tensor(group, tensor, tensor.data != nullptr);
   const uint64_t bytes = element_count(tensor.shape) * element_bytes(tensor.dtype);
   const std::string path = group + "/" + tensor.name;
   guarded(path, bytes, [&](State& s) {
@@ -111,11 +110,20 @@ void Writer::write(const std::string& group, const TensorView& tensor) {
   });
 }
 
+void Writer::write(const std::string& group, const TensorView& tensor, const Produce& produce) {
+  check_tensor(group, tensor, true);
+  const std::string path = group + "/" + tensor.name;
+  guarded(path, element_count(tensor.shape) * element_bytes(tensor.dtype), [&](State& s) {
+    if (!s.names.insert(path).second) refuse("checkpoint: " + path + " is written twice");
+    if (s.is_chief()) s.tensors.write(path, tensor, produce);
+  });
+}
+
 void Writer::write_part(const std::string& group, const TensorView& whole, const std::vector<Box>& boxes) {
   int64_t elements = 0;
   for (const Box& box : boxes) elements += box.elements();
   if (elements == 0) return;
-  check_tensor(group, whole);
+  check_tensor(group, whole, whole.data != nullptr);
   const std::string path = group + "/" + whole.name;
   guarded(path, static_cast<uint64_t>(elements) * element_bytes(whole.dtype), [&](State& s) {
     if (!s.names.insert(path).second) refuse("checkpoint: " + path + " is written twice by one rank");

@@ -19,6 +19,7 @@
 
 #include "core/checkpoint/boxes.hpp"
 #include "core/checkpoint/manifest.hpp"
+#include "core/checkpoint/pour.hpp"
 #include "core/checkpoint/tensor.hpp"
 
 namespace nemo::checkpoint {
@@ -45,6 +46,9 @@ class Writer {
 
   // Dataset /group/tensor.name. The name may have dots, not slashes; each name once per group.
   void write(const std::string& group, const TensorView& tensor);
+  // The same with bytes that come in blocks (core/checkpoint/pour.hpp); tensor.data is not read. `produce` may throw nemo::Error; what else
+  // it throws is reported as a failed save.
+  void write(const std::string& group, const TensorView& tensor, const Produce& produce);
   // This rank's elements of a tensor: `whole` has the name, dtype and shape of the whole one, and as data the elements of the boxes one
   // after the other. No element comes from two ranks; commit finds out where one comes from none.
   void write_part(const std::string& group, const TensorView& whole, const std::vector<Box>& boxes);

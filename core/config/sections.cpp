@@ -113,6 +113,9 @@ const nemo_schema* trainer() {
       choice("recompute", "\"none\"",
              {{"none", "keep all activations"}, {"selective", "recompute what is cheap for its size"}, {"full", "keep only block inputs"}},
              "activations to compute again in the backward pass"),
+      boolean("regather", "true",
+              "activations gathered from other ranks are gathered again in the backward pass; false: kept, for less communication and more "
+              "memory (under recompute = \"full\" they are gathered again anyhow)"),
       integer("max_restarts", "0", "several devices: how often the launcher starts a failed run again from its newest checkpoint").min(0),
       integer("watchdog_timeout", "600", "several devices: a run without any progress for so long fails and names the rank; 0: never")
           .min(0)

@@ -38,6 +38,16 @@ size_t Assembler::whole(const TheirTensor& tensor, uint64_t count) const {
   return same && open_[piece.parameter] == 1 ? piece.parameter : SIZE_MAX;
 }
 
+std::optional<size_t> Assembler::take_whole(const std::string& theirs) {
+  const TheirTensor& wanted = map_.tensors().at(theirs);
+  uint64_t count = 1;
+  for (const int64_t size : wanted.shape) count *= static_cast<uint64_t>(size);
+  const size_t p = whole(wanted, count);
+  if (p == SIZE_MAX || loaded_.contains(p)) return std::nullopt;
+  --open_[p];
+  return p;
+}
+
 const std::vector<std::byte>& Assembler::tensor(const std::string& theirs, nemo_dtype dtype) {
   const size_t element = element_bytes(word_of(dtype));
   const TheirTensor& wanted = map_.tensors().at(theirs);

@@ -42,35 +42,57 @@ struct Name {
 constexpr std::array kNames{Name{NEMO_DTYPE_F32, "float32", "f32"}, Name{NEMO_DTYPE_BF16, "bfloat16", "bf16"},
                             Name{NEMO_DTYPE_F16, "float16", "f16"}, Name{NEMO_DTYPE_F64, "float64", "f64"}};
 
-double load(const std::byte* at, nemo_dtype dtype) {
-  uint16_t half = 0;
-  float single = 0;
-  double full = 0;
-  switch (dtype) {
-    case NEMO_DTYPE_F32:
-      std::memcpy(&single, at, sizeof single);
-      return single;
-    case NEMO_DTYPE_F64:
-      std::memcpy(&full, at, sizeof full);
-      return full;
-    default:
-      std::memcpy(&half, at, sizeof half);
-      return dtype == NEMO_DTYPE_BF16 ? checkpoint::float_of_bf16(half) : float_of_f16(half);
+// Bits of an element to and from a number that holds it; f64 alone needs a double.
+template <nemo_dtype>
+struct Element;
+template <>
+struct Element<NEMO_DTYPE_F32> {
+  using Bits = float;
+  static float load(float v) { return v; }
+  static float store(float v) { return v; }
+};
+template <>
+struct Element<NEMO_DTYPE_F64> {
+  using Bits = double;
+  static double load(double v) { return v; }
+  static double store(double v) { return v; }
+};
+template <>
+struct Element<NEMO_DTYPE_BF16> {
+  using Bits = uint16_t;
+  static float load(uint16_t v) { return checkpoint::float_of_bf16(v); }
+  static uint16_t store(float v) { return checkpoint::bf16_of_float(v); }
+};
+template <>
+struct Element<NEMO_DTYPE_F16> {
+  using Bits = uint16_t;
+  static float load(uint16_t v) { return float_of_f16(v); }
+  static uint16_t store(float v) { return f16_of_float(v); }
+};
+
+template <nemo_dtype kFrom, nemo_dtype kTo>
+void convert_all(const std::byte* in, std::byte* out, uint64_t count) {
+  typename Element<kFrom>::Bits from;
+  for (uint64_t i = 0; i < count; ++i) {
+    std::memcpy(&from, in + i * sizeof from, sizeof from);
+    const auto value = Element<kFrom>::load(from);
+    const typename Element<kTo>::Bits to = Element<kTo>::store(static_cast<decltype(Element<kTo>::load({}))>(value));
+    std::memcpy(out + i * sizeof to, &to, sizeof to);
   }
 }
 
-void store(double value, std::byte* at, nemo_dtype dtype) {
-  if (dtype == NEMO_DTYPE_F64) {
-    std::memcpy(at, &value, sizeof value);
-    return;
+template <nemo_dtype kFrom>
+void convert_from(const std::byte* in, std::byte* out, nemo_dtype to, uint64_t count) {
+  switch (to) {
+    case NEMO_DTYPE_F32:
+      return convert_all<kFrom, NEMO_DTYPE_F32>(in, out, count);
+    case NEMO_DTYPE_F64:
+      return convert_all<kFrom, NEMO_DTYPE_F64>(in, out, count);
+    case NEMO_DTYPE_BF16:
+      return convert_all<kFrom, NEMO_DTYPE_BF16>(in, out, count);
+    default:
+      return convert_all<kFrom, NEMO_DTYPE_F16>(in, out, count);
   }
-  const auto single = static_cast<float>(value);
-  if (dtype == NEMO_DTYPE_F32) {
-    std::memcpy(at, &single, sizeof single);
-    return;
-  }
-  const uint16_t half = dtype == NEMO_DTYPE_BF16 ? checkpoint::bf16_of_float(single) : f16_of_float(single);
-  std::memcpy(at, &half, sizeof half);
 }
 
 }  // namespace
@@ -124,12 +146,23 @@ uint16_t f16_of_float(float value) {
 }
 
 void convert(const std::byte* in, nemo_dtype from, std::byte* out, nemo_dtype to, uint64_t count) {
-  const size_t in_bytes = element_bytes(word_of(from)), out_bytes = element_bytes(word_of(to));
   if (from == to) {
-    std::memcpy(out, in, count * in_bytes);
+    std::memcpy(out, in, count * element_bytes(word_of(from)));
     return;
   }
-  for (uint64_t i = 0; i < count; ++i) store(load(in + i * in_bytes, from), out + i * out_bytes, to);
+  (void)word_of(to);  // throws for what is no dtype of weights
+  switch (from) {
+    case NEMO_DTYPE_F32:
+      return convert_from<NEMO_DTYPE_F32>(in, out, to, count);
+    case NEMO_DTYPE_F64:
+      return convert_from<NEMO_DTYPE_F64>(in, out, to, count);
+    case NEMO_DTYPE_BF16:
+      return convert_from<NEMO_DTYPE_BF16>(in, out, to, count);
+    case NEMO_DTYPE_F16:
+      return convert_from<NEMO_DTYPE_F16>(in, out, to, count);
+    default:
+      (void)word_of(from);
+  }
 }
 
 }  // namespace nemo::hub

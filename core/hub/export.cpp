@@ -1,5 +1,7 @@
 #include "core/hub/export.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
 
 #include "core/base/error.hpp"
@@ -55,7 +57,7 @@ class Export {
       else if (t.name != spelled(theirs))
         write_alias(writer, theirs, t);
       else
-        writer.write(assembler.tensor(theirs, parameter_dtype(t.dtype)).data(), t.bytes());
+        write_tensor(writer, assembler, theirs, t);
       bytes += t.bytes();
     }
     writer.finish();
@@ -132,6 +134,22 @@ class Export {
     return plan;
   }
 
+  void write_tensor(SafetensorsWriter& writer, Assembler& assembler, const std::string& theirs, const TensorPlan& t) {
+    const nemo_dtype dtype = parameter_dtype(t.dtype);
+    const size_t p = map_->pieces()[map_->tensors().at(theirs).pieces[0]].parameter;
+    const auto place = reader_.place(checkpoint::kParameters, graph_.parameters[p].name);
+    if (!place || !assembler.take_whole(theirs)) return writer.write(assembler.tensor(theirs, dtype).data(), t.bytes());
+    stored_ = {};
+    const checkpoint::Descriptor file(place->file, O_RDONLY);
+    const uint64_t from = checkpoint::element_bytes(dtypes_[p]), to = checkpoint::element_bytes(dtype);
+    writer.write(t.bytes(), [&](uint64_t at, std::span<std::byte> out) {
+      if (dtypes_[p] == dtype) return checkpoint::read_at(file, place->begin + at, out, place->file);
+      block_.resize(out.size() / to * from);
+      checkpoint::read_at(file, place->begin + at / to * from, block_, place->file);
+      convert(block_.data(), dtypes_[p], out.data(), dtype, out.size() / to);
+    });
+  }
+
   static void write_constant(SafetensorsWriter& writer, const TensorPlan& t, double value) {
     std::vector<std::byte> out(t.bytes());
     const size_t element = element_bytes(t.dtype);
@@ -152,6 +170,7 @@ class Export {
     base.root = Json::object();
     if (options_.like) base = read_json(*options_.like / "config.json");
     if (!options_.like && has(kKeptConfig)) base = parse_json(reader_.text_file(kKeptConfig), kKeptConfig);
+    base.root.erase("quantization_config");  // what is exported is not quantised
     JsonDocument config(base.root, "config.json");
     const auto& api = setup_.model->api<nemo_model_api>();
     if (api.hf_export == nullptr) throw Error(Code::kUnsupported, "model plugin '" + setup_.model->id + "' cannot write a config.json");
@@ -187,7 +206,7 @@ class Export {
   std::vector<nemo_dtype> dtypes_;  // by parameter, as stored
   Json layout_;
   std::map<std::string, std::string> origin_;  // name in the file -> the map's name
-  std::vector<std::byte> stored_;
+  std::vector<std::byte> stored_, block_;
 };
 
 }  // namespace

@@ -24,6 +24,9 @@ class Assembler {
 
   // The map's tensors in an order in which each parameter is read once.
   [[nodiscard]] std::vector<std::string> order() const;
+  // The parameter that is the tensor, element for element, and serves nothing else: its bytes may be taken without this class. nullopt
+  // where there is none. Each tensor once.
+  [[nodiscard]] std::optional<size_t> take_whole(const std::string& theirs);
   // Bytes of a tensor; valid until the next call. Each tensor once.
   [[nodiscard]] const std::vector<std::byte>& tensor(const std::string& theirs, nemo_dtype dtype);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <set>
 
 #include "core/base/error.hpp"
@@ -9,6 +10,7 @@
 #include "core/checkpoint/writer.hpp"
 #include "core/config/render.hpp"
 #include "core/hub/element.hpp"
+#include "core/hub/mxfp4.hpp"
 #include "core/hub/safetensors.hpp"
 #include "core/hub/tensor_map.hpp"
 #include "core/passes/build.hpp"
@@ -104,7 +106,7 @@ class Source {
 
   bool is_alias(const std::string& name, const ModelFiles::Entry& entry, const Say& warn) const {
     const ModelFiles::Entry* of = find(map_.original_of(name));
-    if (of == nullptr) return false;
+    if (of == nullptr || of->packed != nullptr || entry.packed != nullptr) return false;
     if (of->tensor->bytes != entry.tensor->bytes || std::memcmp(of->data(), entry.data(), entry.tensor->bytes) != 0)
       warn(folder_.string() + ": " + name + " differs from " + map_.original_of(name) + ", which config.json ties it to; it is not used");
     entry.release(), of->release();
@@ -117,7 +119,7 @@ class Source {
       const std::string found = locate(name, spelled);
       if (found.empty()) continue;
       const ModelFiles::Entry& entry = files_.tensors().at(found);
-      const nemo_dtype dtype = parameter_dtype(entry.tensor->dtype);
+      const nemo_dtype dtype = entry.packed != nullptr ? 0 : parameter_dtype(entry.tensor->dtype);
       std::vector<double> values(dtype == 0 ? 0 : entry.tensor->bytes / element_bytes(entry.tensor->dtype));
       if (dtype != 0) convert(entry.data(), dtype, reinterpret_cast<std::byte*>(values.data()), NEMO_DTYPE_F64, values.size());
       if (entry.tensor->shape != constant.shape || dtype == 0 ||
@@ -168,10 +170,14 @@ class Filler {
     const nemo_dtype type = dtype(p);
     std::vector<int64_t> shape;
     for (const graph::Dim& d : parameter.dims) shape.push_back(d.size);
-    const std::byte* data = direct(p, checkpoint::element_count(shape));
-    if (data != nullptr) buffer_ = {}, dense_ = {};  // memory holds one parameter
-    if (data == nullptr) data = assembled(p, checkpoint::element_count(shape), type);
-    writer.write(checkpoint::kParameters, {parameter.name, type, shape, data});
+    if (const auto direct = this->direct(p, checkpoint::element_count(shape))) {
+      buffer_ = {}, dense_ = {};  // memory holds one parameter
+      const auto [file, begin] = *direct;
+      writer.write(checkpoint::kParameters, {parameter.name, type, shape, nullptr},
+                   [file = file, begin = begin](uint64_t at, std::span<std::byte> out) { file->read(begin + at, out); });
+    } else {
+      writer.write(checkpoint::kParameters, {parameter.name, type, shape, assembled(p, checkpoint::element_count(shape), type)});
+    }
     for (const size_t i : map_.pieces_of(p))
       if (const ModelFiles::Entry* entry = source_.find(map_.pieces()[i].theirs)) entry->release();
   }
@@ -183,13 +189,13 @@ class Filler {
   }
 
  private:
-  // The mapped bytes themselves, where they are the parameter as it is.
-  [[nodiscard]] const std::byte* direct(size_t p, uint64_t count) const {
-    if (map_.pieces_of(p).size() != 1) return nullptr;
+  // Where a file has the parameter as it is.
+  [[nodiscard]] std::optional<std::pair<const SafetensorsFile*, uint64_t>> direct(size_t p, uint64_t count) const {
+    if (map_.pieces_of(p).size() != 1) return std::nullopt;
     const Piece& piece = map_.pieces()[map_.pieces_of(p)[0]];
     const ModelFiles::Entry* entry = source_.find(piece.theirs);
-    if (entry == nullptr || piece.count() != count || !piece.box.is_run()) return nullptr;
-    return entry->data() + piece.box.offset() * element_bytes(entry->tensor->dtype);
+    if (entry == nullptr || entry->packed != nullptr || piece.count() != count || !piece.box.is_run()) return std::nullopt;
+    return std::pair(entry->file, entry->tensor->begin + piece.box.offset() * element_bytes(entry->tensor->dtype));
   }
 
   const std::byte* assembled(size_t p, uint64_t count, nemo_dtype type) {
@@ -201,7 +207,7 @@ class Filler {
       if (entry == nullptr)
         fill_constant(parameters_[p], piece, type, element);
       else if (piece.outer == 1)
-        gather(entry->data(), piece.box, element, &buffer_[piece.first * element]);
+        collect(*entry, piece, element, &buffer_[piece.first * element]);
       else
         gather_runs(*entry, piece, element);
       if (entry != nullptr) entry->release();
@@ -209,9 +215,23 @@ class Filler {
     return buffer_.data();
   }
 
+  // The piece's elements of the tensor. A packed one is unpacked expert after expert.
+  void collect(const ModelFiles::Entry& entry, const Piece& piece, size_t element, std::byte* out) {
+    if (entry.packed == nullptr) return gather(entry.data(), piece.box, element, out);
+    Box box = piece.box;
+    const int64_t experts = entry.tensor->shape[0], first = box.start[0], count = box.length[0];
+    if (box.view[0] != experts || box.order[0] != 0)
+      throw Error(Code::kUnsupported, "tensor " + piece.theirs + " is in MXFP4, and the plugin's map does not go by experts");
+    box.view[0] = box.length[0] = 1, box.start[0] = 0;
+    for (int64_t e = 0; e < count; ++e) {
+      entry.packed->expert(first + e, piece.theirs, expert_, work_);
+      gather(expert_.data(), box, element, out + static_cast<uint64_t>(e) * box.count() * element);
+    }
+  }
+
   void gather_runs(const ModelFiles::Entry& entry, const Piece& piece, size_t element) {
     dense_.resize(piece.count() * element);
-    gather(entry.data(), piece.box, element, dense_.data());
+    collect(entry, piece, element, dense_.data());
     for (uint64_t o = 0; o < piece.outer; ++o)
       std::memcpy(&buffer_[(piece.first + o * piece.step) * element], &dense_[o * piece.run * element], piece.run * element);
   }
@@ -229,7 +249,7 @@ class Filler {
   const TensorMap& map_;
   const Source& source_;
   const std::vector<graph::Parameter>& parameters_;
-  std::vector<std::byte> buffer_, dense_;
+  std::vector<std::byte> buffer_, dense_, expert_, work_;
 };
 
 // Data that is made up without a tokenizer has the model's vocabulary.
@@ -238,6 +258,19 @@ void set_vocabulary(config::Configuration& configuration) {
   config::Section& data = configuration.section("data");
   if (configuration.section("tokenizer").get_string("type") != "none" || !data.knows("vocab_size") || !model.knows("vocab_size")) return;
   if (data.get_int("vocab_size") == 0) data.set("vocab_size", {model.get_int("vocab_size")});
+}
+
+// Weights in MXFP4 become what config.json calls the model's dtype, bf16 where it does not say float32.
+void unpack(ModelFiles& files, const Json& config, const fs::path& folder, const Say& warn) {
+  const auto quantized = config.find("quantization_config");
+  if (quantized == config.end() || !quantized->is_object() || quantized->value("quant_method", Json()) != "mxfp4") return;
+  const bool single = config.value("dtype", Json()) == "float32" || config.value("torch_dtype", Json()) == "float32";
+  const uint64_t before = files.bytes();
+  const size_t count = files.unpack_mxfp4(single ? "F32" : "BF16");
+  if (count == 0) throw Error(Code::kDataLoss, folder.string() + ": config.json says that weights are in MXFP4, but there is no *_blocks");
+  const auto megabytes = [](uint64_t bytes) { return std::to_string(bytes / 1000000) + " MB"; };
+  warn(folder.string() + ": " + std::to_string(count) + " tensors in MXFP4 are unpacked to " + (single ? "f32" : "bf16") +
+       "; the weights grow from " + megabytes(before) + " to " + megabytes(files.bytes()) + ", and an export writes them unpacked");
 }
 
 void keep_files(checkpoint::Writer& writer, const fs::path& folder, const Json& layout) {
@@ -264,7 +297,8 @@ ImportResult import_model(const ImportOptions& options, plugin::Registry& regist
     return passes::build(*setup.model, &setup.section("model"), {1, 1, 0, {}});
   });
   const TensorMap map(*setup.model, setup.section("model"), graph.parameters);
-  const ModelFiles files(options.from);
+  ModelFiles files(options.from);
+  unpack(files, folder.config.root, options.from, warn);
   const Source source(map, files, options.from, warn);
   Filler filler(map, source, graph.parameters);
   std::vector<size_t> order;

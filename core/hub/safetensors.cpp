@@ -8,10 +8,12 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <system_error>
 
 #include "core/base/error.hpp"
 #include "core/hub/element.hpp"
 #include "core/hub/json_text.hpp"
+#include "core/hub/mxfp4.hpp"
 
 namespace nemo::hub {
 namespace fs = std::filesystem;
@@ -99,13 +101,16 @@ std::string describe(std::string_view dtype, std::span<const int64_t> shape) {
 }
 
 SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) throw Error(Code::kNotFound, path.string() + ": cannot be opened: " + std::strerror(errno));
+  try {
+    file_ = checkpoint::Descriptor(path, O_RDONLY);
+  } catch (const std::system_error& e) {
+    throw Error(Code::kNotFound, path.string() + ": cannot be opened: " + e.code().message());
+  }
+  const int fd = file_.get();
   struct stat info {};
   const bool regular = ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
   size_ = regular ? static_cast<uint64_t>(info.st_size) : 0;
   void* mapped = size_ >= 8 ? ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
-  ::close(fd);
   if (size_ < 8) bad(path, "is too short to be a safetensors file (" + std::to_string(size_) + " bytes)");
   if (mapped == MAP_FAILED) throw Error(Code::kInternal, path.string() + ": cannot be mapped: " + std::strerror(errno));
   bytes_ = static_cast<std::byte*>(mapped);
@@ -126,6 +131,14 @@ SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path) {
 }
 
 SafetensorsFile::~SafetensorsFile() { ::munmap(bytes_, size_); }
+
+void SafetensorsFile::read(uint64_t begin, std::span<std::byte> out) const {
+  try {
+    checkpoint::read_at(file_, begin, out, path_);
+  } catch (const std::system_error& e) {
+    bad(path_, std::string("cannot be read: ") + e.what());
+  }
+}
 
 void SafetensorsFile::release(const StoredTensor& tensor) const {
   const uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
@@ -166,9 +179,32 @@ ModelFiles::ModelFiles(const fs::path& folder) {
 void ModelFiles::add(const fs::path& path) {
   files_.push_back(std::make_unique<SafetensorsFile>(path));
   for (const auto& [name, tensor] : files_.back()->tensors()) {
-    const auto [it, fresh] = tensors_.emplace(name, Entry{files_.back().get(), &tensor});
+    const auto [it, fresh] = tensors_.emplace(name, Entry{files_.back().get(), &tensor, nullptr});
     if (!fresh) bad(path, name, "is also in " + it->second.file->path().filename().string());
   }
+}
+
+ModelFiles::~ModelFiles() = default;
+
+void ModelFiles::Entry::release() const {
+  if (packed != nullptr) return packed->release();
+  file->release(*tensor);
+}
+
+size_t ModelFiles::unpack_mxfp4(std::string_view word) {
+  constexpr std::string_view kBlocks = "_blocks", kScales = "_scales";
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : tensors_)
+    if (name.ends_with(kBlocks)) names.push_back(name.substr(0, name.size() - kBlocks.size()));
+  for (const std::string& name : names) {
+    const auto blocks = tensors_.find(name + std::string(kBlocks)), scales = tensors_.find(name + std::string(kScales));
+    if (scales == tensors_.end()) bad(blocks->second.file->path(), blocks->first, "has no " + name + "_scales beside it");
+    packed_.push_back(std::make_unique<PackedTensor>(packed_tensor(name, blocks->second, scales->second, word)));
+    const Entry joined{blocks->second.file, &packed_.back()->tensor, packed_.back().get()};
+    if (!tensors_.emplace(name, joined).second) bad(joined.file->path(), name, "is there as itself and in MXFP4");
+    tensors_.erase(blocks), tensors_.erase(scales);
+  }
+  return names.size();
 }
 
 uint64_t ModelFiles::bytes() const {

@@ -16,6 +16,8 @@ namespace nemo::hub {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr uint64_t kPage = 4096, kStartAfter = 64 << 20;
+
 [[noreturn]] void failed(const fs::path& file) {
   const int error = errno;
   throw Error(Code::kInternal, "cannot write " + file.string() + ": " + std::strerror(error) + "; " +
@@ -29,7 +31,7 @@ std::string shard_name(size_t i, size_t n) {
   return name;
 }
 
-// The header is padded with blanks so that data begin at a multiple of 8.
+// The header is padded with blanks so that data begin with a page: copies are twice as fast from there on.
 std::string header_of(std::span<const TensorPlan> tensors) {
   Json header = Json::object();
   header["__metadata__"] = {{"format", "pt"}};
@@ -39,7 +41,7 @@ std::string header_of(std::span<const TensorPlan> tensors) {
     at += t.bytes();
   }
   std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');
+  text.resize((text.size() + sizeof(uint64_t) + kPage - 1) / kPage * kPage - sizeof(uint64_t), ' ');
   return text;
 }
 
@@ -76,6 +78,7 @@ void SafetensorsWriter::open(const Shard& shard) {
   const fs::path path = folder_ / (shard.name + ".partial");
   file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (file_ < 0) failed(path);
+  at_ = started_ = 0;
   const std::string header = header_of(std::span(tensors_).subspan(shard.begin, shard.end - shard.begin));
   const uint64_t size = header.size();
   put(&size, sizeof size);
@@ -88,25 +91,38 @@ void SafetensorsWriter::put(const void* data, uint64_t bytes) {
     const ssize_t done = ::write(file_, at, std::min<uint64_t>(bytes, 1u << 30));
     if (done < 0 && errno == EINTR) continue;
     if (done <= 0) failed(folder_ / shards_[shard_].name);
-    at += done, bytes -= static_cast<uint64_t>(done);
+    at += done, at_ += static_cast<uint64_t>(done), bytes -= static_cast<uint64_t>(done);
   }
+  if (at_ < started_ + kStartAfter) return;
+  (void)::sync_file_range(file_, static_cast<off_t>(started_), static_cast<off_t>(at_ - started_), SYNC_FILE_RANGE_WRITE);
+  started_ = at_;
 }
 
 void SafetensorsWriter::close() {
+  if (::fsync(file_) != 0) failed(folder_ / shards_[shard_].name);  // a name is given only to what is on the disk
   const int file = file_;
   file_ = -1;
   if (::close(file) != 0) failed(folder_ / shards_[shard_].name);
 }
 
-void SafetensorsWriter::write(const std::byte* data, uint64_t bytes) {
+void SafetensorsWriter::next(uint64_t bytes) {
   if (next_ >= tensors_.size() || bytes != tensors_[next_].bytes())
     throw Error(Code::kInvalidArgument, "safetensors: a tensor comes that was not planned");
   if (next_ == shards_[shard_].end) {
     close();
     open(shards_[++shard_]);
   }
-  put(data, bytes);
   ++next_;
+}
+
+void SafetensorsWriter::write(const std::byte* data, uint64_t bytes) {
+  next(bytes);
+  put(data, bytes);
+}
+
+void SafetensorsWriter::write(uint64_t bytes, const checkpoint::Produce& produce) {
+  next(bytes);
+  checkpoint::pour(bytes, at_, produce, [this](uint64_t, std::span<const std::byte> block) { put(block.data(), block.size()); });
 }
 
 void SafetensorsWriter::finish() {

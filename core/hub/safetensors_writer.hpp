@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/checkpoint/pour.hpp"
 #include "nemo/abi.h"
 
 namespace nemo::hub {
@@ -31,6 +32,8 @@ class SafetensorsWriter {
 
   // The bytes of the next tensor of the plan.
   void write(const std::byte* data, uint64_t bytes);
+  // The same in blocks (core/checkpoint/pour.hpp).
+  void write(uint64_t bytes, const checkpoint::Produce& produce);
   // After the last tensor: the index, and the files' names.
   void finish();
 
@@ -41,6 +44,7 @@ class SafetensorsWriter {
   };
   void open(const Shard& shard);
   void close();
+  void next(uint64_t bytes);
   void put(const void* data, uint64_t bytes);
 
   std::filesystem::path folder_;
@@ -48,6 +52,7 @@ class SafetensorsWriter {
   std::vector<Shard> shards_;
   size_t shard_ = 0, next_ = 0;
   int file_ = -1;
+  uint64_t at_ = 0, started_ = 0;  // of the open file: its end, and how far the disk was told to write
 };
 
 }  // namespace nemo::hub

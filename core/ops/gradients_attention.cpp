@@ -22,7 +22,7 @@ void head_concat(Backward& b) {
 }
 
 void take_token(Backward& b) {
-  graph::Attrs attrs = attrs_of(b.op(), {"index"});
+  graph::Attrs attrs = attrs_of(b.op(), {"index", "part"});
   attrs["s"] = size_of_input(b, 0, 1);
   give_one(b, 0, "take_token_grad", {b.dout(0)}, std::move(attrs));
 }

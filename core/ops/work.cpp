@@ -94,11 +94,11 @@ class Counter {
     const double n = count(weight) / experts / k, rows = rows_that_come(op_.inputs[1]) / experts;
     const graph::DType dtype = in(0).dtype;
     if (weight_gradient)
-      work_.products.push_back({n, k, rows, dtype, 1, experts});
+      work_.products.push_back({n, k, rows, dtype, 1, experts, Product::Kind::kGroupedWeight});
     else if (input_gradient)
-      work_.products.push_back({rows, k, n, dtype, 1, experts});
+      work_.products.push_back({rows, k, n, dtype, 1, experts, Product::Kind::kGroupedInput});
     else
-      work_.products.push_back({rows, n, k, dtype, 1, experts});
+      work_.products.push_back({rows, n, k, dtype, 1, experts, Product::Kind::kGrouped});
     work_.bytes = all_bytes();
   }
 
@@ -158,13 +158,21 @@ class Counter {
     if (out(2).dtype != graph::DType::kF32) work_.workspace += static_cast<int64_t>(count(out(2)) * 4);
   }
 
+  // Counts are data, which the host does not know: a rank sends every rank as many rows as could come at most, packed into a buffer and out
+  // of one.
+  void exchange(std::string_view name) {
+    const bool plan = name == "moe_exchange_plan", back = name == "moe_exchange_back";
+    const double ranks = count(plan ? out(1) : in(1)) / 2, dealt = count(plan ? in(0) : in(2));
+    const auto room = static_cast<double>((back ? in(0) : out(0)).dims[0].size);
+    work_.message_bytes = ranks * std::min(dealt, room) * bytes(back ? out(0) : in(0)) / dealt;
+    work_.bytes = 2 * (bytes(in(0)) + bytes(out(0)));
+    work_.workspace = static_cast<int64_t>(2 * work_.message_bytes);
+  }
+
   void collective(std::string_view name) {
     if (name == "copy_to") return;
     work_.mesh = op_.string_attr("mesh");
-    if (name == "moe_exchange" || name == "moe_exchange_back" || name == "moe_exchange_plan") {
-      work_.message_bytes = name == "moe_exchange" ? bytes(in(0)) : bytes(out(name == "moe_exchange_back" ? 0 : 1));
-      return;
-    }
+    if (name == "moe_exchange" || name == "moe_exchange_back" || name == "moe_exchange_plan") return exchange(name);
     work_.message_bytes = std::max(bytes(in(0)), op_.outputs[0] == 0 ? 0 : bytes(out(0)));
   }
 

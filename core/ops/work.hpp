@@ -17,6 +17,7 @@ struct Product {
   graph::DType dtype = graph::DType::kNone;
   double count = 1;   // how often, one after the other
   double groups = 1;  // how often side by side in one launch: m, n, k are those of one
+  enum class Kind { kPlain, kGrouped, kGroupedInput, kGroupedWeight } kind = Kind::kPlain;  // of experts: forward, input, weight gradient
 };
 
 struct Work {

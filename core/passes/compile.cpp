@@ -125,7 +125,7 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
     if (purpose == Purpose::kTrain && halves_take_turns(options, out.stages)) split_into_strands(g);
   });
   pass("differentiate", [&] {
-    if (purpose == Purpose::kTrain) differentiate(g, options.recompute, &out.stages);
+    if (purpose == Purpose::kTrain) differentiate(g, options.recompute, &out.stages, options.regather);
     expand_rings(g);
   });
   const bool rewrites = options.precision.tf32 || options.precision.quantization.scaling != Quantization::Scaling::kNone;
@@ -154,6 +154,16 @@ Compiled compile(Graph forward, Purpose purpose, const CompileOptions& options) 
         plan_memory(g, out.layout, options.state != nullptr ? *options.state : own, out.stages.cut() ? &out.phases : nullptr, &out.streams);
   });
   return out;
+}
+
+int64_t pipeline_arena_bytes(const Compiled& compiled) {
+  int64_t most = compiled.memory.arena_bytes;
+  for (const SharedParameter& s : compiled.stages.shared) {
+    const graph::Parameter& p = compiled.graph.parameters[s.parameter];
+    if (p.trainable && s.ranks.front() == compiled.stages.rank)
+      most = std::max(most, graph::element_count(p.dims) * graph::size_of(compiled.graph.gradient_dtype));
+  }
+  return most;
 }
 
 }  // namespace nemo::passes

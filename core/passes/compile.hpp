@@ -22,6 +22,7 @@ struct CompileOptions {
   Coordinates coordinates{};  // of this rank in the plan's mesh
   Precision precision;
   Recompute recompute = Recompute::kNone;
+  bool regather = true;  // what was gathered from other ranks (passes/differentiate.hpp)
   int64_t prefill_chunk = 1, context = 0;  // of kPrefill and kDecode: tokens read at once, tokens that a sequence may have
   std::function<bool(std::string_view op)> supports = [](std::string_view) { return false; };  // optional fused rows that the backend has
   StateLayout* state = nullptr;             // shared by the programs of one engine; null: a program by itself
@@ -57,5 +58,9 @@ enum class Purpose { kTrain, kEvaluate, kLogits, kPrefill, kDecode, kEncode };
 
 // Runs the passes behind "build" on a forward graph.
 [[nodiscard]] Compiled compile(graph::Graph forward, Purpose purpose, const CompileOptions& options);
+
+// Memory for activations of one phase of a training program in pipeline stages. Behind a step it takes in turn the gradients of shared
+// parameters that this rank adds up, so it is no smaller than the largest of them.
+[[nodiscard]] int64_t pipeline_arena_bytes(const Compiled& compiled);
 
 }  // namespace nemo::passes

@@ -28,9 +28,10 @@ struct SlicePart {
 
 class Differentiator final : public ops::Backward {
  public:
-  Differentiator(Graph& graph, Recompute recompute, Stages* stages)
+  Differentiator(Graph& graph, Recompute recompute, Stages* stages, bool regather)
       : graph_(graph),
         recompute_(recompute),
+        regather_(regather || recompute == Recompute::kFull),
         stages_(stages),
         uses_(analyse_uses(graph)),
         forward_(graph.ops),
@@ -178,7 +179,7 @@ class Differentiator final : public ops::Backward {
 
   [[nodiscard]] bool recomputed(ValueId v) const {
     const int32_t p = uses_.producer.size() > v ? uses_.producer[v] : -1;
-    if (p >= 0 && forward_[p].name() == "all_gather") return true;
+    if (p >= 0 && forward_[p].name() == "all_gather") return regather_;
     if (p < 0 || forward_[p].block < 0 || recompute_ == Recompute::kNone) return false;
     return recompute_ == Recompute::kFull || is_cheap(forward_[p].name());
   }
@@ -202,6 +203,7 @@ class Differentiator final : public ops::Backward {
 
   Graph& graph_;
   const Recompute recompute_;
+  const bool regather_;
   Stages* stages_;
   const Uses uses_;
   const std::vector<Op> forward_;
@@ -215,6 +217,8 @@ class Differentiator final : public ops::Backward {
 
 }  // namespace
 
-void differentiate(Graph& graph, Recompute recompute, Stages* stages) { Differentiator(graph, recompute, stages).run(); }
+void differentiate(Graph& graph, Recompute recompute, Stages* stages, bool regather) {
+  Differentiator(graph, recompute, stages, regather).run();
+}
 
 }  // namespace nemo::passes

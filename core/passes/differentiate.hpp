@@ -11,8 +11,8 @@ namespace nemo::passes {
 //   kNone       everything is kept
 //   kSelective  norms, activations, glu, elementwise ops and casts inside blocks are computed again: nearly free in time
 //   kFull       everything inside a block is computed again from the block's inputs
-// Under each of them what was gathered from other ranks is not kept but gathered again: parameters (ZeRO-3), and activations that sequence
-// parallelism splits (Korthikanti et al. 2022: a rank keeps its part of them).
+// Under each of them parameters that were gathered from other ranks (ZeRO-3) are not kept but gathered again; so are activations that
+// sequence or context parallelism splits where `regather` (Korthikanti et al. 2022: a rank keeps its part of them), or under kFull.
 enum class Recompute { kNone, kSelective, kFull };
 
 // The gradient of "loss" (a scalar, the sum over unmasked tokens) with respect to every trainable parameter, seeded by the scalar input
@@ -21,6 +21,6 @@ enum class Recompute { kNone, kSelective, kFull };
 //
 // Where `stages` says that the graph was cut, a rank need not hold the loss: what its stages send is seeded by inputs "grad.send.C.K", and
 // the gradients of what they receive become outputs "grad.recv.C.K"; both are noted in the links.
-void differentiate(graph::Graph& graph, Recompute recompute, Stages* stages = nullptr);
+void differentiate(graph::Graph& graph, Recompute recompute, Stages* stages = nullptr, bool regather = true);
 
 }  // namespace nemo::passes

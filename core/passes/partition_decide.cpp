@@ -25,7 +25,9 @@ std::string shared_letter(const Op& op, const std::string& letter, bool keys_sta
 }
 
 // The letter is whole in the row, but partition has a split form of the op.
-bool has_split_form(const Op& op, const std::string& letter) { return op.name() == "cross_entropy" && letter == "v"; }
+bool has_split_form(const Op& op, const std::string& letter) {
+  return (op.name() == "cross_entropy" && letter == "v") || (op.name() == "take_token" && letter == "s");
+}
 
 // Queries may be split over ranks that share sequences; keys are gathered.
 bool splits_by_context(const Op& op, const std::string& letter) { return op.name() == "attention" && letter == "s"; }

@@ -99,7 +99,12 @@ class Emitter {
   // Ranks that share state out add up their gradients: each must have computed its own part.
   void check_shared_out(const Parameter& parameter, MeshMask partial) const {
     for (int m = 0; m < rules_.axes(); ++m)
-      if (rules_.shares_out(m) && (partial & bit(m)) == 0)
+      if (rules_.shares_out(m) && (partial & bit(m)) == 0 && rules_.is_context(m))
+        throw Error(Code::kConfig,
+                    "the strategy shares state out over mesh axis '" + rules_.name(m) + "', which splits sequences: parameter '" +
+                        parameter.name + "' is used alike by all its ranks, so that its gradient would count " +
+                        std::to_string(rules_.size(m)) + " times; set use_distributed_optimizer = false, or context_parallel_size = 1");
+      else if (rules_.shares_out(m) && (partial & bit(m)) == 0)
         throw Error(Code::kConfig, "the strategy shares state out over mesh axis '" + rules_.name(m) + "': parameter '" + parameter.name +
                                        "' is used alike by all its ranks, so that its gradient would count " +
                                        std::to_string(rules_.size(m)) + " times; add the rule 'batch -> " + rules_.name(m) + "'");
@@ -131,6 +136,7 @@ class Emitter {
     if (op.name() == "attention" && op.int_attr("alibi") != 0 && !decision.inputs[0].needed[2].empty())
       op.attrs["alibi_first"] = op.int_attr("alibi_first") + offset(op.inputs[0], 2, decision.inputs[0].needed[2]);
     if (op.name() == "grouped_linear") localize_experts(op, decision, like);
+    if (op.name() == "take_token") take_own_token(op, decision.inputs[0].needed[1]);
     const bool deals = op.name() == "moe_dispatch";
     if (op.name() == "moe_combine") bring_back(op, like);
     for (size_t o = 0; o < op.outputs.size(); ++o)
@@ -195,6 +201,21 @@ class Emitter {
     if (rules_.exchanges_heads(m)) return attend_to_heads(op, m);
     if (rules_.context() == "p2p") return attend_around_ring(op, m);
     if (op.int_attr("causal") != 0) return attend_to_chunks(op, m);
+    attend_both_ways(op, m);
+  }
+
+  // Every query sees every key, wherever it lies; lengths count keys in order.
+  void attend_both_ways(Op& op, int m) {
+    if (op.inputs[5] != 0)
+      throw Error(Code::kUnsupported, place_of(op) + ": attention with a bias over mesh axis '" + rules_.name(m) +
+                                          "' is not implemented; set context_parallel_size = 1");
+    if (op.inputs[6] != 0) {
+      const int64_t c = rules_.size(m);
+      require_two_chunks(op, m);
+      std::vector<double> order;
+      for (int64_t j = 0; j < 2 * c; ++j) order.push_back(static_cast<double>(j < c ? 2 * j : 2 * (2 * c - 1 - j) + 1));
+      for (const size_t i : {1, 2}) op.inputs[i] = take(op.inputs[i], 2 * c, order, op);
+    }
     graph_.ops.push_back(std::move(op));
   }
 
@@ -256,7 +277,8 @@ class Emitter {
     half[1].size /= 2, half_lse[2].size /= 2;
     std::vector<ValueId> inputs{take(op.inputs[0], 2, {0}, op), take(op.inputs[0], 2, {1}, op), op.inputs[1], op.inputs[2]};
     graph::OpRequest request{"ring_attention", std::move(inputs), op.attrs, {}, {}};
-    for (const char* refused : {"window", "alibi", "alibi_first"}) request.attrs.erase(refused);  // what a ring cannot compute was refused above
+    for (const char* refused : {"window", "alibi", "alibi_first"})
+      request.attrs.erase(refused);  // what a ring cannot compute was refused above
     request.attrs["ring"] = rules_.name(m), request.attrs["ranks"] = rules_.size(m), request.attrs["rank"] = rules_.coordinate(m);
     for (int i = 0; i < 2; ++i) {
       request.preset_outputs.push_back(result_like(op.outputs[0], half));
@@ -353,6 +375,24 @@ class Emitter {
     }
     if (parts % 2 != 0) refuse(op, 0, 1, ids.back(), "which with two chunks a rank needs an even number of parts");
     op.attrs["seq_start"] = at < chunk ? first + at : second + at - chunk;
+  }
+
+  // A part of the sequence has the token or gives 0; the sum over the parts is the token.
+  void take_own_token(Op& op, const MeshIds& ids) const {
+    if (ids.empty()) return;
+    const int64_t mine = graph_.value(op.inputs[0]).dims[1].size;
+    int64_t index = op.int_attr("index"), at = rules_.part(ids) * mine;
+    if (rules_.is_context(ids.front()) && !rules_.exchanges_heads(ids.front())) {  // two chunks, which lie side by side
+      const int64_t c = rules_.size(ids.front()), r = rules_.coordinate(ids.front());
+      const MeshIds inner(ids.begin() + 1, ids.end());
+      int64_t parts = 1;
+      for (const int m : inner) parts *= rules_.size(m);
+      const int64_t chunk = mine * parts / 2, of = index / chunk, within = index % chunk;
+      at = rules_.part(inner) * mine;
+      index = of == r ? within : of == 2 * c - 1 - r ? chunk + within : -1;
+    }
+    op.attrs["index"] = index >= at && index < at + mine ? index - at : int64_t{-1};
+    op.attrs["part"] = int64_t{1};
   }
 
   // Experts split over ranks: each has the rows of its own, the others give 0. A bias that several ranks of one expert add is shared out.

@@ -40,12 +40,18 @@ double behind(const Hardware& h, int64_t queries, int64_t keys) {
 
 }  // namespace
 
-double product_time(const Hardware& h, const ops::Product& p) {
+double product_rate(const Hardware& h, const ops::Product& p) {
   const auto found = h.product_rate.find(p.dtype);
-  const double rate = found == h.product_rate.end() ? 0 : found->second;
+  const double own = p.kind == ops::Product::Kind::kPlain ? 1 : h.grouped_rate.at(static_cast<size_t>(p.kind) - 1);
+  const double rate = found == h.product_rate.end() ? 0 : found->second * own;
   if (rate <= 0)
     throw Error(Code::kConfig, h.file + ": no rate for products of " + std::string(graph::to_string(p.dtype)) +
                                    ", which this run needs; set it under [products]");
+  return rate;
+}
+
+double product_time(const Hardware& h, const ops::Product& p) {
+  const double rate = product_rate(h, p);
   double best = std::numeric_limits<double>::infinity();
   for (const Hardware::Tile& tile : h.tiles)
     for (const double split : {1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0})

@@ -49,6 +49,8 @@ const nemo_schema* products_schema() {
       list("tile_m", NEMO_FIELD_FLOAT, "[128, 128, 64]", "rows of the tiles that the library has"),
       list("tile_n", NEMO_FIELD_FLOAT, "[256, 128, 128]", "their columns"),
       list("tile_efficiency", NEMO_FIELD_FLOAT, "[1.0, 0.9, 0.75]", "their rate, relative to the large products'"),
+      list("grouped", NEMO_FIELD_FLOAT, "[1, 1, 1]",
+           "rate of products of experts over that of plain ones: forward, input gradient, weight gradient"),
       number("workspace_mib", "32", "of the product library").min(0).unit("MiB"),
   }};
   return schema.get();
@@ -79,7 +81,14 @@ const nemo_schema* network_schema() {
       number("between_half_mib", "2", "message that reaches half of the rate").min(0).unit("MiB"),
       number("copy_gb_s", "", "what a collective moves within its own device").required().min(0).unit("GB/s"),
       number("library_mib", "0", "memory of the communication library itself").min(0).unit("MiB"),
-      number("buffers_mib", "256", "memory of the communication library for each group").min(0).unit("MiB"),
+      number("group_mib", "196", "for each group that a rank is in").min(0).unit("MiB"),
+      number("collectives_mib", "288", "and for a group's collectives").min(0).unit("MiB"),
+      number("messages_mib", "62", "where there are messages from one rank to another").min(0).unit("MiB"),
+      number("source_mib", "320", "for each rank that a group's messages come from").min(0).unit("MiB"),
+      number("target_mib", "64", "for each rank that a group's messages go to").min(0).unit("MiB"),
+      number("exchange_mib", "128", "largest reduce-scatter within a node that comes by copy engines, into a buffer; 0: none")
+          .min(0)
+          .unit("MiB"),
   }};
   return schema.get();
 }
@@ -124,6 +133,10 @@ void read_products(Hardware& h, const config::Section& products) {
                                      {graph::DType::kF32, "f32_tflops"}})
     h.product_rate[dtype] = products.get_float(field) * kTera;
   h.tile_overhead = products.get_float("tile_us") * kMicro;
+  const auto grouped = products.get_floats("grouped");
+  if (grouped.size() != 3 || *std::min_element(grouped.begin(), grouped.end()) <= 0)
+    throw config::fault_at(products, "grouped", "must have three rates above 0");
+  std::copy(grouped.begin(), grouped.end(), h.grouped_rate.begin());
   h.gemm_workspace = static_cast<int64_t>(products.get_float("workspace_mib") * kMiB);
   const auto m = products.get_floats("tile_m"), n = products.get_floats("tile_n"), e = products.get_floats("tile_efficiency");
   if (m.empty() || m.size() != n.size() || m.size() != e.size())
@@ -139,8 +152,10 @@ void read_network(Hardware& h, const config::Section& network) {
   };
   h.inside = link("inside"), h.between = link("between");
   h.copy_rate = network.get_float("copy_gb_s") * kGiga;
-  h.message_library = static_cast<int64_t>(network.get_float("library_mib") * kMiB);
-  h.message_buffers = static_cast<int64_t>(network.get_float("buffers_mib") * kMiB);
+  const auto mib = [&](const char* field) { return static_cast<int64_t>(network.get_float(field) * kMiB); };
+  h.message_memory = {mib("library_mib"),  mib("group_mib"),  mib("collectives_mib"),
+                      mib("messages_mib"), mib("source_mib"), mib("target_mib")};
+  h.most_exchanged = mib("exchange_mib");
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // core/planner/hardware.hpp - a device and its network as numbers, read from a TOML file (docs/planning.md explains the fields).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -21,11 +22,16 @@ struct Hardware {
   int64_t memory_bytes = 0;    // usable by a program
   int64_t overhead_bytes = 0;  // context and libraries
   int64_t gemm_workspace = 0;
-  int64_t message_library = 0;                // of the communication library, where there is more than one rank
-  int64_t message_buffers = 0;                // and for each group that a rank is in
-  double peak_flops = 0;                      // the maker's dense bf16 figure, for MFU
-  double memory_rate = 0;                     // copy, reads and writes counted
-  double power_limit = 0;                     // watts
+  // Of the communication library: itself, where there is more than one rank; for each group that a rank is in; for such a group's
+  // collectives; where there are messages between two ranks at all; and for each rank that a group's messages come from, or go to.
+  struct MessageMemory {
+    int64_t library = 0, group = 0, collectives = 0, messages = 0, source = 0, target = 0;
+  };
+  MessageMemory message_memory;
+  int64_t most_exchanged = 0;  // bytes of the largest reduction within a node that copy engines bring into a buffer of its size; 0: none
+  double peak_flops = 0;       // the maker's dense bf16 figure, for MFU
+  double memory_rate = 0;      // copy, reads and writes counted
+  double power_limit = 0;      // watts
   double product_power = 0, other_power = 0;  // drawn at full clock by products at the full rate, and by everything else
   double spread = 0;                          // relative standard deviation of devices' speeds
   double launch = 0;                          // per kernel
@@ -39,6 +45,7 @@ struct Hardware {
   double multiprocessors = 0;
   std::map<graph::DType, double> product_rate;  // large products, sustained
   double tile_overhead = 0;
+  std::array<double, 3> grouped_rate{1, 1, 1};  // of products of experts over that of plain ones: forward, input gradient, weight gradient
   std::vector<Tile> tiles;
 
   struct AttentionRates {
@@ -70,6 +77,8 @@ struct Hardware {
 
 // Seconds of the computing part of `work` on one device; 0 for collectives.
 [[nodiscard]] double compute_time(const Hardware& hardware, const ops::Work& work);
+// FLOP/s of a large product of its kind. Throws nemo::Error(kConfig) where the file has none.
+[[nodiscard]] double product_rate(const Hardware& hardware, const ops::Product& product);
 [[nodiscard]] double product_time(const Hardware& hardware, const ops::Product& product);
 // FLOP/s of causal attention of this shape (visible pairs counted).
 [[nodiscard]] double attention_rate(const Hardware& hardware, int64_t head_dim, int64_t queries, int64_t keys, bool backward);

@@ -6,7 +6,12 @@
 namespace nemo::planner {
 namespace {
 
-double seconds(const Hardware::Link& link, double bytes) { return (bytes + link.half_size) / link.rate; }
+constexpr double kSmallCost = 4;  // of a byte sent with its flag (NCCL's LL: half of a line is flags, and lines are stored one by one)
+
+// Small messages do without the pipeline that large ones have to fill.
+double seconds(const Hardware::Link& link, double bytes) {
+  return std::min((bytes + link.half_size) / link.rate, kSmallCost * bytes / link.rate);
+}
 
 double hops(const Group& g) {
   const double inner = static_cast<double>(g.per_node - 1);

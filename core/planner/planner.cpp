@@ -7,6 +7,7 @@
 
 #include "core/base/error.hpp"
 #include "core/ops/cost.hpp"
+#include "core/planner/message_memory.hpp"
 #include "core/planner/role.hpp"
 #include "core/planner/streams.hpp"
 #include "core/planner/warnings.hpp"
@@ -107,6 +108,7 @@ class Planner {
     options.plan = plan();
     options.precision = request_.precision;
     options.recompute = request_.recompute;
+    options.regather = request_.regather;
     options.edit = request_.edit;
     options.supports = [this](std::string_view op) { return h_.fused_rows.contains(op); };
     // Of ranks along a sequence, whose chunks are as much work, the last one's keys are the most awkward.
@@ -217,7 +219,7 @@ class Planner {
   void count_products() {
     double real = 0, ideal = 0;
     for (const auto& phases : at(slowest_).load.chunks)
-      for (const PhaseLoad& load : phases) real += load.products, ideal += load.ideal_products;
+      for (const PhaseLoad& load : phases) real += load.products, ideal += load.large_products;
     for (const Compiled& role : compiled_) report_.expert_room = std::max(report_.expert_room, role.load.room);
     report_.product_share = real > 0 ? ideal / real : 1;
   }
@@ -308,23 +310,22 @@ class Planner {
     const auto state = [&](runtime::Role role) {
       return runtime::state_bytes(role, request_.keep, program.layout, request_.precision, share);
     };
-    int64_t held = 0, groups = 0;
+    int64_t held = 0;
     if (piped()) {
       const auto slots = pipeline::fit_slots(lists_[static_cast<size_t>(rank)], program.memory.slot_bytes);
       held = std::accumulate(slots.begin(), slots.end(), int64_t{0});
     }
-    for (const passes::MeshAxis& axis : plan().mesh) groups += axis.size > 1;
     runtime::MemoryReport out;
     out.rows = {{"parameters", state(runtime::Role::kParameter)},
                 {"master weights", state(runtime::Role::kMaster)},
                 {"gradients", state(runtime::Role::kGradient)},
                 {"optimizer first moment", state(runtime::Role::kExpAvg)},
                 {"optimizer second moment", state(runtime::Role::kExpAvgSq)},
-                {"activations", program.memory.arena_bytes},
+                {"activations", piped() ? passes::pipeline_arena_bytes(program) : program.memory.arena_bytes},
                 {"micro-batches in flight", held},
                 {"kernel workspace", at(rank).load.workspace},
                 {"batch", program.memory.input_bytes},
-                {"communication buffers", groups > 0 ? h_.message_library + groups * h_.message_buffers : 0},
+                {"communication buffers", message_memory(h_, plan(), program, request_.precision.gradient)},
                 {"backend libraries", h_.overhead_bytes}};
     out.at_peak = program.memory.at_peak;
     out.device_bytes = h_.memory_bytes;

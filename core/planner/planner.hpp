@@ -27,6 +27,7 @@ struct Request {
   passes::Plan plan;
   passes::Precision precision;
   passes::Recompute recompute = passes::Recompute::kNone;
+  bool regather = true;
   runtime::Keep keep = runtime::Keep::kTwoMoments;
   bool judge = true;  // look for bad choices, which may take a second plan
 };

@@ -22,6 +22,7 @@ Request make_request(const runtime::Setup& setup, const text::Tokenizer* tokeniz
   request.plan = runtime::make_plan(setup, nullptr);
   request.precision =
       placed(setup.section("precision"), [&] { return passes::make_precision(*setup.precision, &setup.section("precision")); });
+  request.regather = trainer.get_bool("regather");
   const std::string& word = trainer.get_string("recompute");
   request.recompute = word == "full"        ? passes::Recompute::kFull
                       : word == "selective" ? passes::Recompute::kSelective

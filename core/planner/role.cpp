@@ -71,7 +71,7 @@ class Loader {
       const Group& g = group(work.mesh);
       const Message message = message_of(op.name());
       axes_[i] = work.mesh;
-      seconds_[i] = message_time(h_, g, message, work.message_bytes);
+      seconds_[i] = message_time(h_, g, message, work.message_bytes) + work.bytes / h_.memory_rate;  // packed and unpacked
       AxisLoad& axis = load_.axes[work.mesh];
       axis.bytes += message_volume(g, message, work.message_bytes);
       axis.seconds += seconds_[i];
@@ -92,7 +92,9 @@ class Loader {
     if (work.attention_flops > 0) load.attention += seconds;
     for (const ops::Product& p : work.products) {
       load.products += product_time(h_, p);
-      load.ideal_products += 2 * p.m * p.n * p.k * p.count * p.groups / h_.product_rate.at(p.dtype);
+      const double flops = 2 * p.m * p.n * p.k * p.count * p.groups;
+      load.ideal_products += flops / h_.product_rate.at(p.dtype);
+      load.large_products += flops / product_rate(h_, p);
     }
   }
 

@@ -20,9 +20,11 @@ struct AxisLoad {
 // One phase of one chunk, of one micro-batch.
 struct PhaseLoad {
   double compute = 0;
-  double exposed = 0;                       // lost to communication: waiting for it, and slowed down by it
-  double products = 0, ideal_products = 0;  // seconds in products; seconds if they ran at the large products' rate
-  double attention = 0;                     // seconds in attention
+  double exposed = 0;         // lost to communication: waiting for it, and slowed down by it
+  double products = 0;        // seconds in products
+  double large_products = 0;  // seconds if all were large, and if they were plain ones besides
+  double ideal_products = 0;
+  double attention = 0;  // seconds in attention
   [[nodiscard]] double seconds() const { return compute + exposed; }
 };
 

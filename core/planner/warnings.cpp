@@ -56,8 +56,32 @@ class Critic {
   void memory() {
     const Role& role = r_.largest();
     if (!role.memory.fits())
-      warn("does not fit: " + runtime::gib(role.memory.total()) + " of " + runtime::gib(h_.memory_bytes) +
-           "; a smaller micro-batch, more recompute, or a larger tensor, pipeline or context parallel size would take less");
+      warn("does not fit: " + runtime::gib(role.memory.total()) + " of " + runtime::gib(h_.memory_bytes) + "; " + remedies());
+  }
+
+  // Settings of the same layout that would fit, each by itself.
+  [[nodiscard]] std::string remedies() const {
+    std::string out;
+    const auto attempt = [&](const std::string& words, auto&& change) {
+      Request other = q_;
+      other.judge = false;
+      change(other);
+      const Report report = make_report(other, h_);
+      if (report.fits())
+        out += (out.empty() ? "" : ", ") + words + " would (" + runtime::gib(report.largest().memory.total()) + ", a step of " +
+               number(report.step_seconds()) + " s instead of " + number(r_.step_seconds()) + ")";
+    };
+    if (graph::size_of(q_.precision.gradient) > 2 && graph::size_of(q_.precision.parameter) == 2)
+      attempt("precision.grad_dtype=bf16", [](Request& other) { other.precision.gradient = graph::DType::kBF16; });
+    if (q_.recompute == passes::Recompute::kNone)
+      attempt("trainer.recompute=selective", [](Request& other) { other.recompute = passes::Recompute::kSelective; });
+    if (q_.recompute != passes::Recompute::kFull)
+      attempt("trainer.recompute=full", [](Request& other) { other.recompute = passes::Recompute::kFull; });
+    if (q_.facts.micro_batch_size > 1) attempt("data.micro_batch_size=1", [](Request& other) { other.facts.micro_batch_size = 1; });
+    if (!out.empty()) return out;
+    return "neither gradients in 16 bits, more recompute nor a smaller micro-batch is enough by itself: a larger tensor, pipeline or "
+           "context "
+           "parallel size would take less";
   }
 
   void recompute() {

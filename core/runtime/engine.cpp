@@ -59,6 +59,7 @@ Engine::Engine(const Setup& setup, EngineOptions options) : options_(std::move(o
   compile_options.coordinates = ranks_->coordinates();
   compile_options.precision = precision_;
   compile_options.recompute = options_.recompute.value_or(recompute_of(setup));
+  compile_options.regather = setup.section("trainer").get_bool("regather");
   compile_options.context = options_.facts.seq_length;
   compile_options.prefill_chunk = std::min(options_.facts.seq_length, kPrefillChunk);
   compile_options.supports = [this](std::string_view op) { return device_->supports(op); };
@@ -149,7 +150,7 @@ MemoryReport Engine::report() const {
                  {"gradients", state(Role::kGradient)},
                  {"optimizer first moment", state(Role::kExpAvg)},
                  {"optimizer second moment", state(Role::kExpAvgSq)},
-                 {"activations", largest([](const Entry& e) { return e.compiled->memory.arena_bytes; })},
+                 {"activations", largest([](const Entry& e) { return e.arena_bytes(); })},
                  {"micro-batches in flight", largest([](const Entry& e) { return e.pipeline ? e.pipeline->slots_bytes() : 0; })},
                  {"kept state", state_layout_.bytes},
                  {"kernel workspace", largest([](const Entry& e) { return e.workspace_bytes(); })},
@@ -192,7 +193,7 @@ void Engine::allocate() {
   state_ = std::make_unique<State>(*device_, first().compiled->graph.parameters, first().compiled->layout, precision_, options_.keep,
                                    *ranks_, first().compiled->stages.elsewhere);
   if (state_->keeps(Role::kGradient)) sync_ = std::make_unique<GradientSync>(*device_, *state_, *ranks_);
-  arena_ = device_->allocate(largest([](const Entry& e) { return e.compiled->memory.arena_bytes; }), "activations");
+  arena_ = device_->allocate(largest([](const Entry& e) { return e.arena_bytes(); }), "activations");
   workspace_ = device_->allocate(largest([](const Entry& e) { return e.workspace_bytes(); }), "workspace");
   slots_ = device_->allocate(largest([](const Entry& e) { return e.pipeline ? e.pipeline->slots_bytes() : 0; }), "micro-batches in flight");
   inputs_ = device_->allocate(largest([](const Entry& e) { return e.compiled->memory.input_bytes; }), "batch");

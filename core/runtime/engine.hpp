@@ -89,6 +89,7 @@ class Engine {
     std::unique_ptr<passes::Compiled> compiled;
     std::unique_ptr<Program> program;  // one of the two
     std::unique_ptr<PipelineProgram> pipeline;
+    [[nodiscard]] int64_t arena_bytes() const { return pipeline ? pipeline->arena_bytes() : compiled->memory.arena_bytes; }
     [[nodiscard]] int64_t workspace_bytes() const { return program ? program->workspace_bytes() : pipeline->workspace_bytes(); }
   };
   using Entries = std::map<passes::Purpose, Entry>;

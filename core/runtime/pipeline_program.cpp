@@ -99,7 +99,6 @@ void PipelineProgram::prepare_shared(const Ranks& ranks) {
   if (std::none_of(actions_.begin(), actions_.end(), [](const pipeline::Action& a) { return a.phase != pipeline::Phase::kForward; }))
     return;
   const graph::DType dtype = compiled_.graph.gradient_dtype;
-  int64_t most = 0;
   for (const passes::SharedParameter& s : compiled_.stages.shared) {
     const graph::Parameter& p = compiled_.graph.parameters[s.parameter];
     if (!p.trainable) continue;
@@ -115,10 +114,12 @@ void PipelineProgram::prepare_shared(const Ranks& ranks) {
     }
     shared.add = device_.prepare("accumulate_grad", "pipeline", {spec}, {spec}, {{"accumulate", int64_t{1}}});
     first_workspace_bytes_ = std::max(first_workspace_bytes_, (shared.add.workspace_bytes + 255) / 256 * 256);
-    most = std::max(most, shared.elements);
     shared_.push_back(std::move(shared));
   }
-  scratch_bytes_ = most * graph::size_of(dtype);
+}
+
+int64_t PipelineProgram::arena_bytes() const {
+  return shared_.empty() ? compiled_.memory.arena_bytes : passes::pipeline_arena_bytes(compiled_);
 }
 
 std::byte* PipelineProgram::address(ValueId value, int32_t slot) const {
@@ -152,7 +153,6 @@ void PipelineProgram::bind_phase(Phase& phase) {
 void PipelineProgram::bind(const Bases& bases, std::byte* slots) {
   bases_ = bases;
   slots_ = slots;
-  if (!shared_.empty()) scratch_ = device_.allocate(scratch_bytes_, "gradients of shared parameters");
   for (Chunk& chunk : chunks_)
     for (Phase& phase : chunk.phases) bind_phase(phase);
   for (auto& sender : senders_) sender = std::make_unique<Sender>();
@@ -298,8 +298,8 @@ void PipelineProgram::sum_shared() {
       continue;
     }
     for (const PreparedKernel& receive : s.receive) {
-      move(receive, nullptr, scratch_.data());
-      move(s.add, scratch_.data(), own);
+      move(receive, nullptr, bases_.arena);
+      move(s.add, bases_.arena, own);
     }
     for (const PreparedKernel& send : s.send) move(send, own, nullptr);
   }

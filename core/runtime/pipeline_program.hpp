@@ -32,6 +32,8 @@ class PipelineProgram {
 
   [[nodiscard]] int64_t workspace_bytes() const { return first_workspace_bytes_ + second_workspace_bytes_; }
   [[nodiscard]] int64_t slots_bytes() const { return slots_bytes_; }
+  // What bind() needs behind Bases::arena: the program's own, in which sum_shared() receives gradients once all actions are done.
+  [[nodiscard]] int64_t arena_bytes() const;
   [[nodiscard]] const passes::Compiled& compiled() const { return compiled_; }
   [[nodiscard]] bool has_loss() const { return compiled_.graph.find_output("loss") != 0; }
   // `slots` has slots_bytes().
@@ -118,8 +120,6 @@ class PipelineProgram {
   std::vector<int64_t> slot_at_;                // where each slot begins
   std::vector<std::array<Ticket, 2>> pending_;  // by slot: sends out of it, forward and backward
   std::vector<Shared> shared_;
-  Buffer scratch_;  // of sum_shared
-  int64_t scratch_bytes_ = 0;
   Bases bases_;
   std::byte* slots_ = nullptr;
   int64_t first_workspace_bytes_ = 0, second_workspace_bytes_ = 0;  // by stream; the second one's lies behind the first one's

@@ -61,12 +61,18 @@ bool Ranks::counts_loss() const {
 
 std::string backward_group(const Plan& plan) { return plan.pipeline.mesh + ".backward"; }
 
+std::vector<std::string> group_names(const Plan& plan) {
+  std::vector<std::string> names;
+  for (const passes::MeshAxis& axis : plan.mesh)
+    if (axis.size > 1) names.push_back(axis.name);
+  const std::string& zero = plan.zero_axis();
+  if (plan.group_size(zero) > 1 && std::find(names.begin(), names.end(), zero) == names.end()) names.push_back(zero);
+  return names;
+}
+
 void Ranks::join_groups(Device& device) const {
   if (world_ == nullptr) return;
-  std::vector<std::string> names = axes_;
-  const std::string& zero = plan_->zero_axis();
-  if (zero_.size > 1 && std::find(names.begin(), names.end(), zero) == names.end()) names.push_back(zero);
-  for (const std::string& name : names) device.join(dist::group_of(mesh(), rank_, name), *world_);
+  for (const std::string& name : group_names(*plan_)) device.join(dist::group_of(mesh(), rank_, name), *world_);
   if (plan_->axis_size(plan_->pipeline.mesh) == 1) return;
   dist::Group backward = dist::group_of(mesh(), rank_, plan_->pipeline.mesh);
   backward.name = backward_group(*plan_);

@@ -58,6 +58,10 @@ class Ranks {
 // Group of a pipeline's gradients: the ranks of its mesh axis once more, so that what moves backward never waits for what moves forward.
 [[nodiscard]] std::string backward_group(const passes::Plan& plan);
 
+// Names of the groups that every rank is in, each with more than one rank: mesh axes, and what shares state out. The backward group of a
+// pipeline comes on top.
+[[nodiscard]] std::vector<std::string> group_names(const passes::Plan& plan);
+
 // "dp", or "dp,cp": the mesh axes that the rules split the batch over.
 [[nodiscard]] std::string data_axes(const passes::Plan& plan);
 

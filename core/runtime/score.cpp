@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "core/base/error.hpp"
-#include "core/runtime/data_source.hpp"
+#include "core/passes/build.hpp"
+#include "core/passes/cache.hpp"
+#include "core/runtime/answer_tokens.hpp"
 #include "core/runtime/evaluate.hpp"
 #include "core/runtime/snapshot.hpp"
 
@@ -12,6 +14,27 @@ namespace nemo::runtime {
 namespace {
 
 constexpr int32_t kNotScored = -100;
+
+// Whether the model is an encoder-decoder. A model whose tokens see later ones gives no probability to a text.
+bool check_scores(const Setup& setup, const graph::BuildFacts& facts) {
+  const graph::Graph graph = placed(setup.section("model"), [&] { return passes::build(*setup.model, &setup.section("model"), facts); });
+  if (const std::string op = passes::sees_later_tokens(graph); !op.empty())
+    throw Error(Code::kUnsupported, "model '" + setup.model->id + "' reads text in both directions (" + op +
+                                        "): it gives no probability to a text or to a choice; `nemo-host validate` measures its own loss");
+  return passes::has_encoder(graph);
+}
+
+double log_likelihood_of_answer(Scorer& scorer, const std::string& context, const std::string& answer) {
+  const size_t first = answer.find_first_not_of(' ');
+  const std::vector<int32_t> labels = scorer.tokenizer().encode(first == std::string::npos ? answer : answer.substr(first));
+  if (labels.empty()) return 0;
+  if (static_cast<int64_t>(labels.size()) > scorer.window())
+    throw Error(Code::kConfig, "a choice of " + std::to_string(labels.size()) + " tokens does not fit the decoder's " +
+                                   std::to_string(scorer.window()) + " (data.seq_length)");
+  const std::vector<int32_t> source = source_of(scorer.tokenizer(), context);
+  const size_t kept = std::min(source.size(), static_cast<size_t>(scorer.source_window()));
+  return -scorer.negative_log_likelihood_of_answer(std::span(source).last(kept), labels);
+}
 
 }  // namespace
 
@@ -26,6 +49,10 @@ Scorer::Scorer(const Setup& setup, const RunContext& context, const std::filesys
   options.facts = build_facts(setup, tokenizer_.get());
   options.facts.micro_batch_size = 1;
   options.facts.batch_fields.clear();
+  options.facts.fields_known = false;  // the text is not of the data
+  answers_ = check_scores(setup, options.facts);
+  if (answers_) tokenizer_ = with_added_tokens(setup, std::move(tokenizer_));
+  if (answers_) start_ = start_of_answer(setup, *tokenizer_);
   options.short_sequences = short_sequences(setup, options.facts);
   options.observe = context.observe;
   engine_ = std::make_unique<Engine>(setup, options);
@@ -38,7 +65,6 @@ Scorer::~Scorer() = default;
 
 double Scorer::negative_log_likelihood(std::span<const int32_t> tokens, size_t first) {
   if (first == tokens.size()) return 0;
-  Program& program = engine_->program(passes::Purpose::kEvaluate, static_cast<int64_t>(tokens.size()));
   Batch batch;
   std::vector<int32_t>&inputs = batch.fields["tokens"], &labels = batch.fields["labels"];
   inputs.assign(static_cast<size_t>(window()), 0);
@@ -46,9 +72,35 @@ double Scorer::negative_log_likelihood(std::span<const int32_t> tokens, size_t f
   std::copy(tokens.begin(), tokens.end() - 1, inputs.begin());
   std::copy(tokens.begin() + static_cast<std::ptrdiff_t>(first), tokens.end(), labels.begin() + static_cast<std::ptrdiff_t>(first) - 1);
   batch.unmasked_tokens = static_cast<int64_t>(tokens.size() - first);
+  return run(std::move(batch), static_cast<int64_t>(tokens.size()));
+}
+
+double Scorer::run(Batch batch, int64_t tokens) {
+  Program& program = engine_->program(passes::Purpose::kEvaluate, tokens);
   feed(engine_->device(), program, batch, 0, 0);
   program.run();
   return read_scalar(engine_->device(), program, "loss");
+}
+
+int64_t Scorer::source_window() const {
+  const graph::BuildFacts& facts = engine_->facts();
+  return facts.encoder_seq_length != 0 ? facts.encoder_seq_length : facts.seq_length;
+}
+
+double Scorer::negative_log_likelihood_of_answer(std::span<const int32_t> source, std::span<const int32_t> answer) {
+  if (start_ < 0) throw Error(Code::kConfig, "neither the checkpoint nor its data says which token the decoder's answers begin with");
+  Batch batch;
+  std::vector<int32_t>&inputs = batch.fields["tokens"], &labels = batch.fields["labels"], &read = batch.fields["encoder_tokens"];
+  inputs.assign(static_cast<size_t>(window()), 0);
+  labels.assign(static_cast<size_t>(window()), kNotScored);
+  read.assign(static_cast<size_t>(source_window()), 0);
+  inputs[0] = start_;
+  std::copy(answer.begin(), answer.end() - 1, inputs.begin() + 1);
+  std::copy(answer.begin(), answer.end(), labels.begin());
+  std::copy(source.begin(), source.end(), read.begin());
+  batch.fields["encoder_lengths"] = {static_cast<int32_t>(source.size())};
+  batch.unmasked_tokens = static_cast<int64_t>(answer.size());
+  return run(std::move(batch), static_cast<int64_t>(answer.size()));
 }
 
 double Perplexity::per_token() const { return std::exp(nats / static_cast<double>(std::max<int64_t>(tokens, 1))); }
@@ -61,6 +113,10 @@ std::vector<int32_t> opening(const text::Tokenizer& tokenizer) {
 }
 
 Perplexity perplexity(Scorer& scorer, std::string_view text, int64_t stride, const std::function<bool()>& go_on) {
+  if (scorer.answers())
+    throw Error(Code::kUnsupported,
+                "an encoder-decoder gives answers a probability, not texts by themselves: measure --choices, or its own loss with "
+                "`nemo-host validate`");
   std::vector<int32_t> tokens = opening(scorer.tokenizer());
   const std::vector<int32_t> ids = scorer.tokenizer().encode(text);
   tokens.insert(tokens.end(), ids.begin(), ids.end());
@@ -78,6 +134,7 @@ Perplexity perplexity(Scorer& scorer, std::string_view text, int64_t stride, con
 }
 
 double log_likelihood(Scorer& scorer, const std::string& context, const std::string& continuation) {
+  if (scorer.answers()) return log_likelihood_of_answer(scorer, context, continuation);
   const text::Tokenizer& t = scorer.tokenizer();
   // Spaces between the two belong to the word that follows them.
   std::string head = context, tail = continuation;

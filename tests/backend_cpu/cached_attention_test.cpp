@@ -50,6 +50,35 @@ INSTANTIATE_TEST_SUITE_P(, CachedAttention,
                                            Attrs{{"scale", 0.3}, {"softcap", 2.0}, {"window", 9}},
                                            Attrs{{"scale", 0.3}, {"alibi", int64_t{12}}, {"alibi_first", int64_t{3}}, {"window", 9}}));
 
+// The bias of whole sequences is relative_bias of the table; the cached form looks it up by distance.
+TEST(CachedTable, of_distances_equals_attention_with_its_bias) {
+  const Array q = normal_array(F64, {kBatch, kTokens, kHeads, kHead}, 1), k = normal_array(F64, {kBatch, kTokens, kGroups, kHead}, 2),
+              v = normal_array(F64, {kBatch, kTokens, kGroups, kWide}, 3), table = normal_array(F64, {8, kHeads}, 7);
+  for (const int64_t both_ways : {0, 1}) {
+    const Attrs buckets{{"bidirectional", both_ways}, {"max_distance", int64_t{12}}};
+    Attrs of_bias = buckets;
+    of_bias.push_back({"s", kTokens});
+    of_bias.push_back({"t", kTokens});
+    const Array bias = device().apply("relative_bias", {table}, {Array(F64, {kHeads, kTokens, kTokens})}, of_bias)[0];
+    const Array whole =
+        device().apply("attention", {q, k, v, {}, {}, bias},
+                       {Array(F64, {kBatch, kTokens, kHeads, kWide}), Array(F64, {kBatch, kHeads, kTokens})}, {{"scale", 1.0}})[0];
+    Attrs attrs = buckets;
+    attrs.push_back({"scale", 1.0});
+    Arrays k_cache{normal_array(F64, {kBatch, 32, kGroups, kHead}, 4)}, v_cache{normal_array(F64, {kBatch, 32, kGroups, kWide}, 5)};
+    for (int64_t begin = 0; begin < kTokens; begin += 4) {
+      const int64_t end = std::min(begin + 4, kTokens);
+      const Array start(I32, {kBatch}, {double(begin), double(begin)});
+      device().run("cache_write", {part(k, begin, end), start}, k_cache);
+      device().run("cache_write", {part(v, begin, end), start}, v_cache);
+      const Array got = device().apply("attention_cached", {part(q, begin, end), k_cache[0], v_cache[0], start, {}, table},
+                                       {Array(F64, {kBatch, end - begin, kHeads, kWide})}, attrs)[0];
+      const Array want = part(whole, begin, end);
+      for (int64_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got.get(i), want.get(i), 1e-12) << begin << " " << i;
+    }
+  }
+}
+
 TEST(CacheWrite, drops_what_lies_behind_the_end) {
   Arrays cache{Array(F32, {1, 4, 1, 1}, {1, 2, 3, 4})};
   device().run("cache_write", {Array(F32, {1, 3, 1, 1}, {7, 8, 9}), Array(I32, {1}, {2})}, cache);

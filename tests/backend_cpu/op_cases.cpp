@@ -122,6 +122,13 @@ void add_attention(std::vector<OpCase>& c) {
   c.push_back({"attention_segments", "attention", {x(q), x(kv), x(wide), ids({2, 150}, 3)}, {x(o), acc(lse)}, special, false, true});
   const Shape few{2, 3, 6, 12}, kv_few{2, 3, 2, 12};
   c.push_back({"attention_cached", "attention_cached", {x(few), x(kv), x(wide), ids({2}, 140)}, {x({2, 3, 6, 20})}, special, false, true});
+  c.push_back({"attention_cached_table",
+               "attention_cached",
+               {x(few), x(kv), x(wide), ids({2}, 140), none(), x({9, 6})},
+               {x({2, 3, 6, 20})},
+               {{"scale", 0.3}, {"bidirectional", 0}, {"max_distance", 40}},
+               false,
+               false});
   c.push_back({"cache_write", "cache_write", {x(kv_few), ids({2}, 140)}, {x(kv)}, {}, false, true});
   c.push_back({"attention_grad",
                "attention_grad",

@@ -33,6 +33,13 @@ void add_routing(std::vector<OpCase>& c) {
   c.push_back({"moe_balance_grad", "moe_balance_grad", {acc({}), {Role::positive_acc, {4, 12}, 0, 1}}, {acc({4, 12})}, {}, false, false});
   c.push_back(
       {"add_loss", "add_loss", {acc({}), acc({}), ids({3, 5}, 7)}, {acc({})}, {{"coefficient", 0.3}, {"ignore_index", 2}}, false, false});
+  c.push_back({"add_loss_quotient",
+               "add_loss",
+               {acc({}), acc({}), ids({2}, 40)},
+               {acc({})},
+               {{"coefficient", 0.3}, {"quotient", 1}},
+               false,
+               false});
   c.push_back({"add_loss_grad", "add_loss_grad", {acc({}), none()}, {acc({})}, {{"coefficient", 0.3}}, false, false});
   c.push_back({"moe_z_loss", "moe_z_loss", {acc(logits)}, {acc({})}, {}, false, false});
   c.push_back({"moe_z_loss_grad", "moe_z_loss_grad", {acc({}), acc(logits)}, {acc(logits)}, {}, false, false});
@@ -119,6 +126,9 @@ void add_attention_inputs(std::vector<OpCase>& c) {
                false,
                true});
   c.push_back({"take_token", "take_token", {x({3, 9, 20})}, {x({3, 20})}, {{"index", 2}}, false, true});
+  c.push_back({"take_token_elsewhere", "take_token", {x({3, 9, 20})}, {x({3, 20})}, {{"index", -1}, {"part", 1}}, false, true});
+  c.push_back(
+      {"take_token_elsewhere_grad", "take_token_grad", {x({3, 20})}, {x({3, 9, 20})}, {{"index", -1}, {"s", 9}, {"part", 1}}, false, true});
   c.push_back({"take_token_grad", "take_token_grad", {x({3, 20})}, {x({3, 9, 20})}, {{"index", 2}, {"s", 9}}, false, true});
   c.push_back({"rope_offset",
                "rope",

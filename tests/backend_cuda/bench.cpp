@@ -133,6 +133,9 @@ void gpt2_1558m() {
     const Array dy = filled(BF16, {16384, n});
     bandwidth(("bias_grad 16384x" + std::to_string(n)).c_str(), "bias_grad", {dy}, {Array(F32, {n})});
   }
+  const Array dqkv = filled(BF16, {16384, 4800});
+  bandwidth("bias_grad 16384x4800, 1600 known to be 0", "bias_grad", {dqkv}, {Array(F32, {4800})},
+            {{"zero_start", 1600}, {"zero_length", 1600}}, -16384.0 * 1600 * 2);
 }
 
 void all_fused() {

@@ -17,7 +17,6 @@ namespace {
 
 using backend_cpu::check;
 
-constexpr uint64_t kArenaBytes = uint64_t{6} << 30;
 constexpr uint64_t kGuard = 256;
 
 std::map<std::string, double> g_settings;
@@ -92,11 +91,17 @@ const Gpu* gpu() {
   return &shared;
 }
 
-Gpu::Gpu() {
+void set_setting(const std::string& name, double value) {
+  cuda_api();  // with the defaults
+  g_settings.at(name) = value;
+}
+
+Gpu::Gpu(int64_t ordinal, uint64_t arena_bytes, const std::function<void(const Gpu&)>& opened) : arena_bytes_(arena_bytes) {
   const nemo_config config{};
-  check(api().open(nullptr, &config, 0, &backend_));
+  check(api().open(nullptr, &config, ordinal, &backend_));
+  if (opened) opened(*this);
   void* memory = nullptr;
-  check(api().allocate(backend_, kArenaBytes, NEMO_STR("test arena"), &memory));
+  check(api().allocate(backend_, arena_bytes_, NEMO_STR("test arena"), &memory));
   arena_ = static_cast<char*>(memory);
 }
 
@@ -179,7 +184,7 @@ class Gpu::Prepared {
     char* at = gpu_.arena_ + used_;
     ends_.push_back(used_ + bytes);
     used_ = (used_ + bytes + kGuard + 255) / 256 * 256;
-    if (used_ > kArenaBytes) throw std::runtime_error("the test arena is too small");
+    if (used_ > gpu_.arena_bytes_) throw std::runtime_error("the test arena is too small");
     return at;
   }
   // Slices begin where a slice of a fused buffer may: not at a multiple of 16 bytes.

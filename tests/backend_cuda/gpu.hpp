@@ -1,6 +1,7 @@
 // The CUDA backend opened through its C ABI, and single nodes run on it: the arrays travel to device memory and back.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,12 +17,15 @@ using backend_cpu::Attrs;
 enum class How { eager, replayed };
 
 const nemo_backend_api& cuda_api();
+// What the backends opened from now on have for a setting that is a number or a boolean.
+void set_setting(const std::string& name, double value);
 // Usable devices; where there is none, why.
 int64_t device_count(std::string* reason);
 
 class Gpu {
  public:
-  Gpu();
+  // Device `ordinal`. `opened` is called before its memory is allocated.
+  explicit Gpu(int64_t ordinal = 0, uint64_t arena_bytes = uint64_t{6} << 30, const std::function<void(const Gpu&)>& opened = {});
   ~Gpu();
   Gpu(const Gpu&) = delete;
   Gpu& operator=(const Gpu&) = delete;
@@ -43,6 +47,7 @@ class Gpu {
   class Prepared;
   nemo_backend* backend_ = nullptr;
   char* arena_ = nullptr;
+  uint64_t arena_bytes_;
 };
 
 // Opened once per program; nullptr where there is no device.

@@ -51,10 +51,11 @@ void add_fused_and_norms(std::vector<OpCase>& c) {
   }
 }
 
-// So many rows that each team of warps of a gradient walks over several: 16, 8, 4 and 2 teams on each of 132 multiprocessors.
+// So many rows that each team of warps of a gradient walks over several, and not all equally many: from 8 teams to one on each of 132
+// multiprocessors.
 void add_rows_in_turns(std::vector<OpCase>& c) {
   for (const auto& [rows, d] :
-       std::vector<std::pair<int64_t, int64_t>>{{7001, 768}, {3001, 1600}, {2501, 2048}, {1301, 4096}, {701, 8192}}) {
+       std::vector<std::pair<int64_t, int64_t>>{{7001, 768}, {3001, 1600}, {2501, 2048}, {1301, 4096}, {901, 5000}, {701, 8192}}) {
     const Shape a{rows, d}, w{d}, r{rows};
     const std::string s = std::to_string(d);
     c.push_back({"rms_norm_grad_turns_" + s, "rms_norm_grad_add", {x(a, 0.1), x(a), x(w), acc(r), x(a)}, {x(a), grad(w)}, {}, true, true});
@@ -100,6 +101,8 @@ std::vector<OpCase> large_cases() {
   c.push_back({"wgrad", "linear_wgrad", {x({1024, 768}, 0.03), x({1024, 512})}, {grad({768, 512})}, {}, true, true});
   add_fused_and_norms(c);
   c.push_back({"bias_grad", "bias_grad", {x({4000, 768}, 0.1)}, {grad({768})}, {}, true, true});
+  c.push_back(
+      {"bias_grad_zeros", "bias_grad", {x({4000, 768}, 0.1)}, {grad({768})}, {{"zero_start", 256}, {"zero_length", 128}}, true, true});
   const Shape heads{2, 100, 8, 64};
   c.push_back({"rope", "rope", {x(heads), ids({2, 100}, 100000)}, {x(heads)}, {{"inv_freq", frequencies(32)}}, false, true});
   c.push_back({"rope_interleaved",

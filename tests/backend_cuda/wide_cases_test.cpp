@@ -196,6 +196,13 @@ std::vector<OpCase> wide_cases() {
                tilted,
                false,
                true});
+  c.push_back({"attention_cached_table",
+               "attention_cached",
+               {x({2, 3, 6, 72}), x({2, 150, 2, 72}), x({2, 150, 2, 72}), ids({2}, 140), none(), x({32, 6})},
+               {x({2, 3, 6, 72})},
+               {{"scale", 0.1}, {"bidirectional", 0}},
+               false,
+               false});
   add_attention(c, {"wide", 70, 100, 2, 1, 160, true, true, false, both});
   add_scans(c, "mamba2", 200, 64, 128, true);
   add_scans(c, "odd", 130, 80, 70, false);

@@ -25,6 +25,11 @@ AXES = {"tp": "tensor_model", "pp": "pipeline_model", "cp": "context", "ep": "ex
 SHORT = ["trainer.val_check_interval=0", "checkpoint.keep_top_k=0", "checkpoint.save_last=false", 'log.loggers=["jsonl"]', "trainer.log_every_n_steps=1"]
 
 
+def split(layouts: str) -> list[str]:
+    """At commas outside of brackets."""
+    return re.findall(r"(?:\[[^\]]*\]|[^,\[])+", layouts)
+
+
 def settings_of(layout: str, devices: int) -> list[str]:
     """The recipe's settings for "zero1", "cp2", "tp2+spxpp2", "fsdp:section.key=value;..." on so many devices."""
     kind, _, own = layout.partition(":")
@@ -122,7 +127,7 @@ def main() -> int:
               f"trainer.accelerator={options.accelerator}", *options.overrides]
     failed, first, base = 0, None, 0.0
     print(f"{'layout':12}{'loss':>12}{'tokens/s':>12}{'per device':>12}{'of few':>8}{'planned':>12}{'off':>9}{'GiB planned':>16}{'GiB measured':>16}{'off':>9}", flush=True)
-    rows = [(options.few, options.few_layout)] + [(options.devices, layout) for layout in options.layouts.split(",")]
+    rows = [(options.few, options.few_layout)] + [(options.devices, layout) for layout in split(options.layouts)]
     with tempfile.TemporaryDirectory() as folder:
         for number, (devices, layout) in enumerate(rows):
             settings = [*common, *settings_of(layout, devices), f"trainer.devices={devices}"]

@@ -37,6 +37,7 @@ std::vector<Layout> layouts() {
       {"tp2", 2, megatron({"tensor_model_parallel_size=2", "sequence_parallel=false"})},
       {"tp2+sp", 2, megatron({"tensor_model_parallel_size=2"})},
       {"tp2+sp turns", 2, megatron({"tensor_model_parallel_size=2", "tp_comm_overlap=true"})},
+      {"tp2+sp kept", 2, {"strategy.plugin=megatron", "strategy.tensor_model_parallel_size=2", "trainer.regather=false"}},
       {"tp2+sp cp2 dp2 turns", 8, megatron({"tensor_model_parallel_size=2", "context_parallel_size=2", "tp_comm_overlap=true"})},
       {"fsdp4 prefetch 2", 4, {"strategy.plugin=fsdp", "strategy.prefetch=2"}},
       {"tp4+sp", 4, megatron({"tensor_model_parallel_size=4"})},

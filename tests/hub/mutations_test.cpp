@@ -1,4 +1,5 @@
 // No bytes, however broken, do more than raise an error: deterministic mutations of valid files, under sanitizers as well.
+#include <cstdlib>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -11,6 +12,12 @@ namespace nemo::hub_test {
 namespace {
 
 using Random = std::mt19937_64;
+
+// NEMO_FUZZ_SEED = N tries other mutations than the tests' own.
+Random seeded(uint64_t own) {
+  const char* more = std::getenv("NEMO_FUZZ_SEED");
+  return Random(own + (more == nullptr ? 0 : 1000 * std::strtoull(more, nullptr, 10)));
+}
 
 size_t below(Random& random, size_t n) { return n == 0 ? 0 : static_cast<size_t>(random() % n); }
 
@@ -57,7 +64,7 @@ TEST(Mutations, of_a_safetensors_file_raise_errors_only) {
       R"({"__metadata__": {"format": "pt"}, "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, "b": {"dtype": "BF16", "shape": [4], "data_offsets": [24, 32]}})",
       std::string(32, '\3'));
   const Folder folder;
-  Random random(5);
+  Random random = seeded(5);
   size_t accepted = 0;
   constexpr size_t kRounds = 4000;
   for (size_t i = 0; i < kRounds; ++i) {
@@ -71,7 +78,7 @@ TEST(Mutations, of_a_safetensors_file_raise_errors_only) {
 TEST(Mutations, of_a_config_raise_errors_only) {
   Host host;
   const Folder folder;
-  Random random(7);
+  Random random = seeded(7);
   for (const char* model : {"llama3_rope_tied", "gemma2", "gpt2"}) {
     const std::string good = read(golden_folder(model) / "config.json");
     size_t refused = 0;
@@ -91,7 +98,7 @@ TEST(Mutations, of_a_model_folder_raise_errors_and_leave_no_checkpoint) {
   const std::string good = read(file);
   uint64_t header = 0;
   std::memcpy(&header, good.data(), sizeof header);
-  Random random(11);
+  Random random = seeded(11);
   for (size_t i = 0; i < 60; ++i) {
     write(file, mutated(good, random, 8 + header));
     const auto to = folder.path() / "checkpoint";

@@ -142,7 +142,11 @@ TEST(Planner, bad_choices_are_named) {
   EXPECT_THAT(plain.warnings, Contains(HasSubstr("without sequence parallelism")));
   const Report unfit = planned("llama3_8b", "strategy.plugin=single trainer.devices=1");
   EXPECT_FALSE(unfit.fits());
-  EXPECT_THAT(unfit.warnings, Contains(HasSubstr("does not fit")));
+  EXPECT_THAT(unfit.warnings, Contains(AllOf(HasSubstr("does not fit"), HasSubstr("a larger tensor, pipeline or context"))));
+  const Report nearly = planned("nemotron4_15b", "trainer.recompute=none");
+  EXPECT_FALSE(nearly.fits());
+  EXPECT_THAT(nearly.warnings, Contains(AllOf(HasSubstr("precision.grad_dtype=bf16 would (65.9"),
+                                              HasSubstr("trainer.recompute=selective would"), HasSubstr("data.micro_batch_size=1 would"))));
   const Report odd = planned("gpt2_124m", "");
   EXPECT_THAT(odd.warnings, Contains(AllOf(HasSubstr("50257"), HasSubstr("make_vocab_size_divisible_by=128"))));
 }
@@ -157,8 +161,9 @@ TEST(Planner, experts_are_counted_by_the_rows_that_come) {
   EXPECT_DOUBLE_EQ(tight.expert_room, 1);
   EXPECT_THAT(wide.warnings, Contains(AllOf(HasSubstr("room for 8 times"), HasSubstr("moe_expert_rank_capacity_factor"))));
   EXPECT_LT(memory(tight, "activations"), memory(wide, "activations"));
-  // A rank sends 7 of 8 rows of 2 choices, there and back, forward and backward, in every layer and micro-batch; sums of gradients besides.
-  const double rows = 8192.0 * 2 * 4096 * 2, each = rows * 7 / 8;
+  // A rank sends each of 7 others room for all its rows of 2 choices, there and back, forward and backward, in every layer and micro-batch;
+  // sums of gradients besides.
+  const double rows = 8192.0 * 2 * 4096 * 2, each = rows * 7;
   EXPECT_NEAR(traffic(tight, "ep").bytes, each * 4 * 4 * static_cast<double>(tight.micro_batches), each);
   // Every product of the experts is of as many rows; as one launch they take what one product of all rows takes.
   const planner::Hardware& h = hardware();

@@ -98,8 +98,8 @@ nemo::cuda::Prepared nemo_backend::prepare(const nemo_node& raw) {
   const nemo::cuda::Node node(raw, entry->row, nemo::cuda::kDialect);
   const bool collective = nemo::cuda::is_collective(op);
   if (entry->prepare == nullptr && !collective) node.refuse("this backend has no kernel for it");
-  const bool beside = !collective && groups.collective_sms > 0 && !groups.empty() && is_beside_collective(raw);
-  device.gemm->leave_room(beside ? device.multiprocessors - groups.collective_sms : 0);
+  const bool beside = !collective && groups.transport.collective_sms > 0 && !groups.empty() && is_beside_collective(raw);
+  device.gemm->leave_room(beside ? device.multiprocessors - groups.transport.collective_sms : 0);
   nemo::cuda::Prepared prepared = collective ? nemo::cuda::prepare_collective(op, node, groups) : entry->prepare(node, device);
   prepared.kernel->device = &device;
   prepared.kernel->always_accumulates = node.has_attribute("accumulate") && node.integer("accumulate") != 0;

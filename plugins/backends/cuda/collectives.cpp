@@ -1,14 +1,13 @@
 #include "collectives.hpp"
 
-#include <cstdlib>
-
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <utility>
 
 #include "backend.hpp"
 #include "exchange.hpp"
+#include "parts_sum.hpp"
+#include "peer_exchange.hpp"
 
 namespace nemo::cuda {
 namespace {
@@ -77,6 +76,7 @@ Prepared all_gather(const Node& node, const Group& g) {
   const int type = type_of(node, node.in(0).dtype);
   const int64_t row = c.inner * size_of(node.in(0).dtype);
   return make_kernel([=, &g](const Launch& l) {
+    g.reach(l.out(0), l.stream());
     for_outer(g, c, "all_gather", [&](int64_t o) {
       return g.nccl.all_gather(l.in<char>(0) + o * row, l.out<char>(0) + o * row * g.size, static_cast<size_t>(c.inner), type, g.comm,
                                l.stream());
@@ -84,9 +84,45 @@ Prepared all_gather(const Node& node, const Group& g) {
   });
 }
 
+constexpr int64_t kLeastExchanged = int64_t{4} << 20;  // bytes: copies are slow to begin
+
+bool exchanges(const Node& node, const Group& g, const Cut& c) {
+  const int64_t bytes = node.in(0).size() * size_of(node.in(0).dtype);
+  return g.has_engines() && g.nccl.all_to_all != nullptr && node.string("op") == "sum" && can_sum_parts(node.in(0).dtype) &&
+         bytes <= g.most_exchanged() && bytes / c.outer >= kLeastExchanged;
+}
+
+// A reduction that leaves the multiprocessors to others: every rank gets all parts of its own by copy engines, then adds them.
+Prepared exchange_and_sum(const Node& node, const Group& g, const Cut& c) {
+  const nemo_dtype dtype = node.out(0).dtype;
+  const int type = type_of(node, dtype);
+  const int64_t row = c.inner * size_of(dtype), whole = row * g.size;
+  g.make_room(static_cast<uint64_t>(c.outer * whole));
+  if (const PeerExchange* exchange = g.exchange(); exchange != nullptr)
+    return make_kernel([=, &g](const Launch& l) {
+      const PeerExchange& e = *exchange;
+      e.run(l.in(0), c.outer, row, l.stream());
+      for (int64_t o = 0; o < c.outer; ++o) {
+        const Parts parts{e.part(0, c.outer, row) + o * row, c.outer * c.inner, g.size, g.rank, l.in<char>(0) + o * whole + g.rank * row};
+        sum_parts(parts, l.out<char>(0) + o * row, c.inner, dtype, l.stream());
+      }
+    });
+  return make_kernel([=, &g](const Launch& l) {
+    g.reach(l.in(0), l.stream());
+    for_outer(g, c, "reduce_scatter", [&](int64_t o) {
+      return g.nccl.all_to_all(l.in<char>(0) + o * whole, g.room() + o * whole, static_cast<size_t>(c.inner), type, g.comm, l.stream());
+    });
+    for (int64_t o = 0; o < c.outer; ++o) {
+      const Parts parts{g.room() + o * whole, c.inner, g.size, g.rank, g.room() + o * whole + g.rank * row};
+      sum_parts(parts, l.out<char>(0) + o * row, c.inner, dtype, l.stream());
+    }
+  });
+}
+
 Prepared reduce_scatter(const Node& node, const Group& g) {
   const Cut c = cut(node, node.out(0), node.in(0), g);
   const int type = type_of(node, node.out(0).dtype), op = reduction_of(node);
+  if (exchanges(node, g, c)) return exchange_and_sum(node, g, c);
   const int64_t row = c.inner * size_of(node.out(0).dtype);
   return make_kernel([=, &g](const Launch& l) {
     for_outer(g, c, "reduce_scatter", [&](int64_t o) {
@@ -173,26 +209,6 @@ constexpr std::array<std::pair<std::string_view, PrepareCollective>, 10> kCollec
                                                                                        {"moe_exchange", moe_exchange},
                                                                                        {"moe_exchange_back", moe_exchange_back}}};
 
-// The first member makes the group's id; the others read it in the store.
-Nccl::UniqueId agree_on_id(const nemo_group& raw, const Nccl& nccl) {
-  const std::string key = sdk::to_string(raw.key) + "/nccl";
-  Nccl::UniqueId id{};
-  if (raw.rank == 0) {
-    nccl.check(nccl.get_unique_id(&id), "ncclGetUniqueId");
-    sdk::check(raw.store_api->set(raw.store, sdk::to_str(key), id.bytes, sizeof id.bytes));
-    return id;
-  }
-  std::string value;
-  const nemo_sink sink{&value, [](void* ctx, const void* bytes, uint64_t n) -> nemo_error* {
-                         static_cast<std::string*>(ctx)->append(static_cast<const char*>(bytes), n);
-                         return nullptr;
-                       }};
-  sdk::check(raw.store_api->get(raw.store, sdk::to_str(key), raw.timeout_ms, sink));
-  if (value.size() != sizeof id.bytes) throw sdk::Error(NEMO_CODE_PEER_FAILED, "cuda backend: the id of group " + key + " is damaged");
-  std::memcpy(id.bytes, value.data(), sizeof id.bytes);
-  return id;
-}
-
 nemo_error* join(nemo_backend* backend, const nemo_group* raw) {
   return sdk::guard([&] {
     backend->make_current();
@@ -201,60 +217,6 @@ nemo_error* join(nemo_backend* backend, const nemo_group* raw) {
 }
 
 }  // namespace
-
-Group::Group(const nemo_group& raw, const Nccl& library, int most_ctas)
-    : nccl(library), name(sdk::to_string(raw.name)), rank(static_cast<int>(raw.rank)), size(static_cast<int>(raw.size)) {
-  Nccl::Config config;
-  if (most_ctas > 0) config.max_ctas = most_ctas;
-  const Nccl::UniqueId id = agree_on_id(raw, nccl);
-  nccl.check(most_ctas > 0 ? nccl.comm_init_rank_config(&comm, size, id, rank, &config) : nccl.comm_init_rank(&comm, size, id, rank),
-             "connecting the ranks of '" + name + "'");
-}
-
-// Abort and not destroy: nothing is under way any more, and a group whose members have died must not be waited for.
-Group::~Group() {
-  if (comm != nullptr) nccl.comm_abort(comm);
-}
-
-// NCCL gathers by copy engines where its policy is to use no multiprocessors, and both sides lie in windows.
-void Groups::join(const nemo_group& raw) {
-  if (copies_by_engine) setenv("NCCL_CTA_POLICY", "2", 0);
-  groups_[sdk::to_string(raw.name)] = std::make_unique<Group>(raw, Nccl::get(), collective_sms);
-}
-
-void* Groups::allocate_shared(uint64_t bytes) {
-  constexpr uint64_t kWorthSharing = uint64_t{1} << 20;
-  if (!copies_by_engine || groups_.empty() || bytes < kWorthSharing) return nullptr;
-  const Nccl& nccl = groups_.begin()->second->nccl;
-  if (!nccl.has_windows())
-    throw sdk::Error(NEMO_CODE_UNSUPPORTED, "cuda backend: copy_engine needs libnccl 2.28 or newer; set backend.copy_engine = false");
-  void* memory = nullptr;
-  if (nccl.mem_alloc(&memory, bytes) != 0)
-    throw sdk::Error(NEMO_CODE_OUT_OF_MEMORY, "cuda backend: NCCL cannot allocate " + std::to_string(bytes) + " bytes");
-  auto& windows = shared_[memory];
-  for (const auto& [name, group] : groups_) {
-    Nccl::Window window = nullptr;
-    nccl.check(nccl.window_register(group->comm, memory, bytes, &window, Nccl::kSymmetric), "memory shared over '" + name + "'");
-    windows.emplace_back(group->comm, window);
-  }
-  return memory;
-}
-
-bool Groups::release_shared(void* memory) {
-  const auto found = shared_.find(memory);
-  if (found == shared_.end()) return false;
-  const Nccl& nccl = groups_.begin()->second->nccl;
-  for (const auto& [comm, window] : found->second) nccl.window_deregister(comm, window);
-  nccl.mem_free(memory);
-  shared_.erase(found);
-  return true;
-}
-
-const Group& Groups::find(const Node& node) const {
-  const auto found = groups_.find(node.string("mesh"));
-  if (found == groups_.end()) node.refuse("no group of ranks '" + std::string(node.string("mesh")) + "' has been joined");
-  return *found->second;
-}
 
 bool is_collective(std::string_view op) {
   return std::any_of(kCollectives.begin(), kCollectives.end(), [&](const auto& c) { return c.first == op; });

@@ -48,6 +48,7 @@ Opened open_library() {
   find(library, o.table.mem_free, "ncclMemFree", newer);
   find(library, o.table.window_register, "ncclCommWindowRegister", newer);
   find(library, o.table.window_deregister, "ncclCommWindowDeregister", newer);
+  find(library, o.table.all_to_all, "ncclAlltoAll", newer);
   if (int version = 0; o.missing.empty() && (o.table.get_version(&version) != 0 || version < kOldest))
     o.missing =
         std::string(kName) + " is version " + std::to_string(version) + "; 2.17 (" + std::to_string(kOldest) + ") or newer is needed";

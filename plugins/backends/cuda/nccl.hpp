@@ -45,6 +45,7 @@ struct Nccl {
   int (*mem_free)(void*) = nullptr;
   int (*window_register)(Comm, void*, size_t, Window*, int flags) = nullptr;
   int (*window_deregister)(Comm, Window) = nullptr;
+  int (*all_to_all)(const void*, void*, size_t, int dtype, Comm, cudaStream_t) = nullptr;  // 2.28; elements to each rank
   int (*group_start)() = nullptr;
   int (*group_end)() = nullptr;
 

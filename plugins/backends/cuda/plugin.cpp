@@ -32,9 +32,17 @@ const nemo::sdk::Schema& schema() {
                          "many as NCCL likes, and products fill the device")
           .min(0)
           .max(64),
-      nemo::sdk::boolean("copy_engine", "false",
-                         "gathers of several ranks by the devices' copy engines, which leave all multiprocessors to other work; all large "
-                         "memory is then shared between the ranks (NCCL 2.28, one host)"),
+      nemo::sdk::boolean("copy_engine", "true",
+                         "parts move between ranks by the devices' copy engines, which leave all multiprocessors to other work: gathers, "
+                         "and reductions of up to exchange_mib. Where NCCL cannot (older than 2.28, several hosts) they move as without"),
+      nemo::sdk::integer("exchange_mib", "128",
+                         "largest tensor of a reduce-scatter that moves so too: all parts go to their rank, which adds them; takes as much "
+                         "memory. 0: none")
+          .min(0)
+          .unit("MiB"),
+      nemo::sdk::boolean("peer_exchange", "false",
+                         "those parts by copies of this plugin straight into the other ranks' memory: NCCL's exchange copies a rank's own "
+                         "part too, which waits for a multiprocessor"),
       nemo::sdk::boolean("cudnn", "true", "attention through cuDNN where it takes the shape; false: own kernels"),
   }};
   return s;
@@ -63,8 +71,8 @@ nemo_error* open(nemo_host*, const nemo_config* config, int64_t device, nemo_bac
     (*out)->device.autotune = autotune;
     (*out)->device.determinism_limit = settings.number("determinism_limit");
     (*out)->device.use_cudnn = use_cudnn;
-    (*out)->groups.copies_by_engine = settings.boolean("copy_engine");
-    (*out)->groups.collective_sms = static_cast<int>(settings.integer("collective_sms"));
+    (*out)->groups.transport = {static_cast<int>(settings.integer("collective_sms")), settings.boolean("copy_engine"),
+                                settings.integer("exchange_mib") << 20, settings.boolean("peer_exchange")};
   });
 }
 

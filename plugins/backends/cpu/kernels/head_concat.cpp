@@ -68,11 +68,16 @@ NEMO_CPU_KERNEL(head_concat_grad) {
 NEMO_CPU_KERNEL(take_token) {
   const Tensor &x = node.in(0), &y = node.out(0);
   const int64_t b = node.size('b'), d = node.size('d'), index = node.integer("index");
-  if (index < 0 || index >= node.size('s')) node.refuse("index is outside the sequence");
+  const bool outside = index < 0 || index >= node.size('s');
+  if (outside && node.integer("part") == 0) node.refuse("index is outside the sequence");
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     return make_kernel([=](const Launch& l) {
       for (int64_t i = 0; i < b; ++i) {
+        if (outside) {
+          std::fill_n(l.out<T>(0) + i * y.strides[0], d, T{});
+          continue;
+        }
         const T* from = l.in<T>(0) + offset(x, i, index);
         std::copy(from, from + d, l.out<T>(0) + i * y.strides[0]);
       }
@@ -83,7 +88,7 @@ NEMO_CPU_KERNEL(take_token) {
 NEMO_CPU_KERNEL(take_token_grad) {
   const Tensor &dy = node.in(0), &dx = node.out(0);
   const int64_t b = node.size('b'), s = node.size('s'), d = node.size('d'), index = node.integer("index");
-  if (index < 0 || index >= s) node.refuse("index is outside the sequence");
+  if ((index < 0 || index >= s) && node.integer("part") == 0) node.refuse("index is outside the sequence");
   return with_type(node.compute(), [&](auto tag) {
     using T = decltype(tag);
     return make_kernel([=, &pool = device.pool](const Launch& l) {

@@ -57,7 +57,9 @@ struct Taken {
 template <class T>
 __global__ void take_kernel(const Taken k, int64_t values, const T* x, T* y) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i < values) y[i / k.d * k.ld_y + i % k.d] = x[k.x.at(i / k.d, k.index) + i % k.d];
+  if (i >= values) return;
+  const bool inside = k.index >= 0 && k.index < k.s;
+  y[i / k.d * k.ld_y + i % k.d] = inside ? x[k.x.at(i / k.d, k.index) + i % k.d] : narrow<T>(0.0f);
 }
 
 template <class T>
@@ -70,7 +72,7 @@ __global__ void take_grad_kernel(const Taken k, int64_t values, const T* dy, T* 
 
 Taken taken_of(const Node& node, const Tensor& whole, const Tensor& part) {
   const Taken k{node.size('s'), node.size('d'), node.integer("index"), Steps(whole), part.strides[0]};
-  if (k.index < 0 || k.index >= k.s) node.refuse("index is outside the sequence");
+  if ((k.index < 0 || k.index >= k.s) && node.integer("part") == 0) node.refuse("index is outside the sequence");
   return k;
 }
 

@@ -9,12 +9,13 @@ namespace nemo::cuda {
 // Read or written once: the first to leave the L2 cache, so that results stay there.
 __device__ __forceinline__ uint4 read_once(const void* p) { return __ldcs(static_cast<const uint4*>(p)); }
 
-constexpr int kNormThreads = 128;  // of a block with teams of up to 4 warps
+// Threads of a block with teams of few warps, as measured on an H100: layer norm with bias of 16384 x 1600 77.7 us by one warp and 7
+// vectors a row, 76.5 us by 4 and 2 in blocks of 3 rows; of 65536 x 768 143.7 us in blocks of 4 rows, 140.9 us in blocks of 8.
+constexpr int norm_threads(int vectors) { return vectors == 2 ? 384 : vectors == 3 ? 256 : 128; }
+constexpr int norm_registers(int vectors) { return vectors == 2 ? 40 : vectors == 7 ? 96 : 64; }
 
 template <class T, int V, bool kLayer, bool kResidual>
-__global__ void __maxnreg__(V == 7   ? 96
-                            : V == 2 ? 48
-                                     : 64) norm_rows_kernel(const __grid_constant__ NormArgs p, int warps) {
+__global__ void __maxnreg__(norm_registers(V)) norm_rows_kernel(const __grid_constant__ NormArgs p, int warps) {
   constexpr int N = kLanes<T>;
   __shared__ float scratch[16][2];
   const TeamLane at(warps);
@@ -140,13 +141,13 @@ TeamShape norm_teams(int64_t rows, int64_t cols) {
   };
   TeamShape s;
   const int64_t vectors = cols / kLanes<T>;
-  for (const Form f : {Form{1, 3}, {1, 4}, {1, 7}, {2, 4}, {2, 7}, {8, 2}, {4, 7}, {8, 4}, {8, 7}, {16, 4}}) {
+  for (const Form f : {Form{1, 3}, {1, 4}, {4, 2}, {2, 7}, {8, 2}, {4, 7}, {8, 4}, {8, 7}, {16, 4}}) {
     if (vectors > 32 * f.warps * f.vectors) continue;
     s.warps = f.warps, s.vectors = f.vectors;
     break;
   }
   if (s.warps == 0) return s;
-  s.teams = std::max(1, kNormThreads / 32 / s.warps);
+  s.teams = std::max(1, norm_threads(s.vectors) / 32 / s.warps);
   s.grid = grid_of(rows, s.teams);
   return s;
 }

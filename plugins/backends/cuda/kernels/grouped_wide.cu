@@ -35,18 +35,12 @@ __global__ void __launch_bounds__(wide::kThreads, 1) rows_kernel(const RowsArgs 
   if (held) {
     const H *x = static_cast<const H*>(a.x), *w = static_cast<const H*>(a.w) + static_cast<int64_t>(place.expert) * a.out * a.reduced;
     const int steps = static_cast<int>((a.reduced + wide::kDepth - 1) / wide::kDepth);
-    wide::Along<H, wide::kRows> rows{{}, x, a.reduced};
-#pragma unroll
-    for (int j = 0; j < rows.kCount; ++j) rows.row[j] = rows.line(j) < place.rows ? x + order[rows.line(j)] * a.ldx : nullptr;
+    wide::Along<H, wide::kRows> rows([&](int r) { return r < place.rows ? x + order[r] * a.ldx : nullptr; }, x, a.reduced);
     if constexpr (lay_w == Lay::along) {
-      wide::Along<H, wide::kCols> weights{{}, w, a.reduced};
-#pragma unroll
-      for (int j = 0; j < weights.kCount; ++j)
-        weights.row[j] = col0 + weights.line(j) < a.out ? w + (col0 + weights.line(j)) * a.reduced : nullptr;
+      wide::Along<H, wide::kCols> weights([&](int n) { return col0 + n < a.out ? w + (col0 + n) * a.reduced : nullptr; }, w, a.reduced);
       wide::multiply_tile<Lay::along, Lay::along, H>(c, shared, rows, weights, steps);
     } else {
-      using Weights = wide::Across<H, wide::kCols>;
-      Weights weights{w + col0, a.out, a.reduced, a.out - col0 - Weights::piece() * 8, nullptr, {}};
+      wide::Across<H, wide::kCols> weights(w + col0, a.out, a.reduced, a.out - col0);
       wide::multiply_tile<Lay::along, Lay::across, H>(c, shared, rows, weights, steps);
     }
   }
@@ -65,20 +59,17 @@ __global__ void __launch_bounds__(wide::kThreads, 1) rows_kernel(const RowsArgs 
 }
 
 template <class H>
-__global__ void __launch_bounds__(wide::kThreads, 1) wgrad_kernel(const WgradArgs a) {
+__global__ void __launch_bounds__(wide::kThreads, 1) wgrad_kernel(const WgradArgs a, const TileOrder tiles) {
   extern __shared__ __align__(16) unsigned char memory[];
   const uint32_t shared = wide::shared_base(memory);
-  const int64_t n0 = static_cast<int64_t>(blockIdx.x) * wide::kRows, k0 = static_cast<int64_t>(blockIdx.y) * wide::kCols,
-                expert = blockIdx.z;
+  int32_t n_tile = 0, k_tile = 0;
+  tiles.find(n_tile, k_tile);
+  const int64_t n0 = static_cast<int64_t>(n_tile) * wide::kRows, k0 = static_cast<int64_t>(k_tile) * wide::kCols, expert = blockIdx.y;
   const int32_t first = a.lists.first[expert], rows = a.lists.first[expert + 1] - first;
   if (rows == 0 && a.add) return;
   const int32_t* order = a.lists.order + first;
-  using Dy = wide::Across<H, wide::kRows>;
-  using X = wide::Across<H, wide::kCols>;
-  Dy dy{static_cast<const H*>(a.dy) + n0, a.lddy, rows, a.n - n0 - Dy::piece() * 8, order, {}};
-  X x{static_cast<const H*>(a.x) + k0, a.ldx, rows, a.k - k0 - X::piece() * 8, order, {}};
-  dy.look_up(0);
-  x.look_up(0);
+  wide::Ordered<H, wide::kRows> dy(static_cast<const H*>(a.dy) + n0, a.lddy, order, rows, a.n - n0);
+  wide::Ordered<H, wide::kCols> x(static_cast<const H*>(a.x) + k0, a.ldx, order, rows, a.k - k0);
   wide::Sums c = {};
   wide::multiply_tile<Lay::across, Lay::across, H>(c, shared, dy, x, (rows + wide::kDepth - 1) / wide::kDepth);
   const bool f32 = a.grad == NEMO_DTYPE_F32;
@@ -87,8 +78,8 @@ __global__ void __launch_bounds__(wide::kThreads, 1) wgrad_kernel(const WgradArg
     if (n >= a.n || k >= a.k) return;
     if (f32) {
       float2* to = reinterpret_cast<float2*>(static_cast<float*>(a.dw) + at);
-      const float2 old = a.add ? *to : make_float2(0, 0);
-      *to = make_float2(old.x + low, old.y + high);
+      const float2 old = a.add ? __ldcs(to) : make_float2(0, 0);
+      __stcs(to, make_float2(old.x + low, old.y + high));
     } else {
       add_to<H>(a.grad, a.dw, at, low, a.add);
       add_to<H>(a.grad, a.dw, at + 1, high, a.add);
@@ -128,11 +119,11 @@ void launch_rows_wide(nemo_dtype type, const RowsArgs& a, Lay lay, int64_t row_t
 }
 
 void launch_wgrad_wide(nemo_dtype type, const WgradArgs& a, int64_t experts, cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>(ceil_div(a.n, wide::kRows)), static_cast<unsigned>(ceil_div(a.k, wide::kCols)),
-                  static_cast<unsigned>(experts));
+  const TileOrder tiles{static_cast<int32_t>(ceil_div(a.n, wide::kRows)), static_cast<int32_t>(ceil_div(a.k, wide::kCols))};
+  const dim3 grid(static_cast<unsigned>(tiles.row_tiles * tiles.col_tiles), static_cast<unsigned>(experts));
   with_half(type, [&](auto tag) {
     using H = decltype(tag);
-    wgrad_kernel<H><<<grid, wide::kThreads, wide::kSharedBytes, stream>>>(a);
+    wgrad_kernel<H><<<grid, wide::kThreads, wide::kSharedBytes, stream>>>(a, tiles);
   });
 }
 

@@ -17,27 +17,40 @@ constexpr int kAhead = 2;
 __device__ __forceinline__ uint32_t shared_base(const void* memory) {
   return (static_cast<uint32_t>(__cvta_generic_to_shared(memory)) + 1023u) & ~1023u;
 }
-__device__ __forceinline__ void fetch(uint32_t to, const void* from, bool there) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0));
+// bytes: 16, or 0 where nothing is read and zeros are written.
+__device__ __forceinline__ void fetch(uint32_t to, const void* from, int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes));
 }
 
-// kLines rows of C by 64 of the reduction. A thread loads piece threadIdx.x % 8 of rows threadIdx.x / 8 + 32 j.
+// kLines rows of C by 64 of the reduction. A thread loads piece threadIdx.x % 8 of rows threadIdx.x / 8 + 32 j, from step to step 64
+// elements on. Addresses are what a step costs most beside the products: they only ever advance.
 template <class H, int kLines>
 struct Along {
   static constexpr int kCount = kLines / 32;
-  const H* row[kCount];  // nullptr: there is none
-  const H* safe;
-  int64_t reduced;
+  const H* next[kCount];  // of the step that is loaded next
+  int bytes[kCount];      // 0: there is no such row
+  int64_t left;           // of the reduction, from the thread's piece of that step on
 
   static __device__ int line(int j) { return static_cast<int>(threadIdx.x) / 8 + 32 * j; }
-  __device__ void load(uint32_t tile, int step) {
+  // row(line): its begin, nullptr where there is none; safe: any address.
+  template <class Row>
+  __device__ Along(const Row& row, const H* safe, int64_t reduced) {
     const int piece = static_cast<int>(threadIdx.x) % 8;
-    const int64_t k = static_cast<int64_t>(step) * kDepth + piece * 8;
+    left = reduced - piece * 8;
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
-      const bool there = row[j] != nullptr && k < reduced;
-      fetch(tile + line(j) * kLine + (piece ^ line(j) % 8) * 16, there ? row[j] + k : safe, there);
+      const H* begin = row(line(j));
+      next[j] = begin != nullptr ? begin + piece * 8 : safe, bytes[j] = begin != nullptr ? 16 : 0;
     }
+  }
+  __device__ void load(uint32_t tile, int) {
+    const uint32_t to = tile + line(0) * kLine + (static_cast<int>(threadIdx.x) % 8 ^ line(0) % 8) * 16;
+#pragma unroll
+    for (int j = 0; j < kCount; ++j) {
+      fetch(to + j * 32 * kLine, next[j], left > 0 ? bytes[j] : 0);
+      next[j] += kDepth;
+    }
+    left -= kDepth;
   }
 };
 
@@ -45,31 +58,74 @@ struct Along {
 template <class H, int kColumns>
 struct Across {
   static constexpr int kPieces = kColumns / 8, kStep = kThreads / kPieces, kCount = kDepth / kStep;
-  const H* base;
-  int64_t ld, reduced, inside;  // columns that exist from this thread's first one on
-  const int32_t* order;         // nullptr: rows by themselves
-  int32_t next[kCount];
+  static_assert(kStep % 8 == 0);
+  const H* next;   // the thread's columns of its next row
+  int64_t stride;  // from there to the one after
+  int left;        // rows of the reduction from that one on
+  int bytes;       // 0: the columns lie outside
 
   static __device__ int piece() { return static_cast<int>(threadIdx.x) % kPieces; }
-  static __device__ int line(int j) { return static_cast<int>(threadIdx.x) / kPieces + kStep * j; }
-  // Once before the first load, where there is an order.
-  __device__ void look_up(int step) {
-#pragma unroll
-    for (int j = 0; j < kCount; ++j) {
-      const int64_t k = static_cast<int64_t>(step) * kDepth + line(j);
-      next[j] = k < reduced ? order[k] : 0;
-    }
+  static __device__ int first() { return static_cast<int>(threadIdx.x) / kPieces; }
+  static __device__ uint32_t place(uint32_t tile) {
+    return tile + piece() / 8 * kBlock + first() * kLine + (piece() % 8 ^ first() % 8) * 16;
   }
-  __device__ void load(uint32_t tile, int step) {
-    const uint32_t block = tile + piece() / 8 * kBlock;
+  // inside: columns that exist from `base` on.
+  __device__ Across(const H* base, int64_t ld, int64_t reduced, int64_t inside)
+      : next(base + first() * ld + piece() * 8),
+        stride(kStep * ld),
+        left(static_cast<int>(reduced) - first()),
+        bytes(inside > piece() * 8 ? 16 : 0) {}
+  __device__ void load(uint32_t tile, int) {
+    const uint32_t to = place(tile);
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
-      const int64_t k = static_cast<int64_t>(step) * kDepth + line(j);
-      const bool there = k < reduced && inside > 0;
-      const H* from = there ? base + (order != nullptr ? next[j] : k) * ld + piece() * 8 : base;
-      fetch(block + line(j) * kLine + (piece() % 8 ^ line(j) % 8) * 16, from, there);
+      fetch(to + j * kStep * kLine, next, left > j * kStep ? bytes : 0);
+      next += stride;
     }
-    if (order != nullptr) look_up(step + 1);
+    left -= kDepth;
+  }
+};
+
+// The same with rows looked up in `order`, a step ahead.
+template <class H, int kColumns>
+struct Ordered {
+  using Plain = Across<H, kColumns>;
+  static constexpr int kStep = Plain::kStep, kCount = Plain::kCount;
+  const H* base;
+  const int32_t* order;  // of the thread's next row
+  int ld, left, bytes;
+  int32_t rows[kCount];  // numbers of those of the step that is loaded next
+
+  __device__ Ordered(const H* from, int64_t pitch, const int32_t* list, int32_t reduced, int64_t inside)
+      : base(from + Plain::piece() * 8),
+        order(list + Plain::first()),
+        ld(static_cast<int>(pitch)),
+        left(reduced - Plain::first()),
+        bytes(inside > Plain::piece() * 8 ? 16 : 0) {
+    look_up(left);
+  }
+  __device__ void load(uint32_t tile, int) {
+    if (left + Plain::first() >= 2 * kDepth)  // this step and the next are whole
+      step<true>(tile);
+    else
+      step<false>(tile);
+  }
+
+ private:
+  // there: rows from the first one that is looked up on.
+  __device__ void look_up(int there) {
+#pragma unroll
+    for (int j = 0; j < kCount; ++j) rows[j] = there > j * kStep ? order[j * kStep] : 0;
+    order += kDepth;
+  }
+  template <bool whole>
+  __device__ __forceinline__ void step(uint32_t tile) {
+    const uint32_t to = Plain::place(tile);
+#pragma unroll
+    for (int j = 0; j < kCount; ++j)
+      fetch(to + j * kStep * kLine, base + static_cast<int64_t>(rows[j]) * ld, whole || left > j * kStep ? bytes : 0);
+    left -= kDepth;
+    look_up(whole ? kDepth : left);
   }
 };
 

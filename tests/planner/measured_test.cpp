@@ -105,6 +105,18 @@ TEST(Measured, two_gpus_are_planned_within_7_percent) {
 // The reference sums gradients in bf16 (grad_reduce_in_fp32 = False in all its performance recipes).
 const std::string kNarrow = "precision.grad_dtype=bf16 trainer.recompute=none ";
 
+// Collectives by copy engines, measured after the constants of overlap stood, which are those of NCCL's kernels.
+TEST(Measured, two_gpus_with_copy_engines_are_planned_within_7_percent) {
+  const std::string two = "trainer.devices=2 trainer.num_nodes=1 data.seq_length=8192 " + batch(2, 16),
+                    tensor = two + "strategy.plugin=megatron strategy.tensor_model_parallel_size=2 ";
+  check("two H100, copy engines",
+        {{"zero1", 57971, "llama32_1b", two + "strategy.plugin=zero1"},
+         {"fsdp", 55299, "llama32_1b", two + "strategy.plugin=fsdp"},
+         {"tp2+sp", 49695, "llama32_1b", tensor},
+         {"halves take turns", 50826, "llama32_1b", tensor + "strategy.tp_comm_overlap=true"}},
+        0.07);
+}
+
 // Layers, width and experts of Mixtral 8x7B on the recipe of Llama 3 8B, which has the same blocks otherwise; routers balanced, as theirs
 // were. One expert a rank makes their products plain ones.
 TEST(Measured, a_published_mixture_is_planned_within_10_percent) {

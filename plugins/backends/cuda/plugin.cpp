@@ -32,7 +32,7 @@ const nemo::sdk::Schema& schema() {
                          "many as NCCL likes, and products fill the device")
           .min(0)
           .max(64),
-      nemo::sdk::boolean("copy_engine", "true",
+      nemo::sdk::boolean("copy_engine", "false",
                          "parts move between ranks by the devices' copy engines, which leave all multiprocessors to other work: gathers, "
                          "and reductions of up to exchange_mib. Where NCCL cannot (older than 2.28, several hosts) they move as without"),
       nemo::sdk::integer("exchange_mib", "128",

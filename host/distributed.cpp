@@ -51,10 +51,9 @@ void claim_report() {
 
 // Another rank has failed for `reason`. Rank 0 tells it for all; where rank 0 is what failed, its launcher does.
 [[noreturn]] void end_after_other(const dist::Environment& me, const std::string& reason) {
-  if (me.rank == 0 || !me.own_launcher) {
-    std::this_thread::sleep_for(kAfterLauncher);
-    std::cerr << "error: rank " + std::to_string(me.rank) + " stops: " + reason + "\n";
-  }
+  const bool tells = me.rank == 0 || !me.own_launcher;
+  std::this_thread::sleep_for(tells ? kAfterLauncher : kLastWords);  // the launcher names the rank that ends first
+  if (tells) std::cerr << "error: rank " + std::to_string(me.rank) + " stops: " + reason + "\n";
   end_process(me, kFailed);
 }
 
@@ -62,7 +61,10 @@ void claim_report() {
   claim_report();
   const std::string own = "rank " + std::to_string(world.rank()) + ": " + what;
   const std::string reason = world.fail(own, follows);
-  if (reason.ends_with(": " + what) && reason != own) end_process(world.environment(), code);  // the same mistake, told by another rank
+  if (reason.ends_with(": " + what) && reason != own) {  // the same mistake, told by another rank, which needs the time to
+    std::this_thread::sleep_for(kLastWords);
+    end_process(world.environment(), code);
+  }
   if (reason != own) end_after_other(world.environment(), reason);
   std::cerr << "error: " + own + "\n";
   end_process(world.environment(), code);
@@ -115,8 +117,7 @@ int as_rank(const runtime::Setup& setup, runtime::RunContext& context, const std
     world.require_agreement("what they run", facts_of(setup));
     context.world = &world;
     const int code = body();
-    world.meet("end");
-    world.finish();
+    world.leave();
     return code;
   } catch (const Error& e) {
     end_after_own(world, e.what(), e.code() == Code::kPeer, exit_code(e));

@@ -77,6 +77,7 @@ void World::beat_until_done() {
       const Reply reply = pulse_->ask({Verb::kBeat, progress_.load(), 0, {}, doing}, patience);
       if (reply.status == Status::kFailed) failure = reply.value;
     } catch (const Error& e) {
+      if (leaving_) return;  // the main thread waits for the others itself, and learns whether they came
       failure = e.what();
     }
     lock.lock();
@@ -100,6 +101,12 @@ std::string World::fail(const std::string& message, bool follows) {
   } catch (const Error& e) {
     return follows ? e.what() : message;
   }
+}
+
+void World::leave() {
+  leaving_ = true;
+  meet("end");
+  finish();
 }
 
 void World::finish() {

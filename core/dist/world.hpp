@@ -55,6 +55,8 @@ class World {
   [[nodiscard]] std::string fail(const std::string& message, bool follows);
   // The run is done: this rank may end without being missed.
   void finish();
+  // Waits for all ranks at the end of the run, then finish(). Rank 0 may close the store while another rank still wakes up from that.
+  void leave();
 
  private:
   void beat_until_done();
@@ -64,6 +66,7 @@ class World {
   std::unique_ptr<StoreClient> store_, pulse_;
   std::atomic<int64_t> progress_{0}, step_{0};
   std::atomic<const char*> doing_{"starting"};
+  std::atomic<bool> leaving_{false};
   std::mutex mutex_;
   std::condition_variable wake_;
   bool done_ = false;

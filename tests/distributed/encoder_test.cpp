@@ -33,18 +33,6 @@ const std::string kT5 =
     "make_vocab_size_divisible_by = 16\n" +
     text("span_corruption") + "num_sentinels = 16\nencoder_seq_length = 48\nseq_length = 24\n" + kRun;
 
-struct Layout {
-  const char* name;
-  int ranks;
-  Overrides overrides;
-};
-
-Overrides megatron(std::initializer_list<const char*> settings) {
-  Overrides out{"strategy.plugin=megatron"};
-  for (const char* s : settings) out.push_back("strategy." + std::string(s));
-  return out;
-}
-
 const std::vector<Layout>& shared_layouts() {
   static const std::vector<Layout> layouts{
       {"micro-batches of 2", 1, {"data.micro_batch_size=2"}},

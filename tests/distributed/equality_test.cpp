@@ -10,18 +10,6 @@ namespace {
 
 constexpr double kTolerance = 1e-5;
 
-struct Layout {
-  const char* name;
-  int ranks;
-  Overrides overrides;
-};
-
-Overrides megatron(std::initializer_list<const char*> settings) {
-  Overrides out{"strategy.plugin=megatron"};
-  for (const char* s : settings) out.push_back("strategy." + std::string(s));
-  return out;
-}
-
 std::vector<Layout> layouts() {
   return {
       {"ddp2", 2, {"strategy.plugin=ddp"}},

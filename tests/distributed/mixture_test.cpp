@@ -24,12 +24,12 @@ Overrides settings(int ranks, int data_ranks, std::initializer_list<const char*>
   return out;
 }
 
-struct Layout {
+struct Split {
   const char* name;
   Overrides overrides;
 };
 
-std::vector<Layout> layouts() {
+std::vector<Split> layouts() {
   return {
       {"dp2 zero1", settings(2, 2, {})},
       {"tp2+sp", settings(2, 1, {"tensor_model_parallel_size=2"})},
@@ -52,7 +52,7 @@ TEST(Mixture, experts_on_several_ranks_train_like_one_rank) {
   EXPECT_LT(one.back().loss, one.front().loss);
   std::printf("%-22s %-20s %14s %14s\n", "mixtral", "layout", "loss", "grad norm");
   int n = 0;
-  for (const Layout& layout : layouts()) {
+  for (const Split& layout : layouts()) {
     const Difference d = difference(one, train(folder, "mixtral", "run" + std::to_string(n++), layout.overrides));
     std::printf("%-22s %-20s %14.2e %14.2e\n", "", layout.name, d.loss, d.grad_norm);
     EXPECT_LE(d.loss, kTolerance) << layout.name;

@@ -10,14 +10,14 @@ namespace {
 
 constexpr double kTolerance = 1e-5;
 
-struct Layout {
+struct Stages {
   const char* name;
   int ranks;
   std::vector<const char*> settings;
 };
 
-const std::vector<Layout>& layouts() {
-  static const std::vector<Layout> all{
+const std::vector<Stages>& layouts() {
+  static const std::vector<Stages> all{
       {"pp2", 2, {"pipeline_model_parallel_size=2"}},
       {"pp2 gpipe", 2, {"pipeline_model_parallel_size=2", "pipeline_schedule=gpipe"}},
       {"pp2 zb-h1", 2, {"pipeline_model_parallel_size=2", "pipeline_schedule=zb-h1"}},
@@ -41,7 +41,7 @@ TEST_P(Pipeline, stages_train_like_one_rank) {
   ASSERT_EQ(one.size(), 20U);
   std::printf("%-8s %-20s %14s %14s\n", model.c_str(), "layout", "loss", "grad norm");
   int n = 0;
-  for (const Layout& layout : layouts()) {
+  for (const Stages& layout : layouts()) {
     Overrides overrides = common;
     overrides.push_back("strategy.plugin=megatron");
     overrides.push_back("trainer.devices=" + std::to_string(layout.ranks));

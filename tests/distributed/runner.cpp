@@ -21,6 +21,12 @@ Folder::~Folder() {
   fs::remove_all(path_, ignored);
 }
 
+Overrides megatron(std::initializer_list<const char*> settings) {
+  Overrides out{"strategy.plugin=megatron"};
+  for (const char* s : settings) out.push_back("strategy." + std::string(s));
+  return out;
+}
+
 std::string recipe(const std::string& model) {
   const std::string llama = "num_query_groups = 4\nffn_hidden_size = 64\n";
   const std::string family = model == "gpt" ? "plugin = \"gpt\"\nhidden_dropout = 0.1\nembedding_dropout = 0.1\n"

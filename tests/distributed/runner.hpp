@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <vector>
@@ -16,6 +17,14 @@ struct Step {
 };
 
 using Overrides = std::vector<std::string>;  // "section.key=value"
+
+struct Layout {
+  const char* name;
+  int ranks;
+  Overrides overrides;
+};
+// Strategy megatron with settings "key=value" of its section.
+[[nodiscard]] Overrides megatron(std::initializer_list<const char*> settings);
 
 // A folder of its own for runs, removed at the end.
 class Folder {

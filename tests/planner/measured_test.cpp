@@ -130,7 +130,8 @@ TEST(Measured, a_published_mixture_is_planned_within_10_percent) {
                     "strategy.expert_model_parallel_size=8 strategy.moe_expert_rank_capacity_factor=1.2 " +
                     kNarrow};
   check("products as the library's", {row}, 0.10, theirs);
-  check("products as ours", {row}, 1);
+  const auto rate = [&](const planner::Hardware& on) { return planned(row.recipe, row.settings, on).tokens_per_second_per_device(); };
+  EXPECT_LT(rate(hardware()), rate(theirs)) << "our products of experts are slower than the library's";
 }
 
 TEST(Measured, published_rows_of_many_gpus_are_planned_within_10_percent) {

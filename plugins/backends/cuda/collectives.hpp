@@ -55,6 +55,7 @@ class Group {
 
  private:
   [[nodiscard]] bool can_share() const;
+  void warn(const std::string& why) const;  // by the first member
   struct Room {
     void* memory;
     uint64_t bytes;

@@ -72,9 +72,10 @@ Group::Group(const nemo_group& raw, const Nccl& library, const Transport& transp
                                           : nccl.comm_init_rank(&comm, size, id, rank),
              "connecting the ranks of '" + name + "'");
   constexpr int kMostOfHost = 64;  // members that ask each other
-  if (!transport.engines || size > kMostOfHost) return;
-  engines_ = are_equal(all_say(nccl.has_windows() ? this_host() : "rank " + std::to_string(rank)));
+  if (!transport.engines) return;
+  if (size <= kMostOfHost) engines_ = are_equal(all_say(nccl.has_windows() ? this_host() : "rank " + std::to_string(rank)));
   if (engines_) engines_ = are_equal(all_say(can_share() ? "yes" : "rank " + std::to_string(rank)));
+  if (!engines_) warn("no copy engines (backend.copy_engine): its ranks are of several hosts or many, or NCCL cannot share their memory");
 }
 
 // Tried out: what a device, a driver and a library can do together is written nowhere.
@@ -96,6 +97,10 @@ Group::~Group() {
   for (const Room& r : rooms_) nccl.mem_free(r.memory);
 }
 
+void Group::warn(const std::string& why) const {
+  if (rank == 0) sdk::log(NEMO_LOG_WARNING, "backend:cuda", "collectives over '" + name + "' have " + why);
+}
+
 std::vector<std::string> Group::all_say(const std::string& what) const {
   const std::string prefix = key_ + "/says/" + std::to_string(said_++) + "/";
   sdk::check(store_api_->set(store_, sdk::to_str(prefix + std::to_string(rank)), what.data(), what.size()));
@@ -115,6 +120,7 @@ void Group::make_room(uint64_t bytes) const {
     if (exchange() != nullptr && exchange()->bytes() >= bytes) return;
     if (auto made = PeerExchange::open(*this, bytes)) return exchanges_.push_back(std::move(made));
     peer_exchange_ = false;  // on all members
+    warn("no own copies (backend.peer_exchange): its ranks cannot open each other's memory; NCCL's exchange is used");
   }
   if (!rooms_.empty() && rooms_.back().bytes >= bytes) return;
   Room r{nullptr, bytes, nullptr};
